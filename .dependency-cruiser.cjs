@@ -1,0 +1,55 @@
+// The arrows between the rooms, as drawn in CONTRIBUTING.md. A change here is a change of the design.
+module.exports = {
+  forbidden: [
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'native-stands-alone',
+      comment: 'the addon knows node and nothing of ours',
+      severity: 'error',
+      from: { path: '^native/' },
+      to: { path: '^(core|daemon|ctl|start|test|bench)/' },
+    },
+    {
+      name: 'core-is-the-bottom',
+      severity: 'error',
+      from: { path: '^core/' },
+      to: { path: '^(daemon|ctl|start|test|bench)/' },
+    },
+    {
+      name: 'operations-see-neither-http-nor-tickets',
+      severity: 'error',
+      from: { path: '^daemon/operations/' },
+      to: { path: '^(daemon/images|core/http|core/tickets)/' },
+    },
+    {
+      name: 'backends-see-no-tickets',
+      severity: 'error',
+      from: { path: '^daemon/backends/' },
+      to: { path: '^(daemon/(images|operations)|core/(http|tickets))/' },
+    },
+    {
+      name: 'ctl-is-a-client',
+      severity: 'error',
+      from: { path: '^ctl/' },
+      to: { path: '^(daemon/(?!config\\.ts)|start|test|bench)' },
+    },
+    {
+      name: 'product-never-imports-tests',
+      severity: 'error',
+      from: { path: '^(core|daemon|ctl|native|start)/' },
+      to: { path: '^(test|bench)/' },
+    },
+    {
+      name: 'only-the-door-loads-the-addon',
+      severity: 'error',
+      from: { pathNot: '^native/index\\.ts$' },
+      to: { path: 'native/build' },
+    },
+  ],
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '(^dist/|native/build)' },
+  },
+}

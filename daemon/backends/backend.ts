@@ -1,0 +1,44 @@
+/** How the bytes of one image are reached. Positional: no cursor, any number of calls in flight. */
+export interface Backend {
+  /** Kind, for logs: 'file', 'block-device', 'memory', later 'nbd'. */
+  readonly name: string
+  /** Alignment in bytes that needs no read-modify-write; 1 when the storage takes any. */
+  readonly blockSize: number
+  /** How many connections may usefully read (write) at once; advisory, told in OPTIONS. */
+  readonly maxReaders: number
+  readonly maxWriters: number
+  /** Current size in bytes, asked of the storage at each call. */
+  size(): Promise<number>
+  /**
+   * Validator of the current content: equal strings mean equal bytes. Undefined while a write is
+   * under way or when the storage can't tell.
+   */
+  etag(): Promise<string | undefined>
+  /** Reads up to buffer.length bytes at any offset; fewer only at the end of the image. */
+  pread(buffer: Buffer, offset: number): Promise<number>
+  /** Writes the whole buffer at any offset, or rejects. */
+  pwrite(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<void>
+  /** Makes [offset, offset + size) read as zeroes. mayPunchHole: deallocate, else stay allocated. */
+  zero(
+    offset: number,
+    size: number,
+    options: { mayPunchHole: boolean; signal?: AbortSignal },
+  ): Promise<void>
+  /** Resolves when everything acknowledged is on stable storage. */
+  flush(): Promise<void>
+  /** Contiguous, ordered, neighbours joined, exactly covering [start, end). */
+  extents(start: number, end: number, context: ExtentContext): AsyncIterable<Extent>
+  /** Idempotent. The caller makes sure that no call is in flight. */
+  close(): Promise<void>
+}
+
+export type ExtentContext = 'zero' | 'dirty'
+
+/** In the zero context `hole` is set, in the dirty context `dirty`. */
+export interface Extent {
+  start: number
+  length: number
+  zero: boolean
+  hole?: boolean
+  dirty?: boolean
+}
