@@ -1,0 +1,49 @@
+/** From root to the service's own user, for good. */
+import { execFileSync } from 'node:child_process'
+import { lchownSync } from 'node:fs'
+
+/** Missing in @types/node. */
+const withInitgroups = process as unknown as { initgroups(user: string, group: number): void }
+
+export interface DropOptions {
+  readonly user: string
+  readonly group: string
+  /** Files, directories and sockets to hand over; missing ones and abstract sockets are skipped. */
+  readonly chown: readonly string[]
+}
+
+/** True when privileges were dropped, false when the process is not root. */
+export function dropPrivileges({ user, group, chown }: DropOptions): boolean {
+  if (process.geteuid?.() !== 0) return false
+  const uid = lookUpId('passwd', user)
+  const gid = lookUpId('group', group)
+  for (const path of chown) handOver(path, uid, gid)
+  // In this order: each step needs the rights the next one gives away.
+  withInitgroups.initgroups(user, gid)
+  process.setgid?.(gid)
+  process.setuid?.(uid)
+  return true
+}
+
+function handOver(path: string, uid: number, gid: number): void {
+  if (path === '' || path.startsWith('\0')) return
+  try {
+    // Not chown: in a directory the user owns, a link could point at any file of root's.
+    lchownSync(path, uid, gid)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
+
+/** getent asks every source the system knows, as initgroups does. Both records hold the id third. */
+function lookUpId(database: 'passwd' | 'group', name: string): number {
+  const kind = database === 'passwd' ? 'user' : 'group'
+  try {
+    const record = execFileSync('getent', [database, '--', name], { encoding: 'utf8' })
+    const [found, , id] = record.trim().split(':')
+    if (found === name && id) return Number(id)
+  } catch (cause) {
+    throw new Error(`cannot drop privileges: unknown ${kind} "${name}"`, { cause })
+  }
+  throw new Error(`cannot drop privileges: unknown ${kind} "${name}"`)
+}
