@@ -2,12 +2,12 @@
  * The log: pino over a rotating file or standard error. Lines carry an ISO time and the level as a
  * word. Ticket ids are secrets, so they appear only through shortId().
  */
-import { accessSync, closeSync, constants, openSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { pino } from 'pino'
 import { prettyFactory } from 'pino-pretty'
 import { createStream, type RotatingFileStream } from 'rotating-file-stream'
+import { MiB } from './units.js'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 export type LogFormat = 'json' | 'pretty' | 'auto'
@@ -33,7 +33,9 @@ export type Logger = pino.Logger
 
 export interface Log {
   readonly logger: Logger
-  /** Applies to the logger and to children made afterwards. */
+  /** Every path the log is or was written to; privileges.ts hands them over. */
+  readonly files: readonly string[]
+  /** Applies to the logger and to its children, except those made with a level of their own. */
   setLevel(level: LogLevel): void
   /** Opens the file again, for those who move it away themselves. */
   reopen(): void
@@ -42,6 +44,7 @@ export interface Log {
 }
 
 interface Sink {
+  readonly files: readonly string[]
   write(line: string): void
   reopen(): void
   close(): Promise<void>
@@ -62,6 +65,7 @@ export function createLog(settings: LogSettings): Log {
   )
   return {
     logger,
+    files: sink.files,
     setLevel: (value) => void (logger.level = value),
     reopen: () => sink.reopen(),
     close: () => sink.close(),
@@ -93,6 +97,7 @@ function stderrSink(): Sink {
   const stream = pino.destination({ fd: 2, sync: true })
   stream.on('error', () => undefined) // nobody reads, and there is nowhere left to say so
   return {
+    files: [],
     write: (line) => void stream.write(line),
     reopen: () => undefined,
     close: () => {
@@ -102,24 +107,48 @@ function stderrSink(): Sink {
   }
 }
 
+type FileDestination = Extract<LogDestination, { kind: 'file' }>
+
 /** After a failed write lines go to standard error for this long before the file is tried again. */
 const RETRY_MS = 10_000
 
+/** Lines waiting for a storage that hangs; what comes then is dropped and counted. */
+const MAX_WAITING_BYTES = 16 * MiB
+
 class FileSink implements Sink {
-  readonly #destination: LogDestination & { kind: 'file' }
+  readonly files: readonly string[]
+  readonly #destination: FileDestination
   #stream: RotatingFileStream | undefined
   #failedAt = 0
+  #dropped = 0
 
-  constructor(destination: LogDestination & { kind: 'file' }) {
+  constructor(destination: FileDestination) {
+    const { path, backupCount } = destination
     this.#destination = destination
-    checkWritable(destination.path)
+    this.files = [
+      path,
+      ...Array.from({ length: backupCount }, (_, index) => `${path}.${index + 1}`),
+    ]
+    checkWritable(path)
     this.#stream = this.#open()
   }
 
   write(line: string): void {
     if (this.#stream === undefined && Date.now() - this.#failedAt >= RETRY_MS) this.reopen()
-    if (this.#stream === undefined) writeStderr(line)
-    else this.#stream.write(line)
+    const stream = this.#stream
+    if (stream === undefined) {
+      writeStderr(line)
+      return
+    }
+    if (stream.writableLength > MAX_WAITING_BYTES) {
+      this.#dropped++
+      return
+    }
+    if (this.#dropped > 0) {
+      writeStderr(`log file ${this.#destination.path}: too slow, ${this.#dropped} lines dropped\n`)
+      this.#dropped = 0
+    }
+    stream.write(line)
   }
 
   reopen(): void {
@@ -130,7 +159,7 @@ class FileSink implements Sink {
   async close(): Promise<void> {
     const stream = this.#stream
     this.#stream = undefined
-    this.#failedAt = Infinity
+    this.#failedAt = Infinity // from now on standard error
     if (stream === undefined) return
     await new Promise<void>((resolve) => {
       stream.once('error', () => resolve())
@@ -142,7 +171,7 @@ class FileSink implements Sink {
     const { path, maxBytes, backupCount } = this.#destination
     const isRotated = maxBytes > 0 && backupCount > 0
     const rotation = isRotated ? { rotate: backupCount, size: `${maxBytes}B` } : {}
-    const stream = createStream(path, { mode: 0o640, ...rotation })
+    const stream = createStream(path, { mode: FILE_MODE, ...rotation })
     stream.on('warning', (error) => writeStderr(`log file ${path}: ${error.message}\n`))
     stream.on('error', (error) => {
       writeStderr(`log file ${path}: ${error.message}\n`)
@@ -154,13 +183,21 @@ class FileSink implements Sink {
   }
 }
 
+/** The group may read: administrators, log collectors. */
+const FILE_MODE = 0o640
+
 /** Fails at start and by name, instead of at the first line and in the background. */
 function checkWritable(path: string): void {
+  const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants
   try {
-    accessSync(dirname(path), constants.X_OK)
-    closeSync(openSync(path, 'a', 0o640))
+    // Not blocking: a FIFO without a reader is refused instead of waited for.
+    const fd = openSync(path, O_APPEND | O_CREAT | O_NONBLOCK | O_WRONLY, FILE_MODE)
+    const isFile = fstatSync(fd).isFile()
+    closeSync(fd)
+    if (!isFile) throw new Error('not a regular file')
   } catch (cause) {
-    throw new Error(`cannot write the log file ${path}: ${String(cause)}`, { cause })
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`cannot write the log file ${path}: ${reason}`, { cause })
   }
 }
 

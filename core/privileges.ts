@@ -1,5 +1,5 @@
-/** From root to the service's own user, for good. */
-import { execFileSync } from 'node:child_process'
+/** From root to the service's own user, its group and supplementary groups, for good. */
+import { spawnSync } from 'node:child_process'
 import { lchownSync } from 'node:fs'
 
 /** Missing in @types/node. */
@@ -8,7 +8,10 @@ const withInitgroups = process as unknown as { initgroups(user: string, group: n
 export interface DropOptions {
   readonly user: string
   readonly group: string
-  /** Files, directories and sockets to hand over; missing ones and abstract sockets are skipped. */
+  /**
+   * What the user must own afterwards: run_dir, the control socket, the log with its old files, or
+   * rotation fails. Missing ones and abstract sockets are skipped.
+   */
   readonly chown: readonly string[]
 }
 
@@ -38,12 +41,12 @@ function handOver(path: string, uid: number, gid: number): void {
 /** getent asks every source the system knows, as initgroups does. Both records hold the id third. */
 function lookUpId(database: 'passwd' | 'group', name: string): number {
   const kind = database === 'passwd' ? 'user' : 'group'
-  try {
-    const record = execFileSync('getent', [database, '--', name], { encoding: 'utf8' })
-    const [found, , id] = record.trim().split(':')
-    if (found === name && id) return Number(id)
-  } catch (cause) {
-    throw new Error(`cannot drop privileges: unknown ${kind} "${name}"`, { cause })
+  const { stdout, error } = spawnSync('getent', [database, '--', name], { encoding: 'utf8' })
+  if (error !== undefined) {
+    throw new Error(`cannot drop privileges: cannot run getent: ${error.message}`, { cause: error })
   }
-  throw new Error(`cannot drop privileges: unknown ${kind} "${name}"`)
+  const [found, , id] = stdout.split(':')
+  // getent takes ids as well, and answers with another name.
+  if (found !== name || !id) throw new Error(`cannot drop privileges: unknown ${kind} "${name}"`)
+  return Number(id)
 }

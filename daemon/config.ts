@@ -3,8 +3,8 @@
  * the files, so it is also what --show-config prints. docs/configuration.md explains them at length.
  */
 import { isAbsolute, normalize } from 'node:path'
-import { loadConfig, type Fail, type LoadedConfig } from '../core/config/load.js'
-import { logSettings, loggingSchema, readFileArguments } from '../core/config/logging.js'
+import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
+import { checkLogging, logSettings, loggingSchema } from '../core/config/logging.js'
 import {
   boolean,
   choice,
@@ -229,10 +229,8 @@ export const schema = {
 export type DaemonConfig = ConfigOf<typeof schema>
 
 /** Reads the files of `dir`/conf.d and of the vendor; throws ConfigError. */
-export function loadDaemonConfig(dir: string, vendorDir?: string): LoadedConfig<DaemonConfig> {
-  const options = vendorDir === undefined ? { dir, check } : { dir, vendorDir, check }
-  const loaded = loadConfig(schema, options)
-  return { ...loaded, warnings: [...loaded.warnings, ...ignored(loaded.config)] }
+export function loadDaemonConfig(dir: string, vendorDir = VENDOR_DIR): LoadedConfig<DaemonConfig> {
+  return loadConfig(schema, { dir, vendorDir, check })
 }
 
 /** The effective configuration as JSON, sections in alphabetical order. */
@@ -247,27 +245,21 @@ export function splitPaths(text: string): string[] {
   return paths.filter((path) => path !== '').map((path) => normalize(path))
 }
 
-function check(config: DaemonConfig, fail: Fail): void {
-  const { backend_file, control, limits, tls } = config
+function check(config: DaemonConfig, report: Report): void {
+  const { control, limits, tls } = config
   for (const key of ['key_file', 'cert_file'] as const) {
-    if (tls.enable && tls[key] === '') fail('tls', key, 'must name a file while [tls] enable is on')
+    if (tls.enable && tls[key] === '') {
+      report.fail('tls', key, 'must name a file while [tls] enable is on')
+    }
   }
+  if (tls.enable_tls1_1) report.warn('tls', 'enable_tls1_1', 'ignored, TLS 1.2 is the minimum')
   if (control.enable && control.transport === 'tcp' && control.port < 0) {
-    fail('control', 'port', `must be from 0 to ${MAX_PORT} while transport is tcp`)
+    report.fail('control', 'port', `must be from 0 to ${MAX_PORT} while transport is tcp`)
   }
-  if (limits.buffer_memory < backend_file.buffer_size) {
-    fail('limits', 'buffer_memory', 'must hold at least one [backend_file] buffer_size')
+  for (const section of ['backend_file', 'backend_nbd', 'backend_http'] as const) {
+    if (limits.buffer_memory < config[section].buffer_size) {
+      report.fail('limits', 'buffer_memory', `must hold at least one [${section}] buffer_size`)
+    }
   }
-  if (config.logger_root.handlers !== 'stderr' && readFileArguments(config) === undefined) {
-    fail(
-      'handler_logfile',
-      'args',
-      'args must be ("/file",), kwargs {"maxBytes": …, "backupCount": …}',
-    )
-  }
-}
-
-function ignored({ tls }: DaemonConfig): string[] {
-  if (!tls.enable_tls1_1) return []
-  return ['[tls] enable_tls1_1: ignored, TLS 1.2 is the minimum']
+  checkLogging(config, report)
 }

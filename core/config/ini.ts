@@ -12,41 +12,24 @@ export interface IniEntry {
   readonly line: number
 }
 
-export type IniSection = Map<string, IniEntry>
-
 /** Section name → option name in lower case → entry. */
-export type IniDocument = Map<string, IniSection>
+export type IniDocument = Map<string, Map<string, IniEntry>>
 
 /** Its options are defaults for every section present in the files. */
 export const DEFAULT_SECTION = 'DEFAULT'
-
-interface OpenEntry {
-  readonly section: IniSection
-  readonly key: string
-  readonly line: number
-  readonly lines: string[]
-}
 
 const SECTION = /^\[(.+)\]/
 const OPTION = /^(.*?)\s*[=:]\s*(.*)$/
 
 export function parseIni(text: string, file: string): IniDocument {
-  const document: IniDocument = new Map()
-  let section: IniSection | undefined
+  const document = new Map<string, Map<string, OpenEntry>>()
+  let section: Map<string, OpenEntry> | undefined
   let open: OpenEntry | undefined
   let indent = 0
 
-  const finish = (): void => {
-    if (open === undefined) return
-    const value = open.lines.join('\n').trimEnd()
-    open.section.set(open.key, { value, file, line: open.line })
-    open = undefined
-  }
-
-  for (const [index, raw] of splitLines(text)) {
-    const fail = (reason: string): never => {
-      throw new ConfigError(`${file}:${index}: ${reason}`)
-    }
+  for (const [index, raw] of text.split(/\r\n|\r|\n/).entries()) {
+    const line = index + 1
+    const refuse = (reason: string) => new ConfigError(`${file}:${line}: ${reason}`)
     const content = raw.trim()
     if (content.startsWith('#') || content.startsWith(';')) continue
     if (content === '') {
@@ -58,35 +41,39 @@ export function parseIni(text: string, file: string): IniDocument {
       open.lines.push(content)
       continue
     }
-    finish()
     indent = depth
+    open = undefined
     const header = SECTION.exec(content)?.[1]
     if (header !== undefined) {
-      section = openSection(document, header) ?? fail(`section [${header}] is given twice`)
+      section = document.get(header) ?? new Map<string, OpenEntry>()
+      if (document.has(header) && header !== DEFAULT_SECTION) {
+        throw refuse(`section [${header}] is given twice`)
+      }
+      document.set(header, section)
       continue
     }
-    if (section === undefined) return fail('an option outside of any [section]')
+    if (section === undefined) throw refuse('an option outside of any [section]')
     const [, name, value] = OPTION.exec(content) ?? []
-    if (!name || value === undefined) return fail('neither [section], nor "key = value"')
+    if (!name || value === undefined) throw refuse('neither [section], nor "key = value"')
     const key = name.toLowerCase()
-    if (section.has(key)) fail(`option "${key}" is given twice in one section`)
-    section.set(key, { value, file, line: index })
-    open = { section, key, line: index, lines: [value] }
+    if (section.has(key)) throw refuse(`option "${key}" is given twice in one section`)
+    open = { lines: [value], file, line }
+    section.set(key, open)
   }
-  finish()
-  return document
+  return new Map(Array.from(document, ([name, entries]) => [name, closeAll(entries)]))
 }
 
-/** The new section, or undefined when the file has it already; only DEFAULT may be continued. */
-function openSection(document: IniDocument, name: string): IniSection | undefined {
-  const known = document.get(name)
-  if (known !== undefined) return name === DEFAULT_SECTION ? known : undefined
-  const section: IniSection = new Map()
-  document.set(name, section)
-  return section
+interface OpenEntry {
+  readonly lines: string[]
+  readonly file: string
+  readonly line: number
 }
 
-function* splitLines(text: string): Generator<[number, string]> {
-  let number = 0
-  for (const line of text.split(/\r\n|\r|\n/)) yield [++number, line]
+function closeAll(entries: Map<string, OpenEntry>): Map<string, IniEntry> {
+  return new Map(
+    Array.from(entries, ([key, { lines, ...place }]) => [
+      key,
+      { value: lines.join('\n').trimEnd(), ...place },
+    ]),
+  )
 }

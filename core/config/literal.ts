@@ -1,11 +1,11 @@
 /**
- * The literals found in log handler sections: strings, integers, None, True and False, tuples, lists
- * and dicts of them. Python syntax, nothing evaluated.
+ * The expressions found in log handler sections: strings, integers and products of them (20 * 1024),
+ * None, True and False, tuples, lists and dicts. Python syntax, nothing evaluated.
  */
 export type Literal = string | number | boolean | null | Literal[] | Map<Literal, Literal>
 
 const TOKEN =
-  /\s*(?:('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")|([+-]?\d[\d_]*)|(None|True|False)|([()[\]{},:]))/y
+  /\s*(?:('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")|([+-]?\d[\d_]*)|(None|True|False)|([()[\]{},:*]))/y
 const CONSTANTS: Readonly<Record<string, Literal>> = { None: null, True: true, False: false }
 const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t' }
 
@@ -14,7 +14,7 @@ interface Token {
   readonly value?: Literal
 }
 
-/** The value, or undefined when the text is anything else than one literal. */
+/** The value, or undefined when the text is anything else than one of these. */
 export function parseLiteral(text: string): Literal | undefined {
   const tokens = tokenize(text)
   if (tokens === undefined) return undefined
@@ -60,6 +60,16 @@ class Reader {
   }
 
   literal(): Literal | undefined {
+    let value = this.#factor()
+    while (value !== undefined && this.#take('*')) {
+      const factor = this.#factor()
+      if (typeof value !== 'number' || typeof factor !== 'number') return undefined
+      value *= factor
+    }
+    return value
+  }
+
+  #factor(): Literal | undefined {
     const token = this.#tokens[this.#next++]
     if (token?.mark === undefined) return token?.value
     if (token.mark === '(') return this.#tuple()

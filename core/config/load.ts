@@ -7,25 +7,28 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { ConfigError } from './config-error.js'
 import { DEFAULT_SECTION, parseIni, type IniDocument, type IniEntry } from './ini.js'
-import type { ConfigOf, Option, Schema, SectionSchema } from './schema.js'
+import type { ConfigOf, Option, Schema } from './schema.js'
 
 export const DEFAULT_CONFIG_DIR = '/etc/ovirt-imageio'
 export const VENDOR_DIR = '/usr/lib/ovirt-imageio/conf.d'
 
-/** Refuses a value that is wrong only together with others. */
-export type Fail = (section: string, key: string, reason: string) => never
+/** How a check of several options together says what it found; file and line are added. */
+export interface Report {
+  readonly fail: (section: string, key: string, reason: string) => never
+  readonly warn: (section: string, key: string, reason: string) => void
+}
 
 export interface LoadOptions<S extends Schema> {
   /** Holds `conf.d`. */
-  dir: string
-  vendorDir?: string
+  readonly dir: string
+  readonly vendorDir?: string
   /** Checks that need more than one option. */
-  check?: (config: ConfigOf<S>, fail: Fail) => void
+  readonly check?: (config: ConfigOf<S>, report: Report) => void
 }
 
 export interface LoadedConfig<T> {
   readonly config: T
-  /** Options nobody knows, one sentence each, naming file, section and key. */
+  /** What is written in vain, one line each, naming file, section and key. */
   readonly warnings: readonly string[]
   /** The files read, in order. */
   readonly files: readonly string[]
@@ -36,13 +39,21 @@ export function loadConfig<S extends Schema>(
   { dir, vendorDir = VENDOR_DIR, check }: LoadOptions<S>,
 ): LoadedConfig<ConfigOf<S>> {
   const files = findFiles(dir, vendorDir)
-  const merged = merge(files.map((file) => parseIni(readText(file), file)))
-  const config = deepFreeze(typedValues(schema, merged)) as ConfigOf<S>
-  check?.(config, (section, key, reason) => {
-    const entry = merged.get(section)?.get(key)
-    throw new ConfigError(`${entry ? place(entry) : dir}: [${section}] ${key}: ${reason}`)
+  const written = merge(files.map((file) => parseIni(readText(file), file)))
+  const effective = applyDefaultSection(written)
+  const config = deepFreeze(typedValues(schema, effective)) as ConfigOf<S>
+  const warnings = unknownOptions(schema, written)
+  const line = (section: string, key: string, reason: string): string => {
+    const entry = effective.get(section)?.get(key)
+    return `${entry ? place(entry) : dir}: [${section}] ${key}: ${reason}`
+  }
+  check?.(config, {
+    fail: (...reason) => {
+      throw new ConfigError(line(...reason))
+    },
+    warn: (...reason) => void warnings.push(line(...reason)),
   })
-  return { config, warnings: unknownOptions(schema, merged), files }
+  return { config, warnings, files }
 }
 
 function findFiles(dir: string, vendorDir: string): string[] {
@@ -64,7 +75,7 @@ function listConf(dir: string): string[] {
       .map((name) => join(dir, name))
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw new ConfigError(`${dir}: cannot be read: ${String(cause)}`, { cause })
+    throw unreadable(dir, cause)
   }
 }
 
@@ -72,8 +83,13 @@ function readText(file: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file))
   } catch (cause) {
-    throw new ConfigError(`${file}: cannot be read: ${String(cause)}`, { cause })
+    throw unreadable(file, cause)
   }
+}
+
+function unreadable(path: string, cause: unknown): ConfigError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new ConfigError(`${path}: cannot be read: ${reason}`, { cause })
 }
 
 function merge(documents: IniDocument[]): IniDocument {
@@ -81,17 +97,18 @@ function merge(documents: IniDocument[]): IniDocument {
   for (const [name, section] of documents.flatMap((document) => [...document])) {
     merged.set(name, new Map([...(merged.get(name) ?? []), ...section]))
   }
-  const defaults = merged.get(DEFAULT_SECTION) ?? []
-  for (const [name, section] of merged) {
-    if (name !== DEFAULT_SECTION) merged.set(name, new Map([...defaults, ...section]))
-  }
   return merged
 }
 
-function typedValues(schema: Schema, merged: IniDocument): Record<string, Record<string, unknown>> {
+function applyDefaultSection(written: IniDocument): IniDocument {
+  const defaults = written.get(DEFAULT_SECTION) ?? []
+  return new Map(Array.from(written, ([name, own]) => [name, new Map([...defaults, ...own])]))
+}
+
+function typedValues(schema: Schema, document: IniDocument): Record<string, object> {
   return mapRecord(schema, (options, section) =>
     mapRecord(options, (option, key) =>
-      typedValue(option, merged.get(section)?.get(key), `[${section}] ${key}`),
+      typedValue(option, document.get(section)?.get(key), `[${section}] ${key}`),
     ),
   )
 }
@@ -100,32 +117,24 @@ function typedValue(option: Option<unknown>, entry: IniEntry | undefined, name: 
   if (entry === undefined) return option.default
   const value = option.parse(entry.value)
   if (value !== undefined) return value
-  const written = JSON.stringify(entry.value)
-  throw new ConfigError(`${place(entry)}: ${name}: must be ${option.allowed}, not ${written}`)
+  const found = JSON.stringify(entry.value)
+  throw new ConfigError(`${place(entry)}: ${name}: must be ${option.allowed}, not ${found}`)
 }
 
-function unknownOptions(schema: Schema, merged: IniDocument): string[] {
+function unknownOptions(schema: Schema, written: IniDocument): string[] {
+  const sections = new Map(Object.entries(schema))
+  const everyKey = new Set(Object.values(schema).flatMap((options) => Object.keys(options)))
   const warnings: string[] = []
-  for (const [name, section] of merged) {
-    const options = lookUp(schema, name)
-    for (const [key, entry] of section) {
-      if (name === DEFAULT_SECTION) {
-        if (Object.values(schema).some((known) => lookUp(known, key))) continue
-      } else if (merged.get(DEFAULT_SECTION)?.get(key) === entry) {
-        continue // meant for other sections
-      } else if (options && lookUp(options, key)) continue
-      const what = options || name === DEFAULT_SECTION ? 'unknown option' : 'unknown section'
+  for (const [name, entries] of written) {
+    const options = sections.get(name)
+    const known = name === DEFAULT_SECTION ? everyKey : new Set(Object.keys(options ?? {}))
+    const what = options || name === DEFAULT_SECTION ? 'unknown option' : 'unknown section'
+    for (const [key, entry] of entries) {
+      if (known.has(key)) continue
       warnings.push(`${place(entry)}: [${name}] ${key}: ${what}, ignored`)
     }
   }
   return warnings
-}
-
-function lookUp<T extends Schema[string] | SectionSchema[string]>(
-  table: Readonly<Record<string, T>>,
-  key: string,
-): T | undefined {
-  return Object.hasOwn(table, key) ? table[key] : undefined
 }
 
 function mapRecord<A, B>(
@@ -135,8 +144,8 @@ function mapRecord<A, B>(
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, change(value, key)]))
 }
 
-function place(entry: IniEntry): string {
-  return `${entry.file}:${entry.line}`
+function place({ file, line }: IniEntry): string {
+  return `${file}:${line}`
 }
 
 function deepFreeze<T>(value: T): T {

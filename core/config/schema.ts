@@ -3,6 +3,7 @@
  * the loaded configuration follows from it, so type, default, range and reason stand in one place.
  */
 import { randomBytes } from 'node:crypto'
+import { isAbsolute } from 'node:path'
 
 export interface Option<T> {
   /** Shown in the documentation. */
@@ -71,24 +72,28 @@ export function choice<const T extends string>(
   return { type: 'choice', ...pick<T>(spec), allowed: `one of ${spec.of.join(', ')}`, parse }
 }
 
-/** sun_path holds 108 bytes, one of them for the terminating or the leading NUL. */
+/** sun_path holds 108 bytes; a path ends, an abstract name begins with NUL, which is one of them. */
 const MAX_SOCKET_NAME = 107
 
 /**
  * The address of a Unix socket. `@name`, `\0name` and a literal NUL mean an abstract name and come
- * out with a leading NUL; enclosing double quotes are removed; empty is a random abstract name.
+ * out with a leading NUL; enclosing double quotes, as in a sample that was once packaged, are
+ * removed; empty is a random abstract name.
  */
 export function socket(spec: Base<string>): Option<string> {
-  const allowed = `a path or @name of at most ${MAX_SOCKET_NAME} bytes`
+  const allowed = `an absolute path or @name of at most ${MAX_SOCKET_NAME} bytes`
   return { type: 'socket', ...pick(spec), allowed, parse: parseSocket }
 }
 
 function parseSocket(text: string): string | undefined {
   const bare = /^"(.*)"$/.exec(text)?.[1] ?? text
   if (bare === '') return `\0imageio-${randomBytes(8).toString('hex')}`
-  const name = bare.replace(/^(?:@|\\0)/, '\0')
-  const isTooLong = Buffer.byteLength(name.replace(/^\0/, '')) > MAX_SOCKET_NAME
-  return name === '\0' || name.includes('\0', 1) || isTooLong ? undefined : name
+  const address = bare.replace(/^(?:@|\\0)/, '\0')
+  const isAbstract = address.startsWith('\0')
+  const name = isAbstract ? address.slice(1) : address
+  const isShort = Buffer.byteLength(name) <= MAX_SOCKET_NAME
+  const isNamed = isAbstract ? name !== '' : isAbsolute(name)
+  return isShort && isNamed && !name.includes('\0') ? address : undefined
 }
 
 function numeric(
@@ -103,16 +108,15 @@ function numeric(
     const isInside = Number.isFinite(value) && value >= min && value <= max
     const isMultiple = multipleOf === undefined || value % multipleOf === 0
     const isExact = type === 'float' || Number.isSafeInteger(value)
-    return isInside && isMultiple && isExact ? value + 0 : undefined
+    return isInside && isMultiple && isExact ? value + 0 : undefined // + 0 turns -0 into 0
   }
   return { type, ...pick(spec), allowed: noun + describeRange(spec), parse }
 }
 
 function describeRange({ min, max, multipleOf }: Range): string {
-  const from = min === undefined ? '' : `from ${min} `
-  const to = max === undefined ? (min === undefined ? '' : 'upwards') : `to ${max}`
-  const step = multipleOf === undefined ? '' : `, a multiple of ${multipleOf}`
-  return from + to === '' ? step : ` ${from}${to}${step}`
+  const lower = min === undefined ? '' : `, at least ${min}`
+  const upper = max === undefined ? '' : `, at most ${max}`
+  return lower + upper + (multipleOf === undefined ? '' : `, a multiple of ${multipleOf}`)
 }
 
 function pick<T>({ default: value, description }: Base<T>): Base<T> {
