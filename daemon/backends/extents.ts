@@ -1,0 +1,62 @@
+/** Data and holes of a descriptor, asked in batches so that memory does not grow with fragments. */
+import { SystemError, dataRanges, type DataRanges } from '../../native/index.js'
+import type { Extent } from './backend.js'
+
+/** Ranges per call: 1024 keep a worker thread busy for about a millisecond. */
+const BATCH = 1024
+
+/** Storage that has no SEEK_DATA, such as block devices: everything may be data. */
+const CANNOT_TELL = new Set(['EINVAL', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'ENOTTY'])
+
+export type AskRanges = (start: number, end: number, limit: number) => Promise<DataRanges>
+
+export async function* zeroExtents(
+  fd: number,
+  start: number,
+  end: number,
+  ask: AskRanges = (from, to, limit) => dataRanges(fd, from, to, limit),
+): AsyncGenerator<Extent> {
+  let pending: Extent | undefined
+  for await (const extent of pieces(start, end, ask)) {
+    if (pending?.zero === extent.zero) {
+      pending.length += extent.length
+      continue
+    }
+    if (pending !== undefined) yield pending
+    pending = extent
+  }
+  if (pending !== undefined) yield pending
+}
+
+async function* pieces(start: number, end: number, ask: AskRanges): AsyncGenerator<Extent> {
+  let position = start
+  while (position < end) {
+    const { ranges, next } = await askOrData(position, end, ask)
+    // An answer that leads nowhere must not become an endless loop.
+    const covered = next > position ? Math.min(next, end) : end
+    const known = next > position ? ranges : [{ start: position, end }]
+    for (const data of known) {
+      const from = Math.max(data.start, position)
+      const to = Math.min(data.end, covered)
+      if (to <= from) continue
+      if (from > position) yield extentOf(position, from, true)
+      yield extentOf(from, to, false)
+      position = to
+    }
+    if (covered > position) yield extentOf(position, covered, true)
+    position = covered
+  }
+}
+
+async function askOrData(start: number, end: number, ask: AskRanges): Promise<DataRanges> {
+  try {
+    return await ask(start, end, BATCH)
+  } catch (error) {
+    if (!(error instanceof SystemError) || !CANNOT_TELL.has(error.code)) throw error
+    return { ranges: [{ start, end }], next: end }
+  }
+}
+
+function extentOf(start: number, end: number, zero: boolean): Extent {
+  return { start, length: end - start, zero, hole: false }
+}

@@ -1,0 +1,145 @@
+/** Stores a body: one buffer is filled while the one before is being written. */
+import type { Backend } from '../backends/backend.js'
+import {
+  RangeLimitError,
+  ShortBodyError,
+  chunkSize,
+  outcomeOf,
+  valueOf,
+  type ByteSource,
+  type OperationContext,
+  type Outcome,
+} from './operation.js'
+
+export interface WriteContext extends OperationContext {
+  /** Bytes that may be written at most; needed for a body whose size is not known. */
+  readonly limit?: number
+}
+
+/**
+ * Writes `size` bytes of the source at `offset`, or all of them when size is undefined; resolves
+ * with their number. When the body ends early or the peer is lost, what came is written and told
+ * by onProgress before it rejects. When it is aborted nothing more is written.
+ */
+export async function writeRange(
+  backend: Backend,
+  offset: number,
+  size: number | undefined,
+  source: ByteSource,
+  context: WriteContext,
+): Promise<number> {
+  const { buffers, signal, limit = Infinity } = context
+  signal.throwIfAborted()
+  if (size !== undefined && size > limit) throw new RangeLimitError(limit)
+  if (size === 0) return 0
+  const first = await buffers.acquire(signal)
+  const second = (size ?? Infinity) > buffers.bufferSize ? buffers.tryAcquire() : undefined
+  const writer = new Writer(backend, offset, context)
+  try {
+    const end = offset + (size ?? limit)
+    await receive(writer, end, source, [first, second ?? first], context)
+    if (size === undefined) await expectEnd(source, writer, end, limit)
+    else if (writer.taken < end) throw new ShortBodyError(size, writer.taken - offset)
+    return writer.taken - offset
+  } finally {
+    buffers.release(first)
+    if (second !== undefined) buffers.release(second)
+  }
+}
+
+/** When it settles neither a write nor the source uses the buffers. */
+async function receive(
+  writer: Writer,
+  end: number,
+  source: ByteSource,
+  [even, odd]: readonly [Buffer, Buffer],
+  { signal, buffers }: OperationContext,
+): Promise<void> {
+  const { bufferSize } = buffers
+  let buffer = even
+  let failure: Outcome<never> | undefined
+  while (writer.taken < end && failure === undefined) {
+    if (even === odd) await writer.settle()
+    const { blockSize } = writer.backend
+    const chunk = buffer.subarray(0, chunkSize(writer.taken, end, { blockSize, bufferSize }))
+    const { filled, error } = await fill(chunk, source, () => signal.aborted || writer.hasFailed)
+    if (error !== undefined) failure = { error }
+    await writer.settle()
+    signal.throwIfAborted()
+    if (filled > 0) writer.start(chunk.subarray(0, filled))
+    if (filled < chunk.length) break
+    buffer = buffer === even ? odd : even
+  }
+  await writer.settle()
+  if (failure !== undefined) valueOf(failure)
+}
+
+/** Fills the chunk; stops early at the end of the body, at an error, or when it is told to. */
+async function fill(
+  chunk: Buffer,
+  source: ByteSource,
+  isFutile: () => boolean,
+): Promise<{ filled: number; error?: unknown }> {
+  let filled = 0
+  try {
+    while (filled < chunk.length && !isFutile()) {
+      const received = await source.read(chunk.subarray(filled))
+      if (received === 0) break
+      filled += received
+    }
+    return { filled }
+  } catch (error) {
+    return { filled, error: error ?? new Error('the source failed') }
+  }
+}
+
+/** A body of unknown size that reaches the limit must end there. */
+async function expectEnd(
+  source: ByteSource,
+  writer: Writer,
+  end: number,
+  limit: number,
+): Promise<void> {
+  if (writer.taken < end) return
+  if ((await source.read(Buffer.alloc(1))) > 0) throw new RangeLimitError(limit)
+}
+
+/** At most one write in flight, so progress is told in order. */
+class Writer {
+  readonly backend: Backend
+  /** Offset behind the last byte handed over. */
+  taken: number
+  hasFailed = false
+  readonly #context: OperationContext
+  #inFlight: Promise<Outcome<void>> | undefined
+
+  constructor(backend: Backend, offset: number, context: OperationContext) {
+    this.backend = backend
+    this.taken = offset
+    this.#context = context
+  }
+
+  /** The bytes belong to the writer until settle(). */
+  start(bytes: Buffer): void {
+    const offset = this.taken
+    this.taken += bytes.length
+    this.#inFlight = outcomeOf(this.#write(bytes, offset))
+  }
+
+  async #write(bytes: Buffer, offset: number): Promise<void> {
+    try {
+      await this.backend.pwrite(bytes, offset, this.#context.signal)
+    } catch (error) {
+      this.hasFailed = true
+      throw error
+    }
+    this.#context.onProgress(offset, bytes.length)
+  }
+
+  /** Waits for the write in flight; throws its error. */
+  async settle(): Promise<void> {
+    const inFlight = this.#inFlight
+    this.#inFlight = undefined
+    if (inFlight !== undefined) valueOf(await inFlight)
+  }
+}
