@@ -20,6 +20,12 @@ export { logSettings }
 
 const MAX_PORT = 65535
 
+/** About 24 days: Node's timers count milliseconds in 31 bits and fire at once beyond. */
+const MAX_SECONDS = 2_147_483
+
+const seconds = (spec: { default: number; min: number; description: string }) =>
+  integer({ ...spec, max: MAX_SECONDS })
+
 export const schema = {
   daemon: {
     poll_interval: float({
@@ -34,7 +40,7 @@ export const schema = {
         'Reported as max_readers and max_writers of files, devices and NBD exports. More than 8 ' +
         'parallel connections to one image seldom move more bytes.',
     }),
-    inactivity_timeout: integer({
+    inactivity_timeout: seconds({
       default: 60,
       min: 1,
       description:
@@ -54,7 +60,7 @@ export const schema = {
       default: true,
       description: 'Tell the service manager when all services listen, and feed its watchdog.',
     }),
-    shutdown_timeout: integer({
+    shutdown_timeout: seconds({
       default: 30,
       min: 0,
       description: 'Seconds running requests may take to end after SIGTERM before they are cut.',
@@ -102,7 +108,7 @@ export const schema = {
       default: 8 * MiB,
       min: 4 * KiB,
       max: 32 * MiB,
-      description: 'Upper bound of one NBD request; qemu refuses more than 32 MiB.',
+      description: 'Upper bound of I/O memory per operation; qemu refuses requests above 32 MiB.',
     }),
   },
   backend_http: {
@@ -160,12 +166,12 @@ export const schema = {
       default: true,
       description: 'Which loopback address tcp uses when localhost has two.',
     }),
-    remove_timeout: integer({
+    remove_timeout: seconds({
       default: 60,
       min: 0,
       description: 'Seconds DELETE waits for running operations; 0 answers at once.',
     }),
-    expired_ticket_grace: integer({
+    expired_ticket_grace: seconds({
       default: 3600,
       min: 0,
       description:
@@ -184,12 +190,12 @@ export const schema = {
       min: 1,
       description: 'Data connections of one client address, so that one cannot take them all.',
     }),
-    header_timeout: integer({
+    header_timeout: seconds({
       default: 60,
       min: 1,
       description: 'Seconds a client may take to send the header of a request.',
     }),
-    handshake_timeout: integer({
+    handshake_timeout: seconds({
       default: 20,
       min: 1,
       description: 'Seconds a client may take for the TLS handshake.',
@@ -206,12 +212,12 @@ export const schema = {
       min: 16 * MiB,
       description: 'Bytes of I/O buffers of all operations together.',
     }),
-    buffer_wait_timeout: integer({
+    buffer_wait_timeout: seconds({
       default: 30,
       min: 1,
       description: 'Seconds an operation waits for a buffer before it is answered with 503.',
     }),
-    idle_timeout: integer({
+    idle_timeout: seconds({
       default: 60,
       min: 1,
       description: 'Seconds a connection that never showed a valid ticket may stay idle.',
@@ -242,7 +248,7 @@ export function showConfig(config: DaemonConfig): string {
 /** The directories of backend_file.allowed_paths; empty means anything is allowed. */
 export function splitPaths(text: string): string[] {
   const paths = text.split(':').map((path) => path.trim())
-  return paths.filter((path) => path !== '').map((path) => normalize(path))
+  return paths.filter((path) => path !== '').map((path) => normalize(path).replace(/(?<=.)\/$/, ''))
 }
 
 function check(config: DaemonConfig, report: Report): void {

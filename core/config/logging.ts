@@ -36,7 +36,7 @@ const literal = (value: string, description: string) =>
   string({
     default: value,
     description,
-    allowed: 'a Python literal of strings, numbers, tuples and dicts',
+    allowed: 'a Python literal of strings, integers, tuples and dicts',
     accept: (text) => text === '' || parseLiteral(text) !== undefined,
   })
 
