@@ -49,16 +49,13 @@ t.test(
   'root becomes the user with its group and supplementary groups, for good',
   asRoot,
   async (t) => {
-    // Debian's user for this: "backup" and "games" differ from each other in both ids.
-    const gid = Number(
-      spawnSync('getent', ['group', 'games'], { encoding: 'utf8' }).stdout.split(':')[2],
-    )
+    const [gid] = idOf('-g', 'games') // every Debian has these users
     const [uid] = idOf('-u', 'backup')
     const groups = idOf('-G', 'backup')
     const primary = idOf('-g', 'backup')
     const { ids } = run({ user: 'backup', group: 'games', chown: [] })
     t.match(ids, { uid, gid, effective: [uid, gid], isForGood: true })
-    const expected = [...groups.filter((id) => !primary.includes(id)), gid]
+    const expected = [...groups.filter((id) => !primary.includes(id)), gid!]
     t.strictSame([...new Set(ids?.groups)].sort(), [...new Set(expected)].sort())
   },
 )
