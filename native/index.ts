@@ -1,9 +1,156 @@
 /**
- * The door to the addon: one typed function per system call. Offsets and sizes are bytes. Every
- * call that may block runs on libuv's pool and rejects with a SystemError shaped like Node's own
- * (`code: 'ENOSPC'`, `errno`, `syscall`). Nothing here retries, falls back or decides.
+ * The door to the addon: one typed function per system call. Offsets and sizes are bytes and safe
+ * integers. Every call that may block runs on libuv's pool and rejects with a SystemError. Nothing
+ * here falls back or decides; calls interrupted by a signal are repeated.
  */
 import { createRequire } from 'node:module'
+import { SystemError } from './system-error.js'
+
+export { SystemError }
+
+/** What open(2) found, as statx(2) tells it. */
+export interface FileStatus {
+  readonly type: 'file' | 'block-device' | 'directory' | 'character-device' | 'fifo' | 'socket' | 'other'
+  /** st_dev and st_rdev as one number each, equal for equal devices. */
+  readonly device: number
+  readonly rdev: number
+  readonly inode: bigint
+  /** Bytes; 0 for devices. */
+  readonly size: number
+  /** Bytes of allocated storage. */
+  readonly allocated: number
+  readonly mtimeNs: bigint
+  readonly ctimeNs: bigint
+  /** STATX_DIOALIGN in bytes, absent when the kernel or the file system can't tell. */
+  readonly directMemoryAlign?: number
+  readonly directOffsetAlign?: number
+}
+
+export interface DataRanges {
+  /** Ranges that hold data, in order, clipped to what was asked; the rest are holes. */
+  readonly ranges: readonly { readonly start: number; readonly end: number }[]
+  /** Everything before this offset was looked at; equal to the asked end when all was. */
+  readonly next: number
+}
+
+export interface PeerCredentials {
+  readonly pid: number
+  readonly uid: number
+  readonly gid: number
+  /** Supplementary groups (SO_PEERGROUPS). */
+  readonly groups: readonly number[]
+}
+
+export type AllocateMode = 'allocate' | 'zero-range' | 'punch-hole'
+
+interface Addon {
+  setErrorClass(errorClass: typeof SystemError): void
+  pageSize: number
+  allocateAligned(size: number): Buffer
+  isAligned(buffer: Buffer, alignment: number): boolean
+  openPath(path: string): Promise<number>
+  reopen(fd: number, write: boolean, direct: boolean): Promise<number>
+  descriptorPath(fd: number): string
+  closeDescriptor(fd: number): Promise<void>
+  status(fd: number): Promise<FileStatus>
+  pread(fd: number, buffer: Buffer, offset: number): Promise<number>
+  pwrite(fd: number, buffer: Buffer, offset: number): Promise<number>
+  fdatasync(fd: number): Promise<void>
+  truncate(fd: number, size: number): Promise<void>
+  fallocate(fd: number, mode: number, offset: number, size: number): Promise<void>
+  blockDeviceSize(fd: number): Promise<number>
+  blockDeviceSectorSize(fd: number): Promise<number>
+  blockDeviceZeroOut(fd: number, offset: number, size: number): Promise<void>
+  blockDeviceDiscard(fd: number, offset: number, size: number): Promise<void>
+  dataRanges(fd: number, start: number, end: number, limit: number): Promise<DataRanges>
+  peerCredentials(fd: number): PeerCredentials
+  sendDatagram(path: string, message: string): void
+}
 
 const require = createRequire(import.meta.url)
-export const addon: unknown = require('#addon')
+const addon = require('#addon') as Addon
+addon.setErrorClass(SystemError)
+
+/** Bytes; the alignment of allocateAligned(). */
+export const PAGE_SIZE: number = addon.pageSize
+
+/** Memory at a page boundary, zeroed, `size` a positive multiple of nothing in particular. */
+export const allocateAligned = addon.allocateAligned
+
+/** Whether the buffer's first byte lies at a multiple of `alignment` (a power of two). */
+export const isAligned = addon.isAligned
+
+/**
+ * Opens the place a path names without reading or waiting (O_PATH, openat2(2) with
+ * RESOLVE_NO_MAGICLINKS), so that a FIFO does not hang. Follows symbolic links.
+ */
+export const openPath = addon.openPath
+
+/** The path of an open descriptor, links resolved (readlink of /proc/self/fd). Throws SystemError. */
+export const descriptorPath = addon.descriptorPath
+
+/** A descriptor for I/O to the very thing an openPath() descriptor stands for; O_NONBLOCK not set. */
+export function reopen(fd: number, mode: { write: boolean; direct: boolean }): Promise<number> {
+  return addon.reopen(fd, mode.write, mode.direct)
+}
+
+/** close(2). Rejects with EIO and the like, after which the descriptor is closed as well. */
+export const closeDescriptor = addon.closeDescriptor
+
+/** statx(2) of a descriptor. */
+export const status = addon.status
+
+/** Reads until the buffer is full or the file ends; resolves with the bytes read. */
+export const pread = addon.pread
+
+/** One pwrite(2); resolves with the bytes written, which may be fewer than the buffer holds. */
+export const pwrite = addon.pwrite
+
+export const fdatasync = addon.fdatasync
+
+/** ftruncate(2). */
+export const truncate = addon.truncate
+
+/**
+ * fallocate(2): 'allocate' (mode 0), 'zero-range' (FALLOC_FL_ZERO_RANGE), 'punch-hole'
+ * (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE).
+ */
+export function fallocate(
+  fd: number,
+  mode: AllocateMode,
+  offset: number,
+  size: number,
+): Promise<void> {
+  return addon.fallocate(fd, ALLOCATE_MODES[mode], offset, size)
+}
+
+/** linux/falloc.h */
+const ALLOCATE_MODES: Readonly<Record<AllocateMode, number>> = {
+  allocate: 0,
+  'zero-range': 0x10,
+  'punch-hole': 0x02 | 0x01,
+}
+
+/** BLKGETSIZE64. */
+export const blockDeviceSize = addon.blockDeviceSize
+
+/** BLKSSZGET: the logical sector size. */
+export const blockDeviceSectorSize = addon.blockDeviceSectorSize
+
+/** BLKZEROOUT: both numbers multiples of the sector size. */
+export const blockDeviceZeroOut = addon.blockDeviceZeroOut
+
+/** BLKDISCARD: contents undefined afterwards. */
+export const blockDeviceDiscard = addon.blockDeviceDiscard
+
+/**
+ * SEEK_DATA and SEEK_HOLE over [start, end), at most `limit` ranges per call. Moves the
+ * descriptor's own file offset, which no other function here uses.
+ */
+export const dataRanges = addon.dataRanges
+
+/** SO_PEERCRED and SO_PEERGROUPS of a connected Unix socket. Throws SystemError. */
+export const peerCredentials = addon.peerCredentials
+
+/** One datagram to a Unix socket, '@name' or a leading NUL is abstract. Throws SystemError. */
+export const sendDatagram = addon.sendDatagram
