@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { notify, ready, stopping, watchdog } from '../../core/systemd.js'
 
 const SOCKET = '/run/systemd/notify'
@@ -34,12 +36,14 @@ t.test('states go to the socket of the environment', async (t) => {
 t.test('the watchdog is fed at once and twice per period, until it is ended', async (t) => {
   const { sent, send } = recorder()
   const env = { NOTIFY_SOCKET: SOCKET, WATCHDOG_USEC: '100000', WATCHDOG_PID: `${process.pid}` }
+  const start = performance.now()
   const end = watchdog(env, send)
   t.equal(sent.length, 1)
   await sleep(260)
   end()
   const beats = sent.length
-  t.ok(beats >= 3 && beats <= 6, `${beats} beats`)
+  const most = 1 + (performance.now() - start) / 45 // every 50 ms; a timer may be early by one or two
+  t.ok(beats >= 3 && beats <= most, `${beats} beats`)
   t.strictSame([...new Set(sent)], [`${SOCKET} WATCHDOG=1`])
   await sleep(120)
   t.equal(sent.length, beats)
@@ -82,7 +86,7 @@ print(s.recv(4096).decode(), flush=True)
 `
 
 t.test('a real socket receives the datagram, by path and by abstract name', async (t) => {
-  const path = join(t.testdir({}), 'notify')
+  const path = join(shortDir(t), 'notify')
   for (const name of [path, `@imageio-test-${process.pid}`]) {
     const receiver = spawn('python3', ['-c', RECEIVER, name], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -98,6 +102,13 @@ t.test('a real socket receives the datagram, by path and by abstract name', asyn
 })
 
 t.test('a socket that does not exist is an error with the call', async (t) => {
-  const path = join(t.testdir({}), 'nobody')
+  const path = join(shortDir(t), 'nobody')
   t.throws(() => ready({ NOTIFY_SOCKET: path }), { code: 'ENOENT' })
 })
+
+/** A socket's path has 107 bytes at most, t.testdir() may be longer. */
+function shortDir(t: Test): string {
+  const dir = mkdtempSync(join(tmpdir(), 'imageio-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  return dir
+}
