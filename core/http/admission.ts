@@ -1,0 +1,32 @@
+/** How many connections there may be, in all and from one address: memory and descriptors are bounded. */
+export interface AdmissionLimits {
+  readonly maxConnections: number
+  readonly maxConnectionsPerAddress: number
+}
+
+export class Admission {
+  readonly #limits: AdmissionLimits
+  readonly #perAddress = new Map<string, number>()
+  #total = 0
+
+  constructor(limits: AdmissionLimits) {
+    this.#limits = limits
+  }
+
+  /** A function that gives the place back, or undefined when there is none. */
+  enter(address: string): (() => void) | undefined {
+    const count = this.#perAddress.get(address) ?? 0
+    const { maxConnections, maxConnectionsPerAddress } = this.#limits
+    if (this.#total >= maxConnections || count >= maxConnectionsPerAddress) return undefined
+    this.#total++
+    this.#perAddress.set(address, count + 1)
+    return () => this.#leave(address)
+  }
+
+  #leave(address: string): void {
+    this.#total--
+    const count = (this.#perAddress.get(address) ?? 0) - 1
+    if (count > 0) this.#perAddress.set(address, count)
+    else this.#perAddress.delete(address)
+  }
+}

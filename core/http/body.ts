@@ -1,0 +1,145 @@
+/**
+ * A request body as a source of bytes. Nothing is read, and `100 Continue` is not sent, before the
+ * first read: what a client sends ahead stays in bounded socket buffers until somebody wants it.
+ */
+import type { Readable } from 'node:stream'
+import { BodyTimeoutError, BodyTooLargeError } from './errors.js'
+import { ClientWatch, type WatchOptions } from './watch.js'
+
+export interface BodyOptions extends WatchOptions {
+  /** Ends waiting with its reason. */
+  readonly signal: AbortSignal
+  /** Called once, before the first byte is read. */
+  readonly onStart: () => void
+  /** Called with the size of each piece that arrived. */
+  readonly onReceived: (size: number) => void
+}
+
+interface PendingRead {
+  readonly target: Buffer
+  readonly resolve: (size: number) => void
+  readonly reject: (error: Error) => void
+}
+
+export class RequestBody {
+  readonly #stream: Readable
+  readonly #options: BodyOptions
+  readonly #watch: ClientWatch
+  readonly #onAbort = (): void => this.#fail(this.#options.signal.reason as Error)
+  #isStarted = false
+  #isEnded = false
+  #error: Error | undefined
+  #rest: Buffer[] = []
+  #pending: PendingRead | undefined
+  #filled = 0
+
+  constructor(stream: Readable, options: BodyOptions) {
+    this.#stream = stream
+    this.#options = options
+    this.#watch = new ClientWatch(options, () => this.#fail(new BodyTimeoutError()))
+    options.signal.addEventListener('abort', this.#onAbort)
+  }
+
+  /**
+   * Fills the target. Resolves with fewer bytes only when no more come, with 0 when the body has
+   * ended, be it complete or because the client is gone: only the announced length tells. Rejects
+   * with BodyTimeoutError, or with the signal's reason. One read at a time.
+   */
+  read(target: Buffer): Promise<number> {
+    if (this.#options.signal.aborted) this.#onAbort()
+    this.#start()
+    this.#filled = 0
+    while (this.#rest.length > 0 && this.#filled < target.length) this.#copy(target, this.#shift())
+    if (this.#filled === target.length || (this.#isEnded && this.#error === undefined)) {
+      return Promise.resolve(this.#filled)
+    }
+    if (this.#error !== undefined) return Promise.reject(this.#error)
+    return new Promise((resolve, reject) => {
+      this.#pending = { target, resolve, reject }
+      this.#watch.wait()
+      this.#stream.resume()
+    })
+  }
+
+  /** The connection ended or turned to nonsense in the middle: nothing more will come. */
+  cut(): void {
+    this.#end()
+  }
+
+  /** Must be called when nobody reads any more. */
+  release(): void {
+    this.#watch.stop()
+    this.#options.signal.removeEventListener('abort', this.#onAbort)
+    if (!this.#isStarted) return
+    this.#stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onEnd)
+  }
+
+  #start(): void {
+    if (this.#isStarted) return
+    this.#isStarted = true
+    this.#options.onStart()
+    this.#stream.on('data', this.#onData).once('end', this.#onEnd).once('close', this.#onEnd)
+    if (this.#stream.readableEnded || this.#stream.destroyed) this.#isEnded = true
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#watch.moved(chunk.length)
+    this.#options.onReceived(chunk.length)
+    const pending = this.#pending
+    if (pending === undefined) {
+      this.#rest.push(chunk)
+      this.#stream.pause()
+      return
+    }
+    this.#copy(pending.target, chunk)
+    if (this.#filled < pending.target.length) return
+    this.#stream.pause()
+    this.#settle()?.resolve(this.#filled)
+  }
+
+  readonly #onEnd = (): void => this.#end()
+
+  #end(): void {
+    this.#isEnded = true
+    this.#settle()?.resolve(this.#filled)
+  }
+
+  #fail(error: Error): void {
+    this.#error ??= error
+    if (this.#isStarted) this.#stream.pause()
+    const pending = this.#settle()
+    // What has come is handed over; the next read tells why there is no more.
+    if (this.#filled > 0) pending?.resolve(this.#filled)
+    else pending?.reject(error)
+  }
+
+  #settle(): PendingRead | undefined {
+    const pending = this.#pending
+    if (pending === undefined) return undefined
+    this.#pending = undefined
+    this.#watch.done()
+    return pending
+  }
+
+  #copy(target: Buffer, chunk: Buffer): void {
+    const copied = chunk.copy(target, this.#filled)
+    this.#filled += copied
+    if (copied < chunk.length) this.#rest.unshift(chunk.subarray(copied))
+  }
+
+  #shift(): Buffer {
+    return this.#rest.shift() ?? Buffer.alloc(0)
+  }
+}
+
+/** The whole of a small body. Throws BodyTooLargeError. */
+export async function readAll(body: RequestBody, limit: number): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(limit + 1)
+  let size = 0
+  while (size <= limit) {
+    const read = await body.read(buffer.subarray(size))
+    if (read === 0) return buffer.subarray(0, size)
+    size += read
+  }
+  throw new BodyTooLargeError(limit)
+}

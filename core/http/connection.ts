@@ -1,0 +1,134 @@
+/**
+ * One client connection: a socket, or an HTTP/2 session on one. It knows who is at the other end, how
+ * long it may be idle, what was opened on its behalf, and closes all of that with itself.
+ */
+import type { ServerHttp2Session } from 'node:http2'
+import type { Socket } from 'node:net'
+import { ClientGoneError } from './errors.js'
+
+/** Something opened for a connection, ended with it. */
+export interface Closable {
+  close(): Promise<void>
+}
+
+let lastId = 0
+
+export class Connection {
+  /** Names the connection in the log. */
+  readonly id = ++lastId
+  readonly openedAt = performance.now()
+  /** Peer address, 'local' on a Unix socket. */
+  readonly address: string
+  readonly protocol: 'h1' | 'h2'
+  readonly socket: Socket
+  /** What was opened for this connection, by owner. */
+  readonly resources = new Map<object, Closable>()
+  /** Bytes of image data sent and received, for the log. */
+  bytesSent = 0
+  bytesReceived = 0
+  requests = 0
+  /** No request that arrives from now on is executed. */
+  isClosing = false
+  readonly #session: ServerHttp2Session | undefined
+  readonly #gone = new AbortController()
+  #active = 0
+  #idleSince = performance.now()
+  #idleLimitMs: number
+  #isAuthorized = false
+  /** HTTP/1: the request before must be answered completely first. */
+  #tail: Promise<void> = Promise.resolve()
+  #queued = 0
+
+  constructor(
+    socket: Socket,
+    address: string,
+    options: { idleLimitMs: number; session?: ServerHttp2Session },
+  ) {
+    this.socket = socket
+    this.address = address
+    this.#session = options.session
+    this.protocol = options.session === undefined ? 'h1' : 'h2'
+    this.#idleLimitMs = options.idleLimitMs
+  }
+
+  /** Aborted when the connection is gone. */
+  get gone(): AbortSignal {
+    return this.#gone.signal
+  }
+
+  get isActive(): boolean {
+    return this.#active > 0
+  }
+
+  /** Milliseconds without a request, 0 while one is served. */
+  get idleMs(): number {
+    return this.isActive ? 0 : performance.now() - this.#idleSince
+  }
+
+  get isIdleTooLong(): boolean {
+    return this.idleMs >= this.#idleLimitMs
+  }
+
+  /**
+   * A ticket was shown that is good: from now on its inactivity timeout counts, but never less than
+   * what anybody gets. Receive windows open, too, as memory is now spent for somebody known.
+   */
+  authorized(inactivityMs: number): void {
+    this.#idleLimitMs = Math.max(this.#idleLimitMs, inactivityMs)
+    if (this.#isAuthorized) return
+    this.#isAuthorized = true
+    if (this.#session !== undefined && !this.#session.destroyed) {
+      // Without these, four parallel uploads fall to a quarter of their speed.
+      this.#session.settings({ initialWindowSize: STREAM_WINDOW })
+      this.#session.setLocalWindowSize(SESSION_WINDOW)
+    }
+  }
+
+  /** HTTP/1: runs requests strictly in order. False when too many wait already. */
+  enqueue(task: () => Promise<void>): boolean {
+    if (this.#queued >= MAX_PIPELINED) return false
+    this.#queued++
+    this.#tail = this.#tail.then(task).finally(() => void this.#queued--)
+    return true
+  }
+
+  begin(): void {
+    this.#active++
+    this.requests++
+  }
+
+  end(): void {
+    this.#active--
+    this.#idleSince = performance.now()
+  }
+
+  /** Ends the connection now; what was not sent is lost, and the client sees that. */
+  cut(): void {
+    this.isClosing = true
+    this.#session?.destroy()
+    this.socket.destroy()
+  }
+
+  /** Ends the connection as soon as nothing is in progress. */
+  shutDown(): void {
+    this.isClosing = true
+    if (this.#session !== undefined && !this.#session.destroyed) this.#session.close()
+    else if (!this.isActive) this.socket.end()
+  }
+
+  /** The other end or we closed it: whatever was opened for it ends. */
+  async closed(): Promise<void> {
+    this.isClosing = true
+    this.#gone.abort(new ClientGoneError())
+    const resources = [...this.resources.values()]
+    this.resources.clear()
+    await Promise.all(resources.map((resource) => resource.close()))
+  }
+}
+
+/** Bytes a client may send ahead on one stream and on all together. */
+const STREAM_WINDOW = 16 * 1024 * 1024
+const SESSION_WINDOW = 32 * 1024 * 1024
+
+/** Requests a client may send ahead without reading answers; browsers and tools send two or three. */
+const MAX_PIPELINED = 100

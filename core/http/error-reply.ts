@@ -1,0 +1,53 @@
+/** The one place where an error becomes a response. */
+import { ServiceError } from '../errors.js'
+import type { ErrorWithHeaders } from './errors.js'
+import type { Exchange } from './exchange.js'
+
+const TEXT = 'text/plain; charset=UTF-8'
+
+/** What a client is told about the unexpected: nothing that could help an attacker. */
+const INTERNAL = 'internal error, the log of the server knows more'
+
+export function replyError(exchange: Exchange, error: unknown): void {
+  const { logger } = exchange
+  const isKnown = error instanceof ServiceError
+  const status = isKnown ? error.statusCode : 500
+  if (exchange.closed.aborted) {
+    logger.debug({ err: error }, 'nobody is left to tell about an error')
+    return
+  }
+  const facts = { status, code: isKnown ? error.code : 'ERR_INTERNAL' }
+  if (status >= 500) logger.error({ ...facts, err: error }, 'request failed')
+  else logger.warn({ ...facts, reason: isKnown ? error.message : undefined }, 'request refused')
+  if (exchange.headersSent) {
+    exchange.cut()
+    return
+  }
+  const text = isKnown ? oneLine(error.message) : INTERNAL
+  exchange.send(status, `${text}\n`, {
+    ...(isKnown && hasHeaders(error) ? error.headers : {}),
+    'content-type': TEXT,
+  })
+}
+
+/** For a request that never became an exchange. */
+export function errorPage(status: number, reason: string, text: string): string {
+  const body = `${oneLine(text)}\n`
+  return [
+    `HTTP/1.1 ${status} ${reason}`,
+    `date: ${new Date().toUTCString()}`,
+    'connection: close',
+    `content-type: ${TEXT}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    '',
+    body,
+  ].join('\r\n')
+}
+
+function hasHeaders(error: ServiceError): error is ServiceError & ErrorWithHeaders {
+  return 'headers' in error
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\p{Cc}+/gu, ' ').trim()
+}

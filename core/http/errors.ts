@@ -1,0 +1,108 @@
+/** What is wrong with a request, whatever it asks for. */
+import { ServiceError } from '../errors.js'
+
+/** Header fields an error adds to its response. */
+export type ErrorHeaders = Readonly<Record<string, string>>
+
+/** An error that says more than status and text. */
+export interface ErrorWithHeaders {
+  readonly headers: ErrorHeaders
+}
+
+export class BadRequestError extends ServiceError {
+  readonly code = 'ERR_BAD_REQUEST'
+  readonly statusCode = 400
+}
+
+/** The message cannot be told apart from the next one; the connection ends (RFC 9112, 6.3). */
+export class FramingError extends ServiceError {
+  readonly code = 'ERR_FRAMING'
+  readonly statusCode: number
+
+  constructor(message: string, statusCode = 400) {
+    super(message)
+    this.statusCode = statusCode
+  }
+}
+
+export class NoSuchPathError extends ServiceError {
+  readonly code = 'ERR_NO_SUCH_PATH'
+  readonly statusCode = 404
+
+  constructor() {
+    super('there is nothing at this path')
+  }
+}
+
+export class MethodNotAllowedError extends ServiceError {
+  readonly code = 'ERR_METHOD_NOT_ALLOWED'
+  readonly statusCode = 405
+  readonly headers: ErrorHeaders
+
+  constructor(allow: readonly string[]) {
+    super(`this method is not allowed here, use one of ${allow.join(', ')}`)
+    this.headers = { allow: allow.join(', ') }
+  }
+}
+
+/** The client was silent for too long, or sent less than the minimum rate. */
+export class BodyTimeoutError extends ServiceError {
+  readonly code = 'ERR_BODY_TIMEOUT'
+  readonly statusCode = 408
+
+  constructor() {
+    super('the request body came too slowly')
+  }
+}
+
+export class BodyTooLargeError extends ServiceError {
+  readonly code = 'ERR_BODY_TOO_LARGE'
+  readonly statusCode = 413
+
+  constructor(limit: number) {
+    super(`the request body is larger than ${limit} bytes`)
+  }
+}
+
+/** A Range or a Content-Range that cannot be served (RFC 9110, 15.5.17). */
+export class RangeNotSatisfiableError extends ServiceError {
+  readonly code = 'ERR_RANGE_NOT_SATISFIABLE'
+  readonly statusCode = 416
+  readonly headers: ErrorHeaders
+
+  /** `size`: what may be accessed, absent when the syntax is the problem. */
+  constructor(message: string, size?: number | bigint) {
+    super(message)
+    this.headers = size === undefined ? {} : { 'content-range': `bytes */${size}` }
+  }
+}
+
+export class PreconditionFailedError extends ServiceError {
+  readonly code = 'ERR_PRECONDITION_FAILED'
+  readonly statusCode = 412
+
+  constructor() {
+    super('the image is not the one If-Match names')
+  }
+}
+
+/** The other end of the connection is gone; nobody reads the answer. */
+export class ClientGoneError extends ServiceError {
+  readonly code = 'ERR_CLIENT_GONE'
+  readonly statusCode = 400
+
+  constructor() {
+    super('the client has closed the connection')
+  }
+}
+
+/** The server ends before the request does. */
+export class ShuttingDownError extends ServiceError {
+  readonly code = 'ERR_SHUTTING_DOWN'
+  readonly statusCode = 503
+  readonly headers: ErrorHeaders = { 'retry-after': '10' }
+
+  constructor() {
+    super('the server is shutting down, try again later')
+  }
+}

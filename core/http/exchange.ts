@@ -1,0 +1,234 @@
+/**
+ * One request and its response, over HTTP/1.1 and HTTP/2 alike. Every response leaves through here, so
+ * that framing, closing and the fields each response has are decided once.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
+import { parseExactJson, stringifyJson } from '../json.js'
+import type { Logger } from '../log.js'
+import { RequestBody, readAll } from './body.js'
+import type { Connection } from './connection.js'
+import { BadRequestError } from './errors.js'
+import { announcesBody, isHttp1 } from './framing.js'
+import { parseQuery, type Query } from './query.js'
+import { ResponseSink } from './sink.js'
+import { VERSION } from './version.js'
+import type { WatchOptions } from './watch.js'
+
+export type Request = IncomingMessage | Http2ServerRequest
+export type Response = ServerResponse | Http2ServerResponse
+export type Headers = Record<string, string | number>
+
+/** Bytes of a JSON body; a ticket has a few hundred. */
+export const MAX_JSON_BODY = 64 * 1024
+
+export interface ExchangeOptions {
+  readonly request: Request
+  readonly response: Response
+  readonly connection: Connection
+  /** Lines get the service, connection and client added. */
+  readonly logger: Logger
+  readonly service: string
+  /** How long bodies may take while nobody knows the client. */
+  readonly watch: WatchOptions
+  /** The ticket's id in the path, if the route has one. */
+  readonly id: string
+}
+
+export class Exchange {
+  readonly id: string
+  readonly method: string
+  readonly query: Query
+  readonly connection: Connection
+  readonly startedAt = performance.now()
+  readonly #request: Request
+  readonly #response: Response
+  readonly #watch: WatchOptions
+  readonly #abort = new AbortController()
+  readonly #rootLogger: Logger
+  readonly #service: string
+  #logger: Logger | undefined
+  #body: RequestBody | undefined
+  #closes = false
+
+  constructor({ request, response, connection, logger, service, watch, id }: ExchangeOptions) {
+    this.#request = request
+    this.#response = response
+    this.#watch = watch
+    this.id = id
+    this.method = request.method ?? ''
+    this.query = parseQuery(request.url ?? '')
+    this.connection = connection
+    this.#rootLogger = logger
+    this.#service = service
+    response.once('close', () => this.#abort.abort(new Error('the response is closed')))
+  }
+
+  /** Made when first needed: most requests log nothing. */
+  get logger(): Logger {
+    const { id, address } = this.connection
+    this.#logger ??= this.#rootLogger.child({
+      service: this.#service,
+      connection: id,
+      client: address,
+    })
+    return this.#logger
+  }
+
+  get isDebugged(): boolean {
+    return this.#rootLogger.isLevelEnabled('debug')
+  }
+
+  /** Aborted when the response can go nowhere any more, or is complete. */
+  get closed(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  get headersSent(): boolean {
+    return this.#response.headersSent
+  }
+
+  get statusCode(): number {
+    return this.#response.statusCode
+  }
+
+  /** Whether any byte of body is announced. */
+  get hasBody(): boolean {
+    return announcesBody(this.#request)
+  }
+
+  /** The announced size of the body; undefined when only its end will tell. */
+  get contentLength(): number | undefined {
+    const length = this.#request.headers['content-length']
+    return length === undefined ? undefined : Number(length)
+  }
+
+  /** Whether a body of unknown length may follow. */
+  get isChunked(): boolean {
+    if (this.contentLength !== undefined) return false
+    return !isHttp1(this.#request) || this.#request.headers['transfer-encoding'] !== undefined
+  }
+
+  /** The client waits for `100 Continue` before it sends its body. */
+  get expectsContinue(): boolean {
+    return this.header('expect')?.toLowerCase() === '100-continue'
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#request.headers[name]
+    return Array.isArray(value) ? value.join(', ') : value
+  }
+
+  /** For this response, whatever becomes of it. */
+  setHeader(name: string, value: string): void {
+    if (!this.#response.headersSent) this.#response.setHeader(name, value)
+  }
+
+  /** The connection ends with this response, and the client is told so. HTTP/2 has no such thing. */
+  closeAfter(): void {
+    this.#closes = true
+  }
+
+  /** Sends an empty or complete response. */
+  send(status: number, body: string | Buffer = '', headers: Headers = {}): void {
+    const payload = typeof body === 'string' ? Buffer.from(body) : body
+    // 204 has no content-length in the RFC, but the engine's client reads to the end of the
+    // connection without it (images-api.md, 2.2).
+    this.#writeHead(status, { 'content-length': payload.length, ...headers })
+    this.#response.end(payload)
+    this.#ignoreRest()
+  }
+
+  sendJson(value: unknown, headers: Headers = {}): void {
+    this.send(200, stringifyJson(value), { 'content-type': 'application/json', ...headers })
+  }
+
+  /** The request body, to be released by the caller. */
+  body(watch: WatchOptions = this.#watch, signal: AbortSignal = this.closed): RequestBody {
+    const stream = isHttp1(this.#request) ? this.#request : this.#request.stream
+    this.#body = new RequestBody(stream, {
+      ...watch,
+      signal,
+      onStart: () => {
+        if (this.expectsContinue) this.#response.writeContinue()
+      },
+      onReceived: (size) => void (this.connection.bytesReceived += size),
+    })
+    return this.#body
+  }
+
+  /** Reads a small JSON body. Throws BadRequestError, BodyTooLargeError, BodyTimeoutError. */
+  async readJson(): Promise<unknown> {
+    const body = this.body()
+    try {
+      return parseExactJson(await readAll(body, MAX_JSON_BODY))
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      throw new BadRequestError('the body is not JSON in UTF-8', { cause: error })
+    } finally {
+      body.release()
+    }
+  }
+
+  /** A sink that sends `headers` with its first byte; to be released by the caller. */
+  sink(
+    status: number,
+    headers: Headers,
+    { watch = this.#watch, cut }: { watch?: WatchOptions; cut: () => void },
+  ): ResponseSink {
+    return new ResponseSink(this.#response as ServerResponse, {
+      ...watch,
+      onStart: () => this.#writeHead(status, headers),
+      onSent: (size) => void (this.connection.bytesSent += size),
+      onTimeout: cut,
+    })
+  }
+
+  /** Ends a response whose body went through a sink. */
+  end(): void {
+    this.#response.end()
+    this.#ignoreRest()
+  }
+
+  /**
+   * Ends the response where it is: the client misses the bytes that were announced, which is how it
+   * learns that something went wrong after the header.
+   */
+  cut(): void {
+    if (isHttp1(this.#request)) this.connection.cut()
+    else this.#request.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  }
+
+  /** The rest of the request is not what was announced, see RequestBody.cut. */
+  cutBody(): boolean {
+    this.#body?.cut()
+    return this.#body !== undefined
+  }
+
+  /** A body that nobody reads must not be taken for the next request. */
+  #hasUnreadBody(): boolean {
+    return this.hasBody && isHttp1(this.#request) && !this.#request.complete
+  }
+
+  #writeHead(status: number, headers: Headers): void {
+    const response = this.#response
+    response.sendDate = false
+    response.setHeader('server', `imageio/${VERSION}`)
+    response.setHeader('date', new Date().toUTCString())
+    if (isHttp1(this.#request)) {
+      if (this.#closes || this.#hasUnreadBody() || this.connection.isClosing) {
+        this.connection.isClosing = true
+        response.setHeader('connection', 'close')
+      }
+    }
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+    // The compatibility response takes the same call.
+    ;(response as ServerResponse).writeHead(status)
+  }
+
+  #ignoreRest(): void {
+    if (isHttp1(this.#request) || this.#request.complete) return
+    const { stream } = this.#request
+    this.#response.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR))
+  }
+}

@@ -1,0 +1,79 @@
+/** Answers what Node's HTTP/1 parser refuses, which never becomes a request. */
+import type { Socket } from 'node:net'
+import type { Connection } from './connection.js'
+import { errorPage } from './error-reply.js'
+import { linger } from './linger.js'
+import { MAX_HEAD, MAX_REQUEST_LINE } from './framing.js'
+
+interface ParserError extends Error {
+  readonly code?: string
+  readonly rawPacket?: Buffer
+}
+
+interface Answer {
+  readonly status: number
+  readonly reason: string
+  readonly text: string
+}
+
+/** What the parser is working on: its own bookkeeping, public by use for many years. */
+interface ServedSocket extends Socket {
+  readonly _httpMessage?: { readonly req?: object; readonly headersSent: boolean } | null
+}
+
+/** `exchangeOf` finds the exchange of a request whose body is being read. */
+export function answerMalformed(
+  error: ParserError,
+  socket: Socket,
+  connection: Connection | undefined,
+  exchangeOf: (request: object) => { cutBody(): boolean } | undefined,
+): void {
+  const isGone = error.code === 'ECONNRESET' || error.code === 'EPIPE' || !socket.writable
+  if (connection === undefined || isGone) {
+    socket.destroy()
+    return
+  }
+  const isFirst = !connection.isClosing
+  connection.isClosing = true
+  const request = (socket as ServedSocket)._httpMessage?.req
+  if (request !== undefined) {
+    // A request is being served: its handler learns that the body ends here, and answers.
+    exchangeOf(request)?.cutBody()
+    return
+  }
+  if (connection.isActive || !isFirst) return
+  const answer = judge(error)
+  socket.write(errorPage(answer.status, answer.reason, answer.text))
+  linger(socket, () => true)
+  socket.destroySoon()
+}
+
+/** CONNECT has no path; no listener of ours is a tunnel. */
+export function refuseConnect(socket: Socket): void {
+  socket.end(errorPage(405, 'Method Not Allowed', 'CONNECT is not allowed'))
+}
+
+function judge({ code = '', rawPacket }: ParserError): Answer {
+  const head = rawPacket?.toString('latin1', 0, MAX_REQUEST_LINE) ?? ''
+  const version = /HTTP\/(\d+)/.exec(head)?.[1]
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return { status: 408, reason: 'Request Timeout', text: 'the request header came too slowly' }
+  }
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    // A line that long cannot have ended within its first packet.
+    if (!head.includes('\n') && /^[A-Z]+ /.test(head)) {
+      const text = `the request line is longer than ${MAX_REQUEST_LINE} bytes`
+      return { status: 414, reason: 'URI Too Long', text }
+    }
+    const text = `the request header is larger than ${MAX_HEAD} bytes`
+    return { status: 431, reason: 'Request Header Fields Too Large', text }
+  }
+  if (version !== undefined && Number(version) >= 2) {
+    const text = 'this HTTP version is not served here'
+    return { status: 505, reason: 'HTTP Version Not Supported', text }
+  }
+  if (code === 'HPE_INVALID_METHOD') {
+    return { status: 405, reason: 'Method Not Allowed', text: 'unknown request method' }
+  }
+  return { status: 400, reason: 'Bad Request', text: 'the request is not well-formed HTTP/1.1' }
+}

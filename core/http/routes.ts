@@ -1,0 +1,110 @@
+/** From a table of routes to fastify: what has a route, what answers 405, what answers 404. */
+import { fastify, type FastifyInstance } from 'fastify'
+import type { Logger } from '../log.js'
+import { MethodNotAllowedError, NoSuchPathError } from './errors.js'
+import type { Exchange } from './exchange.js'
+import { replyError } from './error-reply.js'
+import { canonicalPath } from './target.js'
+
+export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE' | 'OPTIONS'
+export type Handler = (exchange: Exchange) => Promise<void> | void
+
+/** One path and what its methods do. A path with `:id` takes any id, also an empty one. */
+export interface Route {
+  readonly path: string
+  readonly methods: Readonly<Partial<Record<Method, Handler>>>
+  /** Runs before the handler of any method, also before the one that refuses a method. */
+  readonly prepare?: (exchange: Exchange) => void
+}
+
+/** Makes the exchange of a request that found its route. */
+export type MakeExchange = (raw: { req: object; res: object }, parameter?: string) => Exchange
+
+export const METHODS: readonly Method[] = [
+  'GET',
+  'HEAD',
+  'PUT',
+  'PATCH',
+  'POST',
+  'DELETE',
+  'OPTIONS',
+]
+
+export interface Router {
+  /** Serves one request; settles when its handler does. */
+  readonly handle: FastifyInstance['routing']
+  close(): Promise<void>
+}
+
+export async function createRouter(
+  routes: readonly Route[],
+  makeExchange: MakeExchange,
+  logger: Logger,
+): Promise<Router> {
+  const app = fastify({
+    loggerInstance: logger,
+    disableRequestLogging: true,
+    childLoggerFactory: (parent) => parent, // an exchange has its own
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 16 * 1024, caseSensitive: true },
+    // Undecodable paths go where nothing is registered, with a byte no canonical path contains.
+    rewriteUrl: (request) => canonicalPath(request.url ?? '') ?? '/@undecodable',
+  })
+  // Bodies are read by handlers, from the raw request; fastify must neither read nor judge them.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+
+  for (const { path, methods, prepare } of routes) {
+    const allowed = METHODS.filter((method) => methods[method] !== undefined)
+    for (const method of METHODS) {
+      const handler = methods[method] ?? refuse(new MethodNotAllowedError(allowed))
+      app.route<{ Params: { id?: string } }>({
+        method,
+        url: path,
+        handler: (request, reply) => {
+          reply.hijack()
+          const exchange = makeExchange({ req: request.raw, res: reply.raw }, request.params.id)
+          return run(exchange, handler, prepare)
+        },
+      })
+    }
+  }
+  app.setNotFoundHandler((request, reply) => {
+    reply.hijack()
+    const exchange = makeExchange({ req: request.raw, res: reply.raw })
+    const isKnown = METHODS.some((method) => method === exchange.method)
+    return run(exchange, refuse(isKnown ? new NoSuchPathError() : new MethodNotAllowedError(METHODS)))
+  })
+  await app.ready()
+  return { handle: app.routing, close: () => app.close() }
+}
+
+function refuse(error: Error): Handler {
+  return () => {
+    throw error
+  }
+}
+
+async function run(
+  exchange: Exchange,
+  handler: Handler,
+  prepare?: (exchange: Exchange) => void,
+): Promise<void> {
+  try {
+    prepare?.(exchange)
+    await handler(exchange)
+  } catch (error) {
+    replyError(exchange, error)
+  }
+  logRequest(exchange)
+}
+
+function logRequest(exchange: Exchange): void {
+  if (!exchange.isDebugged) return
+  const { method, statusCode, startedAt, logger } = exchange
+  if (!logger.isLevelEnabled('debug')) return
+  logger.debug(
+    { method, status: statusCode, ms: Math.round(performance.now() - startedAt) },
+    'request',
+  )
+}

@@ -1,0 +1,319 @@
+/**
+ * An HTTP server for one listener: TLS or plain, TCP or Unix socket, HTTP/1.1 and, behind TLS, HTTP/2.
+ * Node's own timeouts are set on purpose, as its defaults would break long transfers.
+ */
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import http2, { type Http2Server, type ServerHttp2Session } from 'node:http2'
+import https from 'node:https'
+import net, { type AddressInfo, type Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import type { Logger } from '../log.js'
+import type { Admission } from './admission.js'
+import { Connection } from './connection.js'
+import { replyError } from './error-reply.js'
+import { Exchange, type Request, type Response } from './exchange.js'
+import { checkFraming, isHttp1, MAX_FIELDS, MAX_HEAD } from './framing.js'
+import { linger } from './linger.js'
+import { answerMalformed, refuseConnect } from './malformed.js'
+import { createRouter, type Route, type Router } from './routes.js'
+import { idOf } from './target.js'
+import { tlsOptions, type TlsMaterial } from './tls.js'
+
+export interface ServerLimits {
+  /** Seconds. */
+  readonly headerTimeout: number
+  readonly handshakeTimeout: number
+  readonly idleTimeout: number
+  /** Bytes per second. */
+  readonly minBodyRate: number
+}
+
+export interface HttpServerOptions {
+  /** 'remote', 'local', 'control': for the log. */
+  readonly service: string
+  readonly routes: readonly Route[]
+  /** HTTP/1.1 without Host is refused (RFC 9112, 3.2). */
+  readonly requireHost: boolean
+  readonly tls?: TlsMaterial
+  readonly limits: ServerLimits
+  readonly admission: Admission
+  readonly logger: Logger
+  /** Decides on the peer of a Unix socket. */
+  readonly mayConnect?: (socket: Socket) => boolean
+}
+
+export type ListenAddress = { readonly path: string } | { readonly host: string; readonly port: number }
+
+/** How often idle connections are looked for. */
+const SWEEP_MS = 500
+/** How often Node looks for requests whose header does not end. */
+const HEADER_CHECK_MS = 1000
+/** Connections that may wait for accept(2). */
+const BACKLOG = 511
+const STREAMS_PER_SESSION = 16
+
+export class HttpServer {
+  readonly #options: HttpServerOptions
+  readonly #server: http.Server | https.Server
+  readonly #h2: Http2Server
+  readonly #connections = new Set<Connection>()
+  readonly #bySource = new WeakMap<object, Connection>()
+  readonly #exchanges = new WeakMap<object, Exchange>()
+  readonly #sweep: NodeJS.Timeout
+  #router: Router | undefined
+  #isStopping = false
+
+  constructor(options: HttpServerOptions) {
+    this.#options = options
+    this.#h2 = this.#createH2()
+    this.#server = this.#createH1()
+    this.#sweep = setInterval(() => this.#closeIdle(), SWEEP_MS).unref()
+  }
+
+  /** Binds and listens. Rejects with the system's error. */
+  async listen(address: ListenAddress): Promise<void> {
+    const { routes, logger, service } = this.#options
+    this.#router = await createRouter(routes, this.#makeExchange, logger)
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen({ ...address, backlog: BACKLOG }, () => {
+        this.#server.off('error', reject)
+        resolve()
+      })
+    })
+    this.#server.on('error', (error) => logger.error({ service, err: error }, 'listener failed'))
+  }
+
+  /** Where it listens; for a Unix socket its name. */
+  get address(): AddressInfo | string {
+    const address = this.#server.address()
+    if (address === null) throw new Error('the server does not listen')
+    return address
+  }
+
+  /** New connections get the new certificate, existing ones keep theirs. */
+  replaceCertificate(material: TlsMaterial): void {
+    if (this.#server instanceof https.Server) {
+      this.#server.setSecureContext(tlsOptions(material))
+    }
+  }
+
+  /**
+   * Stops accepting; each connection ends after the request it serves. Resolves when all have ended,
+   * or when `graceMs` have passed and the rest was cut.
+   */
+  async close(graceMs: number): Promise<void> {
+    this.#isStopping = true
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    const timer = setTimeout(() => this.#cutAll(), graceMs)
+    for (const connection of this.#connections) connection.shutDown()
+    await closed
+    clearTimeout(timer)
+    clearInterval(this.#sweep)
+    await this.#router?.close()
+  }
+
+  #cutAll(): void {
+    for (const connection of this.#connections) connection.cut()
+    this.#server.closeAllConnections()
+  }
+
+  #createH1(): http.Server | https.Server {
+    const { limits, tls } = this.#options
+    const options: http.ServerOptions = {
+      requireHostHeader: false, // checkFraming knows where it is required
+      requestTimeout: 0, // default 300 s for a whole request: an upload takes hours
+      headersTimeout: limits.headerTimeout * 1000,
+      connectionsCheckingInterval: HEADER_CHECK_MS,
+      keepAliveTimeout: 0, // default 5 s; the sweep closes by the ticket's inactivity timeout
+      maxHeaderSize: MAX_HEAD,
+      noDelay: true,
+    }
+    const server =
+      tls === undefined
+        ? http.createServer(options)
+        : https.createServer({
+            ...options,
+            ...tlsOptions(tls),
+            ALPNProtocols: ['http/1.1', 'h2'], // a client offering both gets the faster one
+            handshakeTimeout: limits.handshakeTimeout * 1000,
+          })
+    server.timeout = 0
+    server.maxHeadersCount = 0 // default drops the fields after 2000 silently; checkFraming refuses
+    server.maxRequestsPerSocket = 0
+    interpose(server, 'connection', (socket: Socket) => this.#admit(socket))
+    if (tls === undefined) {
+      server.on('connection', (socket: Socket) => this.#opened(socket))
+    } else {
+      interpose(server, 'secureConnection', (socket: TLSSocket) => {
+        if (socket.alpnProtocol === 'h2') return void this.#h2.emit('connection', socket)
+        this.#opened(socket)
+        return true
+      })
+      server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+        this.#options.logger.debug({ reason: error.code }, 'TLS handshake failed')
+        socket.destroy()
+      })
+    }
+    return this.#serveH1(server)
+  }
+
+  #serveH1(server: http.Server): http.Server {
+    const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+      const connection = this.#bySource.get(request.socket)
+      if (connection === undefined || connection.isClosing) return
+      const isQueued = connection.enqueue(() => this.#serve(connection, request, response))
+      if (!isQueued) connection.cut()
+    }
+    server.on('request', onRequest)
+    server.on('checkContinue', onRequest)
+    server.on('checkExpectation', onRequest) // other expectations are ignored
+    server.on('connect', (_request: IncomingMessage, socket: Socket) => refuseConnect(socket))
+    server.on('clientError', (error: Error, socket: Socket) => {
+      answerMalformed(error, socket, this.#bySource.get(socket), (request) =>
+        this.#exchanges.get(request),
+      )
+    })
+    return server
+  }
+
+  #createH2(): Http2Server {
+    const server = http2.createServer({
+      settings: {
+        maxConcurrentStreams: STREAMS_PER_SESSION,
+        maxHeaderListSize: MAX_HEAD,
+        enableConnectProtocol: false,
+      },
+      maxHeaderListPairs: MAX_FIELDS + 4 + 1, // four pseudo fields; one more shows there are too many
+    })
+    server.on('session', (session) => this.#openedSession(session))
+    const onRequest = (request: Request, response: Response): void => {
+      const connection = isHttp1(request)
+        ? undefined
+        : this.#bySource.get(request.stream.session ?? request)
+      if (connection === undefined || connection.isClosing) return
+      void this.#serve(connection, request, response)
+    }
+    server.on('request', onRequest)
+    server.on('checkContinue', onRequest)
+    server.on('sessionError', () => undefined) // the session's 'close' follows
+    return server
+  }
+
+  #admit(socket: Socket): boolean {
+    const { admission, logger, service, mayConnect = () => true } = this.#options
+    const address = peerAddress(socket)
+    const leave = this.#isStopping ? undefined : admission.enter(address)
+    const isWelcome = leave !== undefined && mayConnect(socket)
+    if (isWelcome) {
+      socket.once('close', leave)
+      return true
+    }
+    leave?.()
+    const reason = leave === undefined ? 'too many connections' : 'this peer may not connect'
+    logger.warn({ service, client: address, reason }, 'connection refused')
+    socket.destroy()
+    return false
+  }
+
+  #opened(socket: Socket): void {
+    const connection = this.#track(socket, socket, undefined)
+    linger(socket, () => connection.isClosing)
+    socket.on('error', () => undefined) // 'close' follows
+    socket.once('close', () => this.#closed(connection))
+  }
+
+  #openedSession(session: ServerHttp2Session): void {
+    const connection = this.#track(session, session.socket as Socket, session)
+    session.on('error', () => undefined) // 'close' follows
+    session.once('close', () => this.#closed(connection))
+  }
+
+  #track(key: object, socket: Socket, session: ServerHttp2Session | undefined): Connection {
+    const connection = new Connection(socket, peerAddress(socket), {
+      idleLimitMs: this.#options.limits.idleTimeout * 1000,
+      ...(session === undefined ? {} : { session }),
+    })
+    this.#connections.add(connection)
+    this.#bySource.set(key, connection)
+    const { id, address, protocol } = connection
+    const { logger, service } = this.#options
+    logger.info({ service, connection: id, client: address, protocol }, 'connection opened')
+    if (this.#isStopping) connection.shutDown()
+    return connection
+  }
+
+  #closed(connection: Connection): void {
+    this.#connections.delete(connection)
+    const { logger, service } = this.#options
+    const { id, address, requests, bytesSent, bytesReceived, openedAt } = connection
+    const ms = Math.round(performance.now() - openedAt)
+    const facts = { requests, sent: bytesSent, received: bytesReceived, ms }
+    logger.info({ service, connection: id, client: address, ...facts }, 'connection closed')
+    connection.closed().catch((error: unknown) => {
+      logger.error({ connection: id, err: error }, 'closing what a connection used failed')
+    })
+  }
+
+  /** Settles when the response is complete or the connection gone. */
+  async #serve(connection: Connection, request: Request, response: Response): Promise<void> {
+    if (connection.gone.aborted || connection.isClosing) return
+    connection.begin()
+    this.#bySource.set(request, connection)
+    const closed = new Promise<void>((resolve) => response.once('close', () => resolve()))
+    const wrong = checkFraming(request, this.#options.requireHost)
+    if (wrong === undefined) {
+      delete request.headers['content-type'] // no route cares, and fastify would
+      this.#router?.handle(request as IncomingMessage, response as ServerResponse)
+    } else {
+      const exchange = this.#makeExchange({ req: request, res: response })
+      exchange.closeAfter()
+      replyError(exchange, wrong)
+    }
+    await closed
+    connection.end()
+    if (connection.isClosing) connection.shutDown()
+  }
+
+  readonly #makeExchange = (raw: { req: object; res: object }, parameter?: string): Exchange => {
+    const request = raw.req as Request
+    const connection = this.#bySource.get(request)
+    if (connection === undefined) throw new Error('a request without its connection')
+    const { limits, logger, service } = this.#options
+    const exchange = new Exchange({
+      request,
+      response: raw.res as Response,
+      connection,
+      logger,
+      service,
+      watch: { inactivityMs: limits.idleTimeout * 1000, minRate: limits.minBodyRate },
+      id: parameter === undefined ? '' : idOf(parameter),
+    })
+    this.#exchanges.set(request, exchange)
+    return exchange
+  }
+
+  #closeIdle(): void {
+    for (const connection of this.#connections) {
+      if (connection.isIdleTooLong) connection.cut()
+    }
+  }
+}
+
+/** Puts `decide` before the listeners Node has installed: they run only when it returns true. */
+function interpose<S extends net.Server, T>(
+  server: S,
+  event: string,
+  decide: (argument: T) => boolean | void,
+): void {
+  const listeners = server.listeners(event)
+  server.removeAllListeners(event)
+  server.on(event, (argument: T) => {
+    if (decide(argument) !== true) return
+    for (const listener of listeners) Reflect.apply(listener, server, [argument])
+  })
+}
+
+function peerAddress({ remoteAddress }: Socket): string {
+  return remoteAddress === undefined ? 'local' : remoteAddress.replace(/^::ffff:/, '')
+}

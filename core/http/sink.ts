@@ -1,0 +1,78 @@
+/** A response body as a sink of bytes. */
+import { ClientWatch, type WatchOptions } from './watch.js'
+
+/** What is written to; both servers' responses have it. */
+export interface ByteStream {
+  write(chunk: Buffer, callback: (error?: Error | null) => void): boolean
+}
+
+export interface SinkOptions extends WatchOptions {
+  /** Called once, before the first byte is written: sends the header. */
+  readonly onStart: () => void
+  readonly onSent: (size: number) => void
+  /** The client takes nothing, or too little: must end the connection, which fails the write. */
+  readonly onTimeout: () => void
+}
+
+/**
+ * Node tells when a whole write is done and nothing in between, so a slow client would look stalled
+ * during a large one: pieces start small and grow as long as they go out quickly.
+ */
+const FIRST_PIECE = 64 * 1024
+const LARGEST_PIECE = 1024 * 1024
+const QUICK_MS = 1000
+
+export class ResponseSink {
+  readonly #stream: ByteStream
+  readonly #options: SinkOptions
+  readonly #watch: ClientWatch
+  #isStarted = false
+  #pieceSize = FIRST_PIECE
+
+  constructor(stream: ByteStream, options: SinkOptions) {
+    this.#stream = stream
+    this.#options = options
+    this.#watch = new ClientWatch(options, options.onTimeout)
+  }
+
+  /**
+   * Resolves when the chunk's memory may be used again. Rejects when the connection ended; who wants
+   * to stop a write that waits for the client ends the connection.
+   */
+  async write(chunk: Buffer): Promise<void> {
+    this.start()
+    for (let offset = 0; offset < chunk.length; ) {
+      const piece = chunk.subarray(offset, offset + this.#pieceSize)
+      const startedAt = performance.now()
+      await this.#send(piece)
+      offset += piece.length
+      const isQuick = performance.now() - startedAt < QUICK_MS
+      this.#pieceSize = isQuick ? Math.min(this.#pieceSize * 2, LARGEST_PIECE) : FIRST_PIECE
+    }
+  }
+
+  /** Sends the header, for a body that may be empty. */
+  start(): void {
+    if (this.#isStarted) return
+    this.#isStarted = true
+    this.#options.onStart()
+  }
+
+  /** Must be called when nobody writes any more. */
+  release(): void {
+    this.#watch.stop()
+  }
+
+  #send(piece: Buffer): Promise<void> {
+    this.#watch.wait()
+    return new Promise((resolve, reject) => {
+      this.#stream.write(piece, (error) => {
+        this.#watch.done()
+        if (error) return reject(error)
+        this.#watch.moved(piece.length)
+        this.#options.onSent(piece.length)
+        resolve()
+      })
+    })
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Watches a client that is to send or to take bytes. Time in which the server itself is busy does not
+ * count: only waiting for the client does.
+ */
+export interface WatchOptions {
+  /** Longest silence. */
+  readonly inactivityMs: number
+  /** Bytes per second the client must move, averaged over `inactivityMs`; 0 is off. */
+  readonly minRate: number
+}
+
+/** Longest time between two looks. */
+const TICK_MS = 500
+
+export class ClientWatch {
+  readonly #options: WatchOptions
+  readonly #onTimeout: () => void
+  readonly #timer: NodeJS.Timeout
+  readonly #tickMs: number
+  #waiting = 0
+  #moved = 0
+  #silentMs = 0
+  #windowMs = 0
+  #windowBytes = 0
+
+  constructor(options: WatchOptions, onTimeout: () => void) {
+    this.#options = options
+    this.#onTimeout = onTimeout
+    this.#tickMs = Math.min(TICK_MS, options.inactivityMs / 4)
+    this.#timer = setInterval(() => this.#tick(), this.#tickMs)
+  }
+
+  /** The client's turn begins. */
+  wait(): void {
+    if (this.#waiting++ === 0) this.#silentMs = 0
+  }
+
+  /** The client's turn ends. */
+  done(): void {
+    this.#waiting--
+  }
+
+  /** The client moved bytes. */
+  moved(size: number): void {
+    this.#moved += size
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  #tick(): void {
+    const moved = this.#moved
+    this.#moved = 0
+    this.#windowBytes += moved
+    if (this.#waiting === 0) return
+    const { inactivityMs, minRate } = this.#options
+    this.#silentMs = moved > 0 ? 0 : this.#silentMs + this.#tickMs
+    this.#windowMs += this.#tickMs
+    if (this.#silentMs >= inactivityMs) return this.#expire()
+    if (this.#windowMs < inactivityMs) return
+    if ((this.#windowBytes * 1000) / this.#windowMs < minRate) return this.#expire()
+    this.#windowMs = 0
+    this.#windowBytes = 0
+  }
+
+  #expire(): void {
+    this.stop()
+    this.#onTimeout()
+  }
+}

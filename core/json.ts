@@ -1,0 +1,44 @@
+/**
+ * JSON whose integers keep all their digits: ticket sizes go up to 2^64, a JavaScript number holds 2^53
+ * exactly. Larger integers come in and go out as bigint.
+ */
+type SourceReviver = (key: string, value: unknown, context: { source?: string }) => unknown
+
+interface RawJson {
+  rawJSON(text: string): unknown
+}
+
+/** Throws SyntaxError, also when the bytes are not UTF-8 or the text is nested too deeply. */
+export function parseExactJson(bytes: Uint8Array): unknown {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    return JSON.parse(text, keepDigits as Parameters<typeof JSON.parse>[1]) as unknown
+  } catch (cause) {
+    if (cause instanceof SyntaxError) throw cause
+    throw new SyntaxError('cannot be read as JSON', { cause })
+  }
+}
+
+/** ASCII only, ends with a newline. Takes bigint. */
+export function stringifyJson(value: unknown): string {
+  return `${escapeJson(toJson(value))}\n`
+}
+
+/** The same without the newline. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, (_key, member: unknown) =>
+    typeof member === 'bigint' ? (JSON as unknown as RawJson).rawJSON(String(member)) : member,
+  )
+}
+
+const keepDigits: SourceReviver = (_key, value, { source }) => {
+  if (typeof value !== 'number' || Number.isSafeInteger(value)) return value
+  return source !== undefined && /^-?\d+$/.test(source) ? BigInt(source) : value
+}
+
+function escapeJson(text: string): string {
+  return text.replace(
+    /[\u007f-\uffff]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}

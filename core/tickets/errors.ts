@@ -1,0 +1,67 @@
+/** Why a ticket is no good. Texts name tickets by their transfer, never by their id. */
+import { ServiceError } from '../errors.js'
+
+/** No such ticket, or it does not allow this. */
+export class TicketDeniedError extends ServiceError {
+  readonly code = 'ERR_TICKET_DENIED'
+  readonly statusCode = 403
+}
+
+export class TicketExpiredError extends ServiceError {
+  readonly code = 'ERR_TICKET_EXPIRED'
+  readonly statusCode = 403
+
+  constructor() {
+    super('the ticket has expired')
+  }
+}
+
+/** The ticket was deleted, perhaps while the operation ran. */
+export class TicketCanceledError extends ServiceError {
+  readonly code = 'ERR_TICKET_CANCELED'
+  readonly statusCode = 403
+
+  constructor() {
+    super('the transfer was canceled')
+  }
+}
+
+export class TicketInvalidError extends ServiceError {
+  readonly code = 'ERR_TICKET_INVALID'
+  readonly statusCode = 400
+}
+
+/** Control service only: images answer 403, so that ids cannot be probed. */
+export class NoSuchTicketError extends ServiceError {
+  readonly code = 'ERR_NO_SUCH_TICKET'
+  readonly statusCode = 404
+
+  constructor() {
+    super('there is no such ticket')
+  }
+}
+
+/** Operations did not end in time: try again. */
+export class TicketBusyError extends ServiceError {
+  readonly code = 'ERR_TICKET_BUSY'
+  readonly statusCode = 409
+
+  constructor() {
+    super('operations of the ticket are still waiting for storage, try again')
+  }
+}
+
+/**
+ * A flush has failed before. The kernel reports a lost write once and then forgets it, so a later flush
+ * that succeeds would prove nothing.
+ */
+export class TransferBrokenError extends ServiceError {
+  readonly code = 'ERR_TRANSFER_BROKEN'
+  readonly statusCode = 500
+
+  constructor(cause: unknown) {
+    super('an earlier flush failed and written data may be lost: start over with a new ticket', {
+      cause,
+    })
+  }
+}

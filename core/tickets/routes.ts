@@ -1,0 +1,72 @@
+/** The control service: the management engine installs, watches, extends and removes tickets. */
+import { BadRequestError } from '../http/errors.js'
+import type { Exchange } from '../http/exchange.js'
+import type { Route } from '../http/routes.js'
+import { shortId } from '../log.js'
+import { parseDefinition, parseExtension, type DefinitionOptions } from './definition.js'
+import type { TicketStore } from './store.js'
+import type { Ticket } from './ticket.js'
+
+export interface TicketRoutesOptions extends DefinitionOptions {
+  readonly store: TicketStore
+  /** Seconds DELETE waits for operations; 0 answers at once. */
+  readonly removeTimeout: number
+}
+
+/** Milliseconds a new ticket waits for its predecessor where DELETE does not wait at all. */
+const REPLACE_MS = 1000
+
+export function ticketRoutes(options: TicketRoutesOptions): Route[] {
+  const { store } = options
+  const removeMs = options.removeTimeout * 1000
+
+  const put = async (exchange: Exchange): Promise<void> => {
+    requireId(exchange)
+    const definition = parseDefinition(await exchange.readJson(), options)
+    if (definition.id !== exchange.id) {
+      throw new BadRequestError('uuid is not the id in the path')
+    }
+    await store.add(definition, removeMs || REPLACE_MS)
+    exchange.send(200)
+  }
+
+  const get = (exchange: Exchange): void => {
+    requireId(exchange)
+    exchange.sendJson(store.get(exchange.id).info())
+  }
+
+  const patch = async (exchange: Exchange): Promise<void> => {
+    requireId(exchange)
+    const seconds = parseExtension(await exchange.readJson())
+    store.extend(exchange.id, seconds)
+    exchange.send(200)
+  }
+
+  const remove = async (exchange: Exchange): Promise<void> => {
+    if (exchange.id === '') await store.removeAll(removeMs)
+    else await store.remove(exchange.id, removeMs)
+    exchange.send(204)
+  }
+
+  const list = (exchange: Exchange): void => {
+    exchange.sendJson(store.list().map(summary))
+  }
+
+  return [
+    { path: '/tickets/:id', methods: { GET: get, PUT: put, PATCH: patch, DELETE: remove } },
+    { path: '/tickets', methods: { GET: list } },
+  ]
+}
+
+/** An entry of the list: for people, so without the secret and with what they would compute. */
+function summary(ticket: Ticket): Record<string, unknown> {
+  return {
+    ...ticket.info(),
+    uuid: shortId(ticket.definition.id),
+    seconds_left: Math.max(0, Math.floor(ticket.secondsLeft)),
+  }
+}
+
+function requireId(exchange: Exchange): void {
+  if (exchange.id === '') throw new BadRequestError('the path has no ticket id')
+}

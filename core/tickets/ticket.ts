@@ -1,0 +1,211 @@
+/**
+ * Permission to use one image, with what was done under it. It knows the operations that run and what
+ * connections have opened for it, and ends both when it is canceled.
+ */
+import { ByteRanges } from './byte-ranges.js'
+import type { TicketDefinition, TicketOp } from './definition.js'
+import { TicketCanceledError, TicketDeniedError, TicketExpiredError, TransferBrokenError } from './errors.js'
+
+/** Seconds of a clock that never goes back, with an arbitrary origin. */
+export type Clock = () => number
+
+export const monotonicSeconds: Clock = () => performance.now() / 1000
+
+/** What a connection has opened for the ticket. */
+export interface TicketContext {
+  close(): Promise<void>
+}
+
+/** One piece of work under a ticket. Its owner must end it. */
+export interface TicketUse {
+  /** Aborted with TicketCanceledError when the ticket is. */
+  readonly signal: AbortSignal
+  /** Bytes [offset, offset + size) are done; counts as transferred, and as life (expiry). */
+  progress(offset: number, size: number): void
+  /** Idempotent. */
+  end(): void
+}
+
+export type UseKind =
+  /** Moves data: the ticket is active, ranges count as transferred, the end is activity. */
+  | 'operation'
+  /** Keeps the image open for a request, which may still be refused: no sign of life by itself. */
+  | 'hold'
+
+/** `expires` must fit in 31 bits for the engine. */
+const MAX_SECONDS = 2 ** 31 - 1
+
+export class Ticket {
+  readonly definition: TicketDefinition
+  /** Bytes that may be accessed, as a number that offsets can be compared with. */
+  readonly limit: number
+  readonly #clock: Clock
+  readonly #contexts = new Set<TicketContext>()
+  readonly #transferred = new ByteRanges()
+  readonly #canceling = new AbortController()
+  #operations = 0
+  #holds = 0
+  #expires: number
+  #lastActivity: number
+  #lost: TransferBrokenError | undefined
+  #whenUnused: (() => void)[] = []
+
+  constructor(definition: TicketDefinition, clock: Clock = monotonicSeconds) {
+    this.definition = definition
+    this.limit = Number(
+      definition.size > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : definition.size,
+    )
+    this.#clock = clock
+    this.#lastActivity = clock()
+    this.#expires = this.#lastActivity + definition.timeout
+  }
+
+  get isActive(): boolean {
+    return this.#operations > 0
+  }
+
+  get isCanceled(): boolean {
+    return this.#canceling.signal.aborted
+  }
+
+  /** Connections that have the image open. */
+  get connections(): number {
+    return this.#contexts.size
+  }
+
+  /** Nobody uses it now. */
+  get isUnused(): boolean {
+    return this.#operations + this.#holds === 0
+  }
+
+  get isExpired(): boolean {
+    return this.secondsLeft <= 0
+  }
+
+  get secondsLeft(): number {
+    return this.#expires - this.#clock()
+  }
+
+  mayWrite(): boolean {
+    return this.definition.ops.includes('write')
+  }
+
+  /** Throws the reason why not. `write` implies `read`. */
+  authorize(op: TicketOp): void {
+    if (this.isCanceled) throw new TicketCanceledError()
+    if (this.isExpired) throw new TicketExpiredError()
+    const { ops } = this.definition
+    if (!ops.includes('write') && !(op === 'read' && ops.includes('read'))) {
+      throw new TicketDeniedError(`the ticket does not allow ${op}`)
+    }
+    if (op === 'write' && this.#lost !== undefined) throw this.#lost
+  }
+
+  /** Registers what a connection opened, before it is opened. Throws TicketCanceledError. */
+  attach(context: TicketContext): void {
+    if (this.isCanceled) throw new TicketCanceledError()
+    this.#contexts.add(context)
+  }
+
+  detach(context: TicketContext): void {
+    this.#contexts.delete(context)
+  }
+
+  begin(kind: UseKind): TicketUse {
+    if (this.isCanceled) throw new TicketCanceledError()
+    const isOperation = kind === 'operation'
+    if (isOperation) this.#operations++
+    else this.#holds++
+    let isEnded = false
+    return {
+      signal: this.#canceling.signal,
+      progress: (offset, size) => {
+        if (isOperation && this.definition.ops.length <= 1) this.#transferred.add(offset, size)
+        this.#renew()
+      },
+      end: () => {
+        if (isEnded) return
+        isEnded = true
+        if (isOperation) this.#operations--
+        else this.#holds--
+        if (isOperation && !this.isCanceled) this.touch()
+        this.#announceUnused()
+      },
+    }
+  }
+
+  /** Somebody uses the ticket: neither idle nor about to expire. */
+  touch(): void {
+    this.#lastActivity = this.#clock()
+    this.#renew()
+  }
+
+  /** Sets the lifetime, also to less; 0 expires the ticket now. `timeout` itself stays. */
+  extend(seconds: number): void {
+    this.#expires = this.#clock() + seconds
+  }
+
+  /** No write or flush is accepted from now on. */
+  loseWrites(cause: unknown): void {
+    this.#lost ??= new TransferBrokenError(cause)
+  }
+
+  /** Starts the end: nothing new begins, what runs is told to stop. Idempotent. */
+  cancel(): void {
+    if (!this.isCanceled) this.#canceling.abort(new TicketCanceledError())
+  }
+
+  /** Resolves with true when nobody uses it any more, with false after `ms`. */
+  unused(ms: number): Promise<boolean> {
+    if (this.isUnused) return Promise.resolve(true)
+    return new Promise((resolve) => {
+      const settle = (isUnused: boolean): void => {
+        clearTimeout(timer)
+        this.#whenUnused = this.#whenUnused.filter((one) => one !== onUnused)
+        resolve(isUnused)
+      }
+      const onUnused = (): void => settle(true)
+      const timer = setTimeout(() => settle(false), ms)
+      this.#whenUnused.push(onUnused)
+    })
+  }
+
+  /** Closes what connections have opened: the volume can be deactivated afterwards. */
+  async release(): Promise<void> {
+    await Promise.all([...this.#contexts].map((context) => context.close()))
+  }
+
+  /** The info of GET /tickets/{id}: these keys and integers only (control-api.md, 4). */
+  info(): Record<string, unknown> {
+    const { definition } = this
+    const { transferId, filename, ops } = definition
+    return {
+      active: this.isActive,
+      canceled: this.isCanceled,
+      connections: this.connections,
+      expires: Math.min(Math.floor(this.#expires), MAX_SECONDS),
+      idle_time: this.isActive ? 0 : Math.floor(this.#clock() - this.#lastActivity),
+      inactivity_timeout: definition.inactivityTimeout,
+      ops,
+      size: definition.size,
+      sparse: definition.sparse,
+      dirty: definition.dirty,
+      timeout: definition.timeout,
+      url: definition.url,
+      uuid: definition.id,
+      ...(transferId === '' ? {} : { transfer_id: transferId }),
+      ...(filename === undefined ? {} : { filename }),
+      ...(ops.length <= 1 ? { transferred: this.#transferred.total } : {}),
+    }
+  }
+
+  /** An extension is never shortened. */
+  #renew(): void {
+    this.#expires = Math.max(this.#expires, this.#clock() + this.definition.timeout)
+  }
+
+  #announceUnused(): void {
+    if (!this.isUnused) return
+    for (const announce of this.#whenUnused) announce()
+  }
+}

@@ -1,0 +1,41 @@
+/** PUT /images/{id}: upload (images-api.md, 6). */
+import { BadRequestError, RangeNotSatisfiableError } from '../../core/http/errors.js'
+import type { Exchange } from '../../core/http/exchange.js'
+import { parseContentRange } from '../../core/http/range.js'
+import { writeRange } from '../operations/write.js'
+import { checkMatch } from './conditions.js'
+import { flush, operate, useImage, watchOf, type ImageServices } from './image.js'
+import { noteClose, parseFlush, requireId } from './requests.js'
+
+export async function putImage(exchange: Exchange, services: ImageServices): Promise<void> {
+  requireId(exchange)
+  noteClose(exchange)
+  const size = exchange.contentLength
+  if (size === undefined && !exchange.isChunked) {
+    throw new BadRequestError('neither Content-Length nor Transfer-Encoding: chunked')
+  }
+  const range = exchange.header('content-range')
+  const offset = range === undefined ? 0 : parseContentRange(range)
+  const mustFlush = parseFlush(exchange)
+  await useImage(exchange, services, 'write', async (image) => {
+    const { ticket, backend } = image
+    if (offset + (size ?? 0) > ticket.limit) throw beyondTicket(ticket.definition.size)
+    if (exchange.header('if-match') !== undefined) checkMatch(exchange, await backend.etag())
+    // A client that has gone does not end the work: what it sent is written (images-api.md, 6.5).
+    const options = { op: 'write', offset, size, endsWithClient: false } as const
+    await operate(exchange, image, services.buffers, options, async (context) => {
+      const body = exchange.body(watchOf(ticket, services), context.signal)
+      try {
+        await writeRange(backend, offset, size, body, { ...context, limit: ticket.limit })
+      } finally {
+        body.release()
+      }
+      if (mustFlush) await flush(image)
+    })
+    exchange.send(200)
+  })
+}
+
+export function beyondTicket(size: number | bigint): RangeNotSatisfiableError {
+  return new RangeNotSatisfiableError(`the range ends after the ticket's ${size} bytes`, size)
+}
