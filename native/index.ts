@@ -10,7 +10,8 @@ export { SystemError }
 
 /** What open(2) found, as statx(2) tells it. */
 export interface FileStatus {
-  readonly type: 'file' | 'block-device' | 'directory' | 'character-device' | 'fifo' | 'socket' | 'other'
+  readonly type:
+    'file' | 'block-device' | 'directory' | 'character-device' | 'fifo' | 'socket' | 'other'
   /** st_dev and st_rdev as one number each, equal for equal devices. */
   readonly device: number
   readonly rdev: number
@@ -44,27 +45,32 @@ export interface PeerCredentials {
 export type AllocateMode = 'allocate' | 'zero-range' | 'punch-hole'
 
 interface Addon {
-  setErrorClass(errorClass: typeof SystemError): void
-  pageSize: number
-  allocateAligned(size: number): Buffer
-  isAligned(buffer: Buffer, alignment: number): boolean
-  openPath(path: string): Promise<number>
-  reopen(fd: number, write: boolean, direct: boolean): Promise<number>
-  descriptorPath(fd: number): string
-  closeDescriptor(fd: number): Promise<void>
-  status(fd: number): Promise<FileStatus>
-  pread(fd: number, buffer: Buffer, offset: number): Promise<number>
-  pwrite(fd: number, buffer: Buffer, offset: number): Promise<number>
-  fdatasync(fd: number): Promise<void>
-  truncate(fd: number, size: number): Promise<void>
-  fallocate(fd: number, mode: number, offset: number, size: number): Promise<void>
-  blockDeviceSize(fd: number): Promise<number>
-  blockDeviceSectorSize(fd: number): Promise<number>
-  blockDeviceZeroOut(fd: number, offset: number, size: number): Promise<void>
-  blockDeviceDiscard(fd: number, offset: number, size: number): Promise<void>
-  dataRanges(fd: number, start: number, end: number, limit: number): Promise<DataRanges>
-  peerCredentials(fd: number): PeerCredentials
-  sendDatagram(path: string, message: string): void
+  readonly setErrorClass: (errorClass: typeof SystemError) => void
+  readonly pageSize: number
+  readonly allocateAligned: (size: number) => Buffer
+  readonly isAligned: (buffer: Buffer, alignment: number) => boolean
+  readonly openPath: (path: string) => Promise<number>
+  readonly reopen: (fd: number, write: boolean, direct: boolean) => Promise<number>
+  readonly descriptorPath: (fd: number) => string
+  readonly closeDescriptor: (fd: number) => Promise<void>
+  readonly status: (fd: number) => Promise<FileStatus>
+  readonly pread: (fd: number, buffer: Buffer, offset: number) => Promise<number>
+  readonly pwrite: (fd: number, buffer: Buffer, offset: number) => Promise<number>
+  readonly fdatasync: (fd: number) => Promise<void>
+  readonly truncate: (fd: number, size: number) => Promise<void>
+  readonly fallocate: (fd: number, mode: number, offset: number, size: number) => Promise<void>
+  readonly blockDeviceSize: (fd: number) => Promise<number>
+  readonly blockDeviceSectorSize: (fd: number) => Promise<number>
+  readonly blockDeviceZeroOut: (fd: number, offset: number, size: number) => Promise<void>
+  readonly blockDeviceDiscard: (fd: number, offset: number, size: number) => Promise<void>
+  readonly dataRanges: (
+    fd: number,
+    start: number,
+    end: number,
+    limit: number,
+  ) => Promise<DataRanges>
+  readonly peerCredentials: (fd: number) => PeerCredentials
+  readonly sendDatagram: (path: string, message: string) => void
 }
 
 const require = createRequire(import.meta.url)

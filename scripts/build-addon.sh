@@ -28,5 +28,5 @@ if [ "${1:-rebuild}" = build ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ];
   # node-gyp takes a second to find out that there is nothing to do; make takes none.
   exec make --silent -C native/build BUILDTYPE=Release -j "$(nproc)"
 fi
-node-gyp rebuild -C native --nodedir="$nodedir" --loglevel=error --jobs=max --silent
+node-gyp rebuild -C native --nodedir="$nodedir" --loglevel=error --jobs=max
 echo "$wanted" > "$stamp"

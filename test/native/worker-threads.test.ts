@@ -1,0 +1,44 @@
+import { once } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import t from 'tap'
+import { pread, SystemError } from '../../native/index.js'
+
+const DOOR = JSON.stringify(new URL('../../native/index.js', import.meta.url).href)
+
+function startWorker(body: string): Worker {
+  return new Worker(
+    `import(${DOOR}).then(async (native) => {
+      const { parentPort } = require('node:worker_threads')
+      ${body}
+    })`,
+    { eval: true },
+  )
+}
+
+t.test('every thread has its own error class', async (t) => {
+  const worker = startWorker(`
+    const error = await native.pread(99_999, Buffer.alloc(1), 0).catch((error) => error)
+    parentPort.postMessage([error instanceof native.SystemError, error.code])`)
+  const exited = once(worker, 'exit')
+  t.same(await once(worker, 'message'), [[true, 'EBADF']])
+  t.same(await exited, [0])
+  const error: unknown = await pread(99_999, Buffer.alloc(1), 0).catch((reason: unknown) => reason)
+  t.ok(error instanceof SystemError)
+})
+
+t.test('a thread may end while calls are under way', async (t) => {
+  for (let round = 0; round < 5; round++) {
+    const worker = startWorker(`
+      const fd = await native.reopen(await native.openPath('/dev/zero'), { write: false, direct: false })
+      for (let i = 0; i < 40; i++) {
+        native.pread(fd, native.allocateAligned(8 * 1024 * 1024), 0)
+        native.pread(99_999, Buffer.alloc(10), 0).catch(() => {})
+        native.openPath('/')
+      }
+      parentPort.postMessage('started')`)
+    await once(worker, 'message')
+    await setTimeout(round * 5)
+    t.equal(await worker.terminate(), 1)
+  }
+})
