@@ -226,7 +226,7 @@ export const schema = {
   profile: {
     filename: string({
       default: '/run/ovirt-imageio/profile',
-      description: 'Where the profiler writes its result.',
+      description: 'Accepted and not used: there is no /profile/, use the profiler of Node.',
     }),
   },
   ...loggingSchema,

@@ -35,15 +35,25 @@ const OPTIONS = {
 
 async function main(): Promise<void> {
   const options = readOptions()
-  if (options.help) return print(USAGE)
-  if (options.version) return print(`imageio-daemon ${VERSION}\n`)
+  if (options.help) {
+    print(USAGE)
+    return
+  }
+  if (options.version) {
+    print(`imageio-daemon ${VERSION}\n`)
+    return
+  }
   const dir = options['conf-dir']
   const { config, warnings } = loadDaemonConfig(dir)
-  if (options['show-config']) return print(showConfig(config))
+  if (options['show-config']) {
+    print(showConfig(config))
+    return
+  }
   if (options['check-config']) {
     for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`)
     readTls(config)
-    return print('configuration is good\n')
+    print('configuration is good\n')
+    return
   }
   const log = createLog(logSettings(config))
   for (const warning of warnings) log.logger.warn(warning)
@@ -77,7 +87,7 @@ async function serve(
 
   let daemon: Daemon
   try {
-    daemon = await Daemon.start({ config, logger, logFiles: logFilesOf(config), ticketFile })
+    daemon = await Daemon.start({ config, logger, logFiles: log.files, ticketFile })
   } catch (error) {
     logger.fatal({ err: error }, 'cannot start')
     await log.close()
@@ -109,11 +119,6 @@ function reload(dir: string, daemon: Daemon, log: Log): void {
   } catch (error) {
     log.logger.error({ err: error }, 'cannot reload, going on as before')
   }
-}
-
-function logFilesOf(config: DaemonConfig): string[] {
-  const { destination } = logSettings(config)
-  return destination.kind === 'file' ? [destination.path] : []
 }
 
 function readOptions(): ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values'] {

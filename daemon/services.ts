@@ -19,9 +19,9 @@ import type { DaemonConfig } from './config.js'
 export interface Service {
   readonly server: HttpServer
   readonly name: 'remote' | 'local' | 'control'
-  listen(): Promise<void>
+  readonly listen: () => Promise<void>
   /** Gives the address back once nobody listens. */
-  cleanUp(): void
+  readonly cleanUp: () => void
 }
 
 export interface ServiceRoutes {

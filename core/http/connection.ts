@@ -88,7 +88,9 @@ export class Connection {
   enqueue(task: () => Promise<void>): boolean {
     if (this.#queued >= MAX_PIPELINED) return false
     this.#queued++
-    this.#tail = this.#tail.then(task).finally(() => void this.#queued--)
+    this.#tail = this.#tail.then(task).finally(() => {
+      this.#queued--
+    })
     return true
   }
 

@@ -176,7 +176,7 @@ export class Exchange {
     headers: Headers,
     { watch = this.#watch, cut }: { watch?: WatchOptions; cut: () => void },
   ): ResponseSink {
-    return new ResponseSink(this.#response as ServerResponse, {
+    return new ResponseSink(this.#response, {
       ...watch,
       onStart: () => this.#writeHead(status, headers),
       onSent: (size) => void (this.connection.bytesSent += size),

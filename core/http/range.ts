@@ -22,7 +22,8 @@ export function parseRange(header: string): RangeRequest {
   if (first === '' && last === '') throw new RangeNotSatisfiableError('Range is not bytes=a-b')
   if (first === '') return { kind: 'suffix', size: saturate(last) }
   if (last === '') return { kind: 'from', first: saturate(first) }
-  if (BigInt(first) > BigInt(last)) throw new RangeNotSatisfiableError('Range ends before it starts')
+  if (BigInt(first) > BigInt(last))
+    throw new RangeNotSatisfiableError('Range ends before it starts')
   return { kind: 'from-to', first: saturate(first), last: saturate(last) }
 }
 

@@ -1,5 +1,6 @@
 /** From a table of routes to fastify: what has a route, what answers 405, what answers 404. */
-import { fastify, type FastifyInstance } from 'fastify'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { fastify, LogController } from 'fastify'
 import type { Logger } from '../log.js'
 import { MethodNotAllowedError, NoSuchPathError } from './errors.js'
 import type { Exchange } from './exchange.js'
@@ -32,7 +33,7 @@ export const METHODS: readonly Method[] = [
 
 export interface Router {
   /** Serves one request; settles when its handler does. */
-  readonly handle: FastifyInstance['routing']
+  readonly handle: (request: IncomingMessage, response: ServerResponse) => void
   close(): Promise<void>
 }
 
@@ -43,7 +44,7 @@ export async function createRouter(
 ): Promise<Router> {
   const app = fastify({
     loggerInstance: logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     childLoggerFactory: (parent) => parent, // an exchange has its own
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 16 * 1024, caseSensitive: true },
@@ -73,10 +74,16 @@ export async function createRouter(
     reply.hijack()
     const exchange = makeExchange({ req: request.raw, res: reply.raw })
     const isKnown = METHODS.some((method) => method === exchange.method)
-    return run(exchange, refuse(isKnown ? new NoSuchPathError() : new MethodNotAllowedError(METHODS)))
+    return run(
+      exchange,
+      refuse(isKnown ? new NoSuchPathError() : new MethodNotAllowedError(METHODS)),
+    )
   })
   await app.ready()
-  return { handle: app.routing, close: () => app.close() }
+  return {
+    handle: (request, response) => app.routing(request, response),
+    close: () => app.close(),
+  }
 }
 
 function refuse(error: Error): Handler {

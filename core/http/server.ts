@@ -42,7 +42,8 @@ export interface HttpServerOptions {
   readonly mayConnect?: (socket: Socket) => boolean
 }
 
-export type ListenAddress = { readonly path: string } | { readonly host: string; readonly port: number }
+export type ListenAddress =
+  { readonly path: string } | { readonly host: string; readonly port: number }
 
 /** How often idle connections are looked for. */
 const SWEEP_MS = 500
@@ -141,14 +142,15 @@ export class HttpServer {
     server.timeout = 0
     server.maxHeadersCount = 0 // default drops the fields after 2000 silently; checkFraming refuses
     server.maxRequestsPerSocket = 0
-    interpose(server, 'connection', (socket: Socket) => this.#admit(socket))
+    interpose(server, 'connection', (socket) => this.#admit(socket))
     if (tls === undefined) {
       server.on('connection', (socket: Socket) => this.#opened(socket))
     } else {
-      interpose(server, 'secureConnection', (socket: TLSSocket) => {
-        if (socket.alpnProtocol === 'h2') return void this.#h2.emit('connection', socket)
-        this.#opened(socket)
-        return true
+      interpose(server, 'secureConnection', (socket) => {
+        const isH2 = socket.alpnProtocol === 'h2'
+        if (isH2) this.#h2.emit('connection', socket)
+        else this.#opened(socket)
+        return !isH2
       })
       server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
         this.#options.logger.debug({ reason: error.code }, 'TLS handshake failed')
@@ -224,7 +226,7 @@ export class HttpServer {
   }
 
   #openedSession(session: ServerHttp2Session): void {
-    const connection = this.#track(session, session.socket as Socket, session)
+    const connection = this.#track(session, session.socket, session)
     session.on('error', () => undefined) // 'close' follows
     session.once('close', () => this.#closed(connection))
   }
@@ -272,7 +274,7 @@ export class HttpServer {
     }
     await closed
     connection.end()
-    if (connection.isClosing) connection.shutDown()
+    endIfClosing(connection)
   }
 
   readonly #makeExchange = (raw: { req: object; res: object }, parameter?: string): Exchange => {
@@ -300,17 +302,22 @@ export class HttpServer {
   }
 }
 
+/** A response has said that the connection ends with it. */
+function endIfClosing(connection: Connection): void {
+  if (connection.isClosing) connection.shutDown()
+}
+
 /** Puts `decide` before the listeners Node has installed: they run only when it returns true. */
-function interpose<S extends net.Server, T>(
-  server: S,
+function interpose(
+  server: net.Server,
   event: string,
-  decide: (argument: T) => boolean | void,
+  decide: (socket: TLSSocket) => boolean,
 ): void {
   const listeners = server.listeners(event)
   server.removeAllListeners(event)
-  server.on(event, (argument: T) => {
-    if (decide(argument) !== true) return
-    for (const listener of listeners) Reflect.apply(listener, server, [argument])
+  server.on(event, (socket: TLSSocket) => {
+    if (!decide(socket)) return
+    for (const listener of listeners) Reflect.apply(listener, server, [socket])
   })
 }
 

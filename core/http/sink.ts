@@ -41,7 +41,7 @@ export class ResponseSink {
    */
   async write(chunk: Buffer): Promise<void> {
     this.start()
-    for (let offset = 0; offset < chunk.length; ) {
+    for (let offset = 0; offset < chunk.length;) {
       const piece = chunk.subarray(offset, offset + this.#pieceSize)
       const startedAt = performance.now()
       await this.#send(piece)
@@ -68,7 +68,10 @@ export class ResponseSink {
     return new Promise((resolve, reject) => {
       this.#stream.write(piece, (error) => {
         this.#watch.done()
-        if (error) return reject(error)
+        if (error) {
+          reject(error)
+          return
+        }
         this.#watch.moved(piece.length)
         this.#options.onSent(piece.length)
         resolve()

@@ -57,9 +57,10 @@ export class ClientWatch {
     const { inactivityMs, minRate } = this.#options
     this.#silentMs = moved > 0 ? 0 : this.#silentMs + this.#tickMs
     this.#windowMs += this.#tickMs
-    if (this.#silentMs >= inactivityMs) return this.#expire()
-    if (this.#windowMs < inactivityMs) return
-    if ((this.#windowBytes * 1000) / this.#windowMs < minRate) return this.#expire()
+    const isWindowFull = this.#windowMs >= inactivityMs
+    const isTooSlow = isWindowFull && (this.#windowBytes * 1000) / this.#windowMs < minRate
+    if (this.#silentMs >= inactivityMs || isTooSlow) this.#expire()
+    if (!isWindowFull) return
     this.#windowMs = 0
     this.#windowBytes = 0
   }

@@ -4,7 +4,7 @@ import type { Exchange } from '../http/exchange.js'
 import type { Route } from '../http/routes.js'
 import { shortId } from '../log.js'
 import { parseDefinition, parseExtension, type DefinitionOptions } from './definition.js'
-import type { TicketStore } from './store.js'
+import { logFields, type TicketStore } from './store.js'
 import type { Ticket } from './ticket.js'
 
 export interface TicketRoutesOptions extends DefinitionOptions {
@@ -63,6 +63,7 @@ function summary(ticket: Ticket): Record<string, unknown> {
   return {
     ...ticket.info(),
     uuid: shortId(ticket.definition.id),
+    transfer_id: logFields(ticket.definition).transfer,
     seconds_left: Math.max(0, Math.floor(ticket.secondsLeft)),
   }
 }

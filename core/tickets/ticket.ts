@@ -4,7 +4,12 @@
  */
 import { ByteRanges } from './byte-ranges.js'
 import type { TicketDefinition, TicketOp } from './definition.js'
-import { TicketCanceledError, TicketDeniedError, TicketExpiredError, TransferBrokenError } from './errors.js'
+import {
+  TicketCanceledError,
+  TicketDeniedError,
+  TicketExpiredError,
+  TransferBrokenError,
+} from './errors.js'
 
 /** Seconds of a clock that never goes back, with an arbitrary origin. */
 export type Clock = () => number

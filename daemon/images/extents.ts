@@ -35,7 +35,7 @@ async function send(
   exchange: Exchange,
   services: ImageServices,
   { ticket }: OpenedImage,
-  pieces: AsyncGenerator<string>,
+  pieces: AsyncGenerator<string, undefined>,
   headers: Record<string, string>,
 ): Promise<void> {
   const first = await pieces.next()
@@ -82,7 +82,10 @@ async function* alive(
 }
 
 /** JSON text in pieces of about PIECE_SIZE: an array, or one object a line. */
-async function* encode(extents: AsyncIterable<Extent>, isLines: boolean): AsyncGenerator<string> {
+async function* encode(
+  extents: AsyncIterable<Extent>,
+  isLines: boolean,
+): AsyncGenerator<string, undefined> {
   let piece = isLines ? '' : '['
   let isFirst = true
   for await (const extent of extents) {
@@ -95,6 +98,7 @@ async function* encode(extents: AsyncIterable<Extent>, isLines: boolean): AsyncG
     piece = ''
   }
   yield isLines ? piece : `${piece}]\n`
+  return undefined
 }
 
 function parseContext(query: Query): ExtentContext {
@@ -120,7 +124,9 @@ function byteOffset(query: Query, key: string): number | undefined {
 }
 
 function wantsLines(accept = ''): boolean {
-  return accept.split(',').some((type) => type.split(';', 1)[0]?.trim().toLowerCase() === LINES_TYPE)
+  return accept
+    .split(',')
+    .some((type) => type.split(';', 1)[0]?.trim().toLowerCase() === LINES_TYPE)
 }
 
 /** The old server's answer for an empty file, which clients iterate over. */
@@ -128,4 +134,3 @@ async function* emptyImage(context: ExtentContext): AsyncGenerator<Extent> {
   const kind = context === 'zero' ? { zero: false, hole: false } : { dirty: false, zero: false }
   yield await Promise.resolve({ start: 0, length: 0, ...kind })
 }
-
