@@ -1,0 +1,47 @@
+/** A private certificate authority and a server certificate for loopback, made once per test process. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+export interface Pki {
+  readonly ca: string
+  readonly caFile: string
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+let made: Pki | undefined
+
+export function testPki(): Pki {
+  made ??= makePki()
+  return made
+}
+
+function makePki(): Pki {
+  const dir = mkdtempSync(join(tmpdir(), 'imageio-test-pki-'))
+  process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
+  const file = (name: string): string => join(dir, name)
+  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { stdio: 'pipe' })
+  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+  openssl(
+    ...['req', '-x509', ...newKey, '-days', '2', '-subj', '/CN=imageio test authority'],
+    ...['-keyout', file('ca.key'), '-out', file('ca.pem')],
+  )
+  openssl(
+    ...['req', ...newKey, '-subj', '/CN=localhost'],
+    ...['-keyout', file('server.key'), '-out', file('server.csr')],
+  )
+  writeFileSync(file('ext'), 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n')
+  openssl(
+    ...['x509', '-req', '-in', file('server.csr'), '-days', '2', '-extfile', file('ext')],
+    ...['-CA', file('ca.pem'), '-CAkey', file('ca.key'), '-CAcreateserial'],
+    ...['-out', file('server.pem')],
+  )
+  return {
+    ca: readFileSync(file('ca.pem'), 'utf8'),
+    caFile: file('ca.pem'),
+    certFile: file('server.pem'),
+    keyFile: file('server.key'),
+  }
+}
