@@ -1,0 +1,140 @@
+/** The arguments of imageioctl, and its help. */
+import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
+import { DEFAULT_CONFIG_DIR } from '../core/config/load.js'
+
+interface Common {
+  readonly confDir: string
+  readonly json: boolean
+}
+
+export type Command =
+  | { readonly name: 'help'; readonly text: string }
+  | (Common & { readonly name: 'add'; readonly file: string })
+  | (Common & { readonly name: 'show'; readonly id: string })
+  | (Common & { readonly name: 'list' })
+  | (Common & { readonly name: 'modify'; readonly id: string; readonly timeout: number })
+  | (Common & { readonly name: 'delete'; readonly id: string })
+
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+/** What a command takes beside the options of all. */
+interface Syntax {
+  readonly argument?: 'FILE' | 'ID'
+  readonly takesTimeout?: boolean
+  readonly help: string
+}
+
+const SYNTAX = {
+  add: {
+    argument: 'FILE',
+    help: `Installs the ticket in FILE, a JSON object as the management engine sends it; - is standard
+input. An id that exists is replaced: its running transfers are cancelled.`,
+  },
+  show: {
+    argument: 'ID',
+    help: 'Shows one ticket: limits, progress and who is using it.',
+  },
+  list: { help: 'Shows all tickets. Ids are secrets and therefore shortened.' },
+  modify: {
+    argument: 'ID',
+    takesTimeout: true,
+    help: 'Makes a ticket expire N seconds from now; 0 ends it at once.',
+  },
+  delete: {
+    argument: 'ID',
+    help: `Cancels what runs on a ticket, waits until the image is closed, and removes the ticket. To
+delete what is not there is no error. Status 409 means that it is still closing: try again.`,
+  },
+} as const satisfies Record<string, Syntax>
+type Name = keyof typeof SYNTAX
+
+/** Names that scripts written for the earlier tool use. Its show printed JSON. */
+const OLD_NAMES = new Map<string, { readonly name: Name; readonly json: boolean }>([
+  ['add-ticket', { name: 'add', json: false }],
+  ['show-ticket', { name: 'show', json: true }],
+  ['mod-ticket', { name: 'modify', json: false }],
+  ['del-ticket', { name: 'delete', json: false }],
+])
+
+const OPTIONS = {
+  'conf-dir': { type: 'string', short: 'c', default: DEFAULT_CONFIG_DIR },
+  json: { type: 'boolean', default: false },
+  timeout: { type: 'string' },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const satisfies ParseArgsOptionsConfig
+
+/** Throws UsageError. */
+export function parseCommandLine(argv: readonly string[]): Command {
+  const { values, positionals } = parse(argv)
+  const [word, ...rest] = positionals
+  if (word === undefined) {
+    if (argv.length > 0 && !values.help) throw new UsageError('no command')
+    return { name: 'help', text: HELP }
+  }
+  const old = OLD_NAMES.get(word)
+  const name = old?.name ?? Object.keys(SYNTAX).find((known): known is Name => known === word)
+  if (name === undefined) throw new UsageError(`unknown command ${word}`)
+  if (values.help) return { name: 'help', text: commandHelp(name) }
+
+  const { argument, takesTimeout }: Syntax = SYNTAX[name]
+  const common = { confDir: values['conf-dir'], json: values.json || (old?.json ?? false) }
+  if (rest.length > (argument ? 1 : 0)) throw new UsageError(`${word}: too many arguments`)
+  if (values.timeout !== undefined && !takesTimeout) {
+    throw new UsageError(`${word}: --timeout belongs to modify`)
+  }
+  if (name === 'list') return { name, ...common }
+  const [value] = rest
+  if (value === undefined || value === '')
+    throw new UsageError(`${word}: ${argument ?? ''} is missing`)
+  if (name === 'add') return { name, ...common, file: value }
+  if (name === 'modify')
+    return { name, ...common, id: value, timeout: seconds(values.timeout, word) }
+  return { name, ...common, id: value }
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true })
+  } catch (cause) {
+    const [reason = ''] = (cause as Error).message.split('. ')
+    throw new UsageError(reason, { cause })
+  }
+}
+
+function seconds(text: string | undefined, word: string): number {
+  if (text === undefined) throw new UsageError(`${word}: --timeout N is missing`)
+  const value = Number(text)
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value
+  throw new UsageError(`${word}: --timeout must be a number of seconds`)
+}
+
+const COMMON_HELP = `Options:
+  -c, --conf-dir DIR  configuration of the daemon (default ${DEFAULT_CONFIG_DIR})
+      --json          print the daemon's JSON
+  -h, --help          this text
+`
+
+const HELP = `Manages the tickets of a running imageio-daemon.
+
+Usage: imageioctl [OPTIONS] COMMAND
+
+Commands:
+  add FILE                install a ticket; - reads standard input
+  show ID                 show one ticket
+  list                    show all tickets
+  modify ID --timeout N   make a ticket expire in N seconds
+  delete ID               cancel and remove a ticket
+
+add-ticket, show-ticket (prints JSON), mod-ticket and del-ticket are the same.
+
+${COMMON_HELP}
+Exit status: 0 done, 1 the daemon refused or cannot be reached, 2 wrong arguments.
+`
+
+function commandHelp(name: Name): string {
+  const { argument, takesTimeout, help }: Syntax = SYNTAX[name]
+  const usage = ['imageioctl', name, argument, takesTimeout && '--timeout N', '[OPTIONS]']
+  return `Usage: ${usage.filter(Boolean).join(' ')}\n\n${help}\n\n${COMMON_HELP}`
+}

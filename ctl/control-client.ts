@@ -1,0 +1,150 @@
+/** The client of the control service: one request per connection, as the engine does it. */
+import { request, type RequestOptions } from 'node:http'
+
+export type ControlAddress =
+  { readonly socketPath: string } | { readonly host: string; readonly port: number }
+
+export interface ControlClientOptions {
+  readonly address: ControlAddress
+  /** Milliseconds for a whole request. */
+  readonly timeoutMs?: number
+  /** Milliseconds for DELETE, which the daemon holds until running operations have ended. */
+  readonly removeTimeoutMs?: number
+}
+
+/** The daemon could not be asked, or said no. The message is one line. */
+export class ControlError extends Error {
+  override readonly name = 'ControlError'
+  /** Of the daemon's answer; undefined when there was none. */
+  readonly statusCode: number | undefined
+
+  constructor(message: string, options: ErrorOptions & { statusCode?: number } = {}) {
+    super(message, options)
+    this.statusCode = options.statusCode
+  }
+}
+
+interface Answer {
+  readonly statusCode: number
+  readonly body: Buffer
+}
+
+const DEFAULT_TIMEOUT_MS = 60_000
+
+export class ControlClient {
+  readonly #address: ControlAddress
+  readonly #timeoutMs: number
+  readonly #removeTimeoutMs: number
+
+  constructor({ address, timeoutMs, removeTimeoutMs }: ControlClientOptions) {
+    this.#address = address
+    this.#timeoutMs = timeoutMs ?? DEFAULT_TIMEOUT_MS
+    this.#removeTimeoutMs = removeTimeoutMs ?? this.#timeoutMs
+  }
+
+  /** Installs a ticket. The JSON is sent as it is, so no digit of a large size is lost. */
+  async add(id: string, json: string | Uint8Array): Promise<void> {
+    await this.#send('PUT', ticketPath(id), this.#timeoutMs, json)
+  }
+
+  /** JSON of one ticket. */
+  async get(id: string): Promise<Buffer> {
+    return this.#send('GET', ticketPath(id), this.#timeoutMs)
+  }
+
+  /** JSON array of all tickets, ids shortened. */
+  async list(): Promise<Buffer> {
+    return this.#send('GET', '/tickets', this.#timeoutMs)
+  }
+
+  /** Makes a ticket expire `seconds` from now. */
+  async extend(id: string, seconds: number): Promise<void> {
+    const json = JSON.stringify({ timeout: seconds })
+    await this.#send('PATCH', ticketPath(id), this.#timeoutMs, json)
+  }
+
+  /** Cancels and removes; resolves when nothing holds the image any more. */
+  async remove(id: string): Promise<void> {
+    await this.#send('DELETE', ticketPath(id), this.#removeTimeoutMs)
+  }
+
+  async #send(
+    method: string,
+    path: string,
+    timeoutMs: number,
+    json?: string | Uint8Array,
+  ): Promise<Buffer> {
+    const headers: Record<string, string | number> = {}
+    if (json !== undefined) {
+      headers['content-type'] = 'application/json'
+      headers['content-length'] = Buffer.byteLength(json)
+    }
+    const signal = AbortSignal.timeout(timeoutMs)
+    const options = { ...this.#address, agent: false, method, path, headers, signal }
+    const answer = await exchange(options, json).catch((cause: unknown) => {
+      throw unreachable(this.#address, signal.aborted ? timeoutMs : undefined, cause)
+    })
+    if (answer.statusCode >= 200 && answer.statusCode < 300) return answer.body
+    const text = firstLine(answer.body.toString())
+    throw new ControlError(`${answer.statusCode} ${text}`.trimEnd(), answer)
+  }
+}
+
+/** An address for people: an abstract name is written with @. */
+export function formatAddress(address: ControlAddress): string {
+  if ('port' in address) return `${address.host}:${address.port}`
+  return address.socketPath.replace(/^\0/, '@')
+}
+
+async function exchange(options: RequestOptions, body?: string | Uint8Array): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(options, (incoming) => {
+      const chunks: Buffer[] = []
+      incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
+      incoming.on('error', reject)
+      incoming.on('end', () => {
+        resolve({ statusCode: incoming.statusCode ?? 0, body: Buffer.concat(chunks) })
+      })
+    })
+    outgoing.on('error', reject)
+    outgoing.end(body)
+  })
+}
+
+function ticketPath(id: string): string {
+  // Without an id DELETE would mean every ticket.
+  if (id === '') throw new ControlError('the ticket id is empty')
+  try {
+    return `/tickets/${encodeURIComponent(id)}`
+  } catch (cause) {
+    throw new ControlError('the ticket id is not valid Unicode', { cause })
+  }
+}
+
+function unreachable(
+  address: ControlAddress,
+  timeoutMs: number | undefined,
+  cause: unknown,
+): Error {
+  const place = formatAddress(address)
+  if (timeoutMs !== undefined) {
+    const seconds = Math.ceil(timeoutMs / 1000)
+    return new ControlError(`no answer from ${place} in ${seconds} s`, { cause })
+  }
+  const { code, message } = cause as NodeJS.ErrnoException
+  const reason = REASONS.get(code ?? '') ?? firstLine(message || String(code))
+  return new ControlError(`cannot talk to the daemon at ${place}: ${reason}`, { cause })
+}
+
+const REASONS = new Map([
+  ['ENOENT', 'no such socket; is it running?'],
+  ['ECONNREFUSED', 'nothing listens there; is it running?'],
+  ['EACCES', 'permission denied'],
+  ['ECONNRESET', 'it closed the connection'],
+])
+
+/** Without control characters, which a terminal might obey. */
+function firstLine(text: string): string {
+  const [line = ''] = text.trimStart().split('\n')
+  return line.replace(/\p{Cc}/gu, ' ').trimEnd()
+}

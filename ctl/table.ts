@@ -1,0 +1,120 @@
+/** Tickets for people: `list` as a table, `show` as lines of name and value. */
+import { toJson } from '../core/json.js'
+import { shortId } from '../core/log.js'
+import { asInteger, type Integer, type TicketInfo } from './ticket-json.js'
+
+interface Column {
+  readonly title: string
+  readonly isNumber?: boolean
+  readonly text: (ticket: TicketInfo) => string
+}
+
+const COLUMNS: readonly Column[] = [
+  { title: 'ID', text: (ticket) => plain(ticket.get('uuid')) },
+  { title: 'TRANSFER', text: (ticket) => plain(ticket.get('transfer_id')) },
+  { title: 'OPS', text: (ticket) => plain(ticket.get('ops')) },
+  { title: 'SIZE', isNumber: true, text: (ticket) => bytes(ticket.get('size')) },
+  { title: 'MOVED', isNumber: true, text: (ticket) => bytes(ticket.get('transferred')) },
+  { title: 'STATE', text: state },
+  { title: 'CLIENTS', isNumber: true, text: (ticket) => plain(ticket.get('connections')) },
+  { title: 'IDLE', isNumber: true, text: (ticket) => seconds(ticket.get('idle_time')) },
+  { title: 'LEFT', isNumber: true, text: (ticket) => seconds(ticket.get('seconds_left')) },
+]
+
+/** Header and one line per ticket. */
+export function formatList(tickets: readonly TicketInfo[]): string {
+  const rows = tickets.map((ticket) => COLUMNS.map(({ text }) => text(ticket)))
+  const lines = [COLUMNS.map(({ title }) => title), ...rows]
+  const widths = COLUMNS.map((_, index) => Math.max(...lines.map((line) => width(line[index]))))
+  return lines
+    .map((line) => line.map((cell, index) => pad(cell, widths[index], COLUMNS[index])).join('  '))
+    .map((line) => `${line.trimEnd()}\n`)
+    .join('')
+}
+
+/** One ticket. The id is a secret that only --json prints in full. */
+export function formatTicket(ticket: TicketInfo): string {
+  const size = ticket.get('size')
+  const moved = ticket.get('transferred')
+  const lines: [string, string][] = [
+    ['id', shortId(plain(ticket.get('uuid')))],
+    ['transfer', plain(ticket.get('transfer_id'))],
+    ['state', state(ticket)],
+    ['url', plain(ticket.get('url'))],
+    ['file name', plain(ticket.get('filename'))],
+    ['ops', plain(ticket.get('ops'))],
+    ['size', exactBytes(size)],
+    ['moved', exactBytes(moved) + percent(moved, size)],
+    ['sparse', plain(ticket.get('sparse'))],
+    ['dirty', plain(ticket.get('dirty'))],
+    ['clients', plain(ticket.get('connections'))],
+    ['idle', seconds(ticket.get('idle_time'))],
+    ['left', seconds(ticket.get('seconds_left'))],
+    ['timeout', seconds(ticket.get('timeout'))],
+    ['inactivity', seconds(ticket.get('inactivity_timeout'))],
+  ]
+  return lines
+    .filter(([, value]) => value !== NONE)
+    .map(([name, value]) => `${name.padEnd(12)}${value}\n`)
+    .join('')
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const
+
+/** Three digits are enough to compare: 1.25 GiB, 64 MiB, 700 B. */
+export function humanBytes(size: Integer): string {
+  let value = Number(size)
+  let unit = 0
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024
+    unit++
+  }
+  const digits = unit === 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2
+  return `${Number(value.toFixed(digits))} ${UNITS[unit] ?? ''}`
+}
+
+const NONE = '-'
+
+/** Any value in one cell; a terminal must not obey what a ticket says. */
+function plain(value: unknown): string {
+  if (value === undefined || value === null) return NONE
+  if (Array.isArray(value)) return value.length > 0 ? value.map(plain).join(',') : NONE
+  if (typeof value === 'boolean') return value ? 'yes' : 'no'
+  const text = typeof value === 'string' ? value : toJson(value)
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, '?') || NONE
+}
+
+function state(ticket: TicketInfo): string {
+  if (ticket.get('canceled') === true) return 'canceled'
+  if (ticket.get('active') === true) return 'active'
+  return ticket.get('seconds_left') === 0 ? 'expired' : 'idle'
+}
+
+function bytes(value: unknown): string {
+  const size = asInteger(value)
+  return size === undefined ? NONE : humanBytes(size)
+}
+
+function exactBytes(value: unknown): string {
+  const size = asInteger(value)
+  return size === undefined ? NONE : `${humanBytes(size)} (${size} bytes)`
+}
+
+function percent(part: unknown, whole: unknown): string {
+  const [moved, size] = [asInteger(part), asInteger(whole)]
+  if (moved === undefined || size === undefined || Number(size) === 0) return ''
+  return `, ${Math.floor((Number(moved) / Number(size)) * 100)} %`
+}
+
+function seconds(value: unknown): string {
+  return asInteger(value) === undefined ? NONE : `${plain(value)} s`
+}
+
+function width(text = ''): number {
+  return Array.from(text).length
+}
+
+function pad(text: string, size = 0, column?: Column): string {
+  const space = ' '.repeat(Math.max(0, size - width(text)))
+  return column?.isNumber ? space + text : text + space
+}
