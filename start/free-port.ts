@@ -1,0 +1,25 @@
+/** A port nobody listens on. Another program might take it before we do; then the start fails. */
+import { createServer, type AddressInfo } from 'node:net'
+import { StartError } from './start-error.js'
+
+/** Port 0 is any; another one is only checked. Throws StartError. */
+export async function freePort(host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.on('error', (cause: NodeJS.ErrnoException) => {
+      reject(new StartError(`cannot listen on ${host} port ${port}: ${reasonOf(cause)}`, { cause }))
+    })
+    server.listen({ host, port, exclusive: true }, () => {
+      const { port: found } = server.address() as AddressInfo
+      server.close(() => resolve(found))
+    })
+  })
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  if (code === 'EADDRINUSE') return 'it is in use'
+  if (code === 'EACCES') return 'permission denied'
+  if (code === 'EADDRNOTAVAIL') return 'this machine has no such address'
+  if (code === 'ENOTFOUND') return 'no such host'
+  return message
+}

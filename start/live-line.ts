@@ -1,0 +1,62 @@
+/** The line that shows bytes moved and rate: redrawn on a terminal, else printed when it changes. */
+import { humanBytes } from '../ctl/table.js'
+import type { Progress } from './tickets.js'
+
+export interface LiveLine {
+  update(progress: Progress, nowMs: number): void
+  /** Leaves the cursor on an empty line. */
+  close(): void
+}
+
+export interface LiveLineOptions {
+  /** Of all images together. */
+  readonly size: number
+  readonly isTerminal: boolean
+  readonly columns: () => number
+  readonly write: (text: string) => void
+}
+
+const CLEAR_LINE = '\r\u001b[K'
+/** A rate over less than this jumps with every buffer. */
+const RATE_WINDOW_MS = 2000
+
+interface Sample {
+  readonly ms: number
+  readonly moved: number
+}
+
+export function createLiveLine({ size, isTerminal, columns, write }: LiveLineOptions): LiveLine {
+  const samples: Sample[] = []
+  let shown = ''
+
+  const rate = (now: Sample): number => {
+    samples.push(now)
+    while (samples.length > 2 && now.ms - (samples[1]?.ms ?? 0) >= RATE_WINDOW_MS) samples.shift()
+    const first = samples[0] ?? now
+    return now.ms > first.ms ? ((now.moved - first.moved) / (now.ms - first.ms)) * 1000 : 0
+  }
+
+  return {
+    update(progress, nowMs) {
+      const bytesPerSecond = rate({ ms: nowMs, moved: progress.moved })
+      const text = format(progress, size, Math.max(0, bytesPerSecond))
+      if (text === shown) return
+      // Wider than the terminal it would wrap, and could not be redrawn.
+      if (isTerminal) write(CLEAR_LINE + text.slice(0, Math.max(1, columns() - 1)))
+      else if (shown !== '' || progress.moved > 0 || progress.clients > 0) write(`${text}\n`)
+      shown = text
+    },
+    close() {
+      if (isTerminal && shown !== '') write('\n')
+    },
+  }
+}
+
+function format({ moved, clients, isActive }: Progress, size: number, rate: number): string {
+  const percent = size > 0 ? ` (${Math.floor((moved / size) * 100)} %)` : ''
+  const parts = [`moved ${humanBytes(moved)} of ${humanBytes(size)}${percent}`]
+  if (isActive || rate > 0) parts.push(`${humanBytes(Math.round(rate))}/s`)
+  else parts.push('idle')
+  if (clients > 0) parts.push(clients === 1 ? '1 client' : `${clients} clients`)
+  return parts.join(', ')
+}

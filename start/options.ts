@@ -1,0 +1,87 @@
+/** The arguments of `npm start`, and its help. */
+import { isIP } from 'node:net'
+import { resolve } from 'node:path'
+import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
+
+export interface StartOptions {
+  /** Absolute paths; none means the sample disk. */
+  readonly images: readonly string[]
+  readonly isWritable: boolean
+  readonly isSparse: boolean
+  /** An IP address or a name. */
+  readonly host: string
+  /** 0 is a free one. */
+  readonly port: number
+  readonly isVerbose: boolean
+}
+
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+const OPTIONS = {
+  writable: { type: 'boolean', default: false },
+  sparse: { type: 'boolean', default: false },
+  host: { type: 'string', default: '127.0.0.1' },
+  port: { type: 'string', default: '0' },
+  verbose: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const satisfies ParseArgsOptionsConfig
+
+/** `directory` is what relative paths are relative to. Throws UsageError. */
+export function parseOptions(argv: readonly string[], directory: string): StartOptions | 'help' {
+  const { values, positionals } = parse(argv)
+  if (values.help) return 'help'
+  if (!isHost(values.host)) throw new UsageError('--host must be an address or a name')
+  return {
+    images: positionals.map((path) => resolve(directory, path)),
+    isWritable: values.writable,
+    isSparse: values.sparse,
+    host: values.host,
+    port: parsePort(values.port),
+    isVerbose: values.verbose,
+  }
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    const parsed = parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true })
+    if (parsed.positionals.includes('')) throw new UsageError('an image has an empty name')
+    return parsed
+  } catch (cause) {
+    const [reason = ''] = (cause as Error).message.split('. ')
+    throw new UsageError(reason, { cause })
+  }
+}
+
+function parsePort(text: string): number {
+  const port = Number(text)
+  if (/^\d+$/.test(text) && port <= 65535) return port
+  throw new UsageError('--port must be from 1 to 65535, or 0 for a free one')
+}
+
+function isHost(text: string): boolean {
+  return isIP(text) !== 0 || /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(text)
+}
+
+export const HELP = `Serves disk images over HTTPS from this machine, to try things out.
+
+Usage: npm start [-- [OPTIONS] [IMAGE ...]]
+
+IMAGE is a raw image file or a block device; each gets its own URL. Without one a small sample
+disk is made, which may be written to.
+
+Options:
+  --writable    clients may change the images (default: read only)
+  --sparse      zeroed ranges are deallocated (default: they stay allocated)
+  --host HOST   address to listen on (default 127.0.0.1: only this machine can connect)
+  --port N      port to listen on (default: a free one)
+  --verbose     show the daemon's log, with every request
+  -h, --help    this text
+
+A URL holds a random ticket id, and whoever knows it has access until you stop with Ctrl-C. The
+certificate is signed by a CA made for this checkout, kept in .dev/pki; point clients at its
+ca.pem. The live line counts each byte of an image once, however often it is moved.
+
+Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 the images cannot be served, 2 wrong arguments.
+`

@@ -1,0 +1,115 @@
+/** From options to a served image, and everything away again at the end. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { hostname, tmpdir } from 'node:os'
+import { isIPv6 } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ControlClient, ControlError } from '../ctl/control-client.js'
+import { writeDaemonConfig } from './daemon-config.js'
+import { startDaemon, type DaemonProcess } from './daemon-process.js'
+import { freePort } from './free-port.js'
+import { inspectImage, type Image } from './image.js'
+import { instructions } from './instructions.js'
+import type { LiveLine } from './live-line.js'
+import type { StartOptions } from './options.js'
+import { preparePki } from './pki.js'
+import { makeSample } from './sample.js'
+import { StartError } from './start-error.js'
+import {
+  installTickets,
+  readProgress,
+  renewTickets,
+  RENEW_MS,
+  type ServedImage,
+} from './tickets.js'
+
+export interface Surroundings {
+  /** The checkout. */
+  readonly root: string
+  /** Aborted when the user has seen enough. */
+  readonly signal: AbortSignal
+  readonly print: (text: string) => void
+  readonly printLog: (text: string) => void
+  readonly createLiveLine: (size: number) => LiveLine
+}
+
+const PROGRESS_MS = 500
+const ANY_ADDRESS = new Set(['0.0.0.0', '::'])
+const LOOPBACK = /^(127\.|::1$|localhost$)/
+
+/** Resolves when the signal is aborted and all is cleaned up. Throws StartError. */
+export async function serve(options: StartOptions, around: Surroundings): Promise<void> {
+  const { root, signal } = around
+  const images = await inspectImages(options, root)
+  const { host } = options
+  const name = ANY_ADDRESS.has(host) ? hostname() : host
+  const pki = await preparePki(join(root, '.dev', 'pki'), name)
+  const port = await freePort(host, options.port)
+  const runDir = await mkdtemp(join(tmpdir(), 'imageio-'))
+  let daemon: DaemonProcess | undefined
+  try {
+    const paths = await writeDaemonConfig(runDir, { ...options, pki, port })
+    const client = new ControlClient({ address: { socketPath: paths.controlSocket } })
+    const onLog = options.isVerbose ? { onLog: around.printLog } : {}
+    const program = join(root, 'bin', 'imageio-daemon')
+    daemon = await startDaemon({ program, confDir: paths.confDir, client, signal, ...onLog })
+    const served = await installTickets(client, images)
+    const place = {
+      ...pki,
+      ...paths,
+      origin: `https://${isIPv6(name) ? `[${name}]` : name}:${port}`,
+      imageioctl: join(root, 'bin', 'imageioctl'),
+      isPublic: !LOOPBACK.test(host),
+    }
+    around.print(instructions(place, served))
+    await Promise.race([daemon.died, watch(client, served, around)])
+  } catch (error) {
+    if (!signal.aborted) throw error
+  } finally {
+    await daemon?.stop()
+    await rm(runDir, { recursive: true, force: true })
+  }
+}
+
+async function inspectImages(options: StartOptions, root: string): Promise<Image[]> {
+  const { images, isSparse, isWritable } = options
+  if (images.length > 0) {
+    return Promise.all(
+      images.map(async (path) => {
+        return { path, size: await inspectImage(path, isWritable), isSparse, isWritable }
+      }),
+    )
+  }
+  const path = join(root, '.dev', 'sample.img')
+  await makeSample(path)
+  // Nobody else's data: uploads and zeroing can be tried at once.
+  return [{ path, size: await inspectImage(path, true), isSparse: true, isWritable: true }]
+}
+
+/** Shows progress and keeps the tickets alive until the signal is aborted. */
+async function watch(
+  client: ControlClient,
+  images: readonly ServedImage[],
+  { signal, createLiveLine }: Surroundings,
+): Promise<void> {
+  const line = createLiveLine(images.reduce((sum, { size }) => sum + size, 0))
+  let renewedMs = performance.now()
+  try {
+    while (!signal.aborted) {
+      const nowMs = performance.now()
+      line.update(await readProgress(client, images), nowMs)
+      if (nowMs - renewedMs >= RENEW_MS) {
+        await renewTickets(client, images)
+        renewedMs = nowMs
+      }
+      await sleep(PROGRESS_MS, undefined, { signal }).catch(() => undefined)
+    }
+  } catch (cause) {
+    if (!(cause instanceof ControlError)) throw cause
+    // A daemon that died says why in a moment.
+    await sleep(PROGRESS_MS)
+    throw new StartError(cause.message, { cause })
+  } finally {
+    line.close()
+  }
+}

@@ -1,0 +1,68 @@
+/** One ticket per image: installed, kept alive, asked for progress. */
+import { randomUUID } from 'node:crypto'
+import { basename } from 'node:path'
+import type { ControlClient } from '../ctl/control-client.js'
+import { parseTicket } from '../ctl/ticket-json.js'
+import type { Image } from './image.js'
+
+export interface ServedImage extends Image {
+  readonly ticketId: string
+}
+
+export interface Progress {
+  /** Bytes, each counted once. */
+  readonly moved: number
+  readonly clients: number
+  readonly isActive: boolean
+}
+
+const TIMEOUT_SECONDS = 24 * 3600
+export const RENEW_MS = 3600 * 1000
+
+export async function installTickets(
+  client: ControlClient,
+  images: readonly Image[],
+): Promise<ServedImage[]> {
+  return Promise.all(
+    images.map(async (image) => {
+      const ticketId = randomUUID()
+      const ticket = {
+        uuid: ticketId,
+        size: image.size,
+        // One op only, for then the daemon counts bytes; write implies read.
+        ops: [image.isWritable ? 'write' : 'read'],
+        timeout: TIMEOUT_SECONDS,
+        url: `file://${image.path}`,
+        transfer_id: basename(image.path),
+        filename: basename(image.path),
+        sparse: image.isSparse,
+      }
+      await client.add(ticketId, JSON.stringify(ticket))
+      return { ...image, ticketId }
+    }),
+  )
+}
+
+export async function renewTickets(
+  client: ControlClient,
+  images: readonly ServedImage[],
+): Promise<void> {
+  await Promise.all(images.map(({ ticketId }) => client.extend(ticketId, TIMEOUT_SECONDS)))
+}
+
+/** Of all images together. */
+export async function readProgress(
+  client: ControlClient,
+  images: readonly ServedImage[],
+): Promise<Progress> {
+  const tickets = await Promise.all(
+    images.map(async ({ ticketId }) => parseTicket(await client.get(ticketId))),
+  )
+  const total = (key: string): number =>
+    tickets.reduce((sum, ticket) => sum + Number(ticket.get(key) ?? 0), 0)
+  return {
+    moved: total('transferred'),
+    clients: total('connections'),
+    isActive: tickets.some((ticket) => ticket.get('active') === true),
+  }
+}
