@@ -40,11 +40,13 @@ export function createLiveLine({ size, isTerminal, columns, write }: LiveLineOpt
     update(progress, nowMs) {
       const bytesPerSecond = rate({ ms: nowMs, moved: progress.moved })
       const text = format(progress, size, Math.max(0, bytesPerSecond))
-      if (text === shown) return
+      // A rate that fades is worth redrawing, but not another line.
+      const news = isTerminal ? text : `${progress.moved} ${progress.clients} ${progress.isActive}`
+      if (news === shown) return
       // Wider than the terminal it would wrap, and could not be redrawn.
       if (isTerminal) write(CLEAR_LINE + text.slice(0, Math.max(1, columns() - 1)))
-      else if (shown !== '' || progress.moved > 0 || progress.clients > 0) write(`${text}\n`)
-      shown = text
+      else write(`${text}\n`)
+      shown = news
     },
     close() {
       if (isTerminal && shown !== '') write('\n')
