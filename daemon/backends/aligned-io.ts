@@ -2,7 +2,7 @@
  * Reads and writes of one descriptor that respect its alignment. Direct I/O wants offsets, lengths
  * and addresses at multiples; what is not goes through aligned memory of our own.
  */
-import { allocateAligned, isAligned, pread, pwrite } from '../../native/index.js'
+import { SystemError, allocateAligned, isAligned, pread, pwrite } from '../../native/index.js'
 import { isMultiple, roundDown, roundUp, type Alignment } from './alignment.js'
 import { StorageError } from './errors.js'
 
@@ -11,6 +11,9 @@ const MAX_BOUNCE = 1024 * 1024
 
 /** A write may be cut short anywhere; this many that got nowhere in a row are a failure. */
 const MAX_STALLS = 8
+
+/** A read may meet a file that is growing; it does not happen over and over. */
+const MAX_READ_TRIES = 16
 
 /** The two calls, so that a test can cut them short. */
 export interface PositionedCalls {
@@ -39,9 +42,24 @@ export class AlignedIo {
       isMultiple(buffer.length, this.blockSize) &&
       isAligned(buffer, this.#memoryAlign)
     ) {
-      return this.#calls.pread(this.fd, buffer, offset)
+      return this.#read(buffer, offset)
     }
     return this.#readBounced(buffer, offset)
+  }
+
+  /**
+   * A direct read that is cut short where the file ended, in a file that has grown since, cannot go
+   * on from there: EINVAL. Read again, it gets what there is now.
+   */
+  async #read(buffer: Buffer, offset: number): Promise<number> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#calls.pread(this.fd, buffer, offset)
+      } catch (error) {
+        const mayBeGrowth = error instanceof SystemError && error.code === 'EINVAL'
+        if (!mayBeGrowth || tries === MAX_READ_TRIES) throw error
+      }
+    }
   }
 
   async #readBounced(buffer: Buffer, offset: number): Promise<number> {
@@ -52,7 +70,7 @@ export class AlignedIo {
     while (done < buffer.length) {
       const start = roundDown(offset + done, this.blockSize)
       const span = Math.min(bounce.length, lastBlockEnd - start)
-      const got = await this.#calls.pread(this.fd, bounce.subarray(0, span), start)
+      const got = await this.#read(bounce.subarray(0, span), start)
       const skipped = offset + done - start
       const wanted = Math.max(0, Math.min(got - skipped, buffer.length - done))
       bounce.copy(buffer, done, skipped, skipped + wanted)
@@ -85,7 +103,7 @@ export class AlignedIo {
   async modifyBlock(piece: Buffer, offset: number, size: number): Promise<void> {
     const start = roundDown(offset, this.blockSize)
     const block = allocateAligned(this.blockSize)
-    const got = await this.#calls.pread(this.fd, block, start)
+    const got = await this.#read(block, start)
     if (got < Math.min(this.blockSize, size - start)) {
       throw new StorageError('the image became shorter during a write')
     }

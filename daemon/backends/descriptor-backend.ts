@@ -4,8 +4,13 @@ import { allocateAligned, closeDescriptor, fdatasync, status } from '../../nativ
 import type { AlignedIo } from './aligned-io.js'
 import { roundDown, roundUp } from './alignment.js'
 import type { Backend, Extent, ExtentContext } from './backend.js'
-import { DirtyExtentsUnavailableError, StorageReadOnlyError, storageError } from './errors.js'
-import { zeroExtents } from './extents.js'
+import {
+  DirtyExtentsUnavailableError,
+  StorageError,
+  StorageReadOnlyError,
+  storageError,
+} from './errors.js'
+import { dataRangesOrData, zeroExtents } from './extents.js'
 import type { ImageState, ImageStates } from './image-states.js'
 import { MAX_ZERO_WRITE } from './zero.js'
 
@@ -33,7 +38,9 @@ export abstract class DescriptorBackend implements Backend {
   protected readonly state: ImageState
   readonly #images: ImageStates
   readonly #isWritable: boolean
-  #isClosed = false
+  #closing: Promise<void> | undefined
+  #callsInFlight = 0
+  #onIdle: () => void = () => undefined
 
   constructor(options: DescriptorBackendOptions) {
     this.io = options.io
@@ -80,24 +87,32 @@ export abstract class DescriptorBackend implements Backend {
   }
 
   async flush(): Promise<void> {
-    this.state.throwIfWritesLost()
-    await this.sync(this.descriptors())
-    // Another context's flush may have been the one that was told.
-    this.state.throwIfWritesLost()
+    await this.call(async () => {
+      this.state.throwIfWritesLost()
+      await this.sync(this.descriptors())
+      // Another context's flush may have been the one that was told.
+      this.state.throwIfWritesLost()
+    })
   }
 
   async *extents(start: number, end: number, context: ExtentContext): AsyncGenerator<Extent> {
     if (context === 'dirty') throw new DirtyExtentsUnavailableError()
-    try {
-      yield* zeroExtents(this.io.fd, start, end)
-    } catch (error) {
-      throw storageError(error)
-    }
+    yield* zeroExtents(start, end, (from, to, limit) =>
+      this.call(() => dataRangesOrData(this.io.fd, from, to, limit)),
+    )
   }
 
-  async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /**
+   * Callers have no call in flight. Should one err, its write must not hit what next gets the
+   * descriptor's number: so wait.
+   */
+  async #close(): Promise<void> {
+    if (this.#callsInFlight > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve))
     const results = await Promise.allSettled(this.descriptors().map((fd) => closeDescriptor(fd)))
     const failed = results.find((result) => result.status === 'rejected')
     // On network file systems close() tells of writes that were not stored.
@@ -165,11 +180,17 @@ export abstract class DescriptorBackend implements Backend {
     }
   }
 
+  /** All use of the descriptors happens inside. */
   protected async call<T>(action: () => Promise<T>): Promise<T> {
+    if (this.#closing !== undefined) throw new StorageError('the image is closed')
+    this.#callsInFlight++
     try {
       return await action()
     } catch (error) {
       throw storageError(error)
+    } finally {
+      this.#callsInFlight--
+      if (this.#callsInFlight === 0) this.#onIdle()
     }
   }
 

@@ -123,6 +123,8 @@ const REASONS = new Map<string, Reason>([
   ['EDQUOT', StorageFullError],
   ['EFBIG', StorageFullError],
   ['EROFS', StorageReadOnlyError],
+  // A device set read-only after it was opened, a file made immutable.
+  ['EPERM', StorageReadOnlyError],
   ['ENODEV', StorageGoneError],
   ['ENXIO', StorageGoneError],
   ['ESTALE', StorageGoneError],
@@ -155,7 +157,8 @@ const OPEN_REASONS = new Map([
 
 /** The same for calls made while opening. */
 export function openError(error: unknown): Error {
-  if (!(error instanceof SystemError) || REASONS.has(error.code)) return storageError(error)
-  const reason = OPEN_REASONS.get(error.code) ?? 'the storage reported an error'
-  return new BackendOpenError(reason, { cause: error })
+  if (!(error instanceof SystemError)) return storageError(error)
+  const reason = OPEN_REASONS.get(error.code)
+  if (reason === undefined && REASONS.has(error.code)) return storageError(error)
+  return new BackendOpenError(reason ?? 'the storage reported an error', { cause: error })
 }

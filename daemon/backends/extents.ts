@@ -11,10 +11,9 @@ const CANNOT_TELL = new Set(['EINVAL', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'ENOTT
 export type AskRanges = (start: number, end: number, limit: number) => Promise<DataRanges>
 
 export async function* zeroExtents(
-  fd: number,
   start: number,
   end: number,
-  ask: AskRanges = (from, to, limit) => dataRanges(fd, from, to, limit),
+  ask: AskRanges,
 ): AsyncGenerator<Extent> {
   let pending: Extent | undefined
   for await (const extent of pieces(start, end, ask)) {
@@ -31,7 +30,7 @@ export async function* zeroExtents(
 async function* pieces(start: number, end: number, ask: AskRanges): AsyncGenerator<Extent> {
   let position = start
   while (position < end) {
-    const { ranges, next } = await askOrData(position, end, ask)
+    const { ranges, next } = await ask(position, end, BATCH)
     // An answer that leads nowhere must not become an endless loop.
     const covered = next > position ? Math.min(next, end) : end
     const known = next > position ? ranges : [{ start: position, end }]
@@ -48,9 +47,16 @@ async function* pieces(start: number, end: number, ask: AskRanges): AsyncGenerat
   }
 }
 
-async function askOrData(start: number, end: number, ask: AskRanges): Promise<DataRanges> {
+/** dataRanges(), where storage that cannot tell answers with data. */
+export async function dataRangesOrData(
+  fd: number,
+  start: number,
+  end: number,
+  limit: number,
+  ask = dataRanges,
+): Promise<DataRanges> {
   try {
-    return await ask(start, end, BATCH)
+    return await ask(fd, start, end, limit)
   } catch (error) {
     if (!(error instanceof SystemError) || !CANNOT_TELL.has(error.code)) throw error
     return { ranges: [{ start, end }], next: end }

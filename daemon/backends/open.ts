@@ -64,7 +64,7 @@ export async function openBackend(url: string, options: OpenOptions): Promise<Ba
  * is. A host is allowed, since URLs may have one, and means nothing.
  */
 function splitFileUrl(url: string): { host: string; path: string } | undefined {
-  const match = /^file:(?:\/\/(?<host>[^/?#]*))?(?<path>\/.*)$/is.exec(url)
+  const match = /^file:(?:\/\/(?<host>[^/?#]*)|(?!\/\/))(?<path>\/.*)$/is.exec(url)
   const path = match?.groups?.['path']
   // system calls end a path at NUL: what was checked would not be what is opened
   if (path === undefined || url.includes('\0')) return undefined
