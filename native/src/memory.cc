@@ -34,8 +34,8 @@ Napi::Value AllocateAligned(const Napi::CallbackInfo& info) {
   Mapping mapping = MapZeroed(size);
   if (mapping == nullptr) ThrowFailure(info.Env(), {errno, "mmap"});
   const Unmap unmap = mapping.get_deleter();
-  const ByteBuffer buffer = ByteBuffer::New(
-      info.Env(), mapping.get(), size, [unmap](Napi::Env, uint8_t* memory) { unmap(memory); });
+  const ByteBuffer buffer = ByteBuffer::New(info.Env(), mapping.get(), size,
+                                            [unmap](Napi::Env, uint8_t* memory) { unmap(memory); });
   static_cast<void>(mapping.release());
   return buffer;
 }

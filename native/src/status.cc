@@ -66,8 +66,8 @@ class StatusWorker final : public SystemCallWorker {
  private:
   void Call() override {
     const unsigned mask = STATX_BASIC_STATS | kDirectAlignments;
-    const int result =
-        Try("statx", [&] { return statx(fd_, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, mask, &found_); });
+    const int result = Try(
+        "statx", [&] { return statx(fd_, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, mask, &found_); });
     if (result == -1) return;
     // A size that a JavaScript number would round must not pass for the real one.
     if (found_.stx_size > kMaxSafeInteger || found_.stx_blocks > kMaxSafeInteger / kBlockSize) {

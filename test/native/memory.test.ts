@@ -36,7 +36,8 @@ t.test('V8 counts the memory, and it is given back', async (t) => {
   ;(() => {
     const buffers = [allocateAligned(size), allocateAligned(size)]
     for (const buffer of buffers) buffer.fill(1)
-    t.ok(memoryUsage().external >= before + 2 * size)
+    // Less a little, since buffers of earlier tests may go meanwhile.
+    t.ok(memoryUsage().external > before + 2 * size - 8 * MiB)
     t.ok(memoryUsage.rss() >= 2 * size)
   })()
   for (let round = 0; round < 50 && memoryUsage().external >= before + size; round++) {

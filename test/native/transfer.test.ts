@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { freemem } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,7 @@ import {
   fdatasync,
   pread,
   pwrite,
+  status,
   truncate,
 } from '../../native/index.js'
 import { createFile, diskDirectory, KiB, memoryDirectory, MiB, open, openDirect } from './files.js'
@@ -86,7 +87,10 @@ t.test('direct I/O of whole blocks', async (t) => {
   t.equal(await pread(fd, back, PAGE_SIZE), back.length)
   t.ok(back.equals(buffer))
 
-  t.test('refuses what is not aligned', async (t) => {
+  // A tmpfs takes the flag and anything.
+  const { directOffsetAlign = 0 } = await status(fd)
+  const skip = directOffsetAlign < 512 && 'no alignment is asked for here'
+  t.test('refuses what is not aligned', { skip }, async (t) => {
     const einval = { name: 'SystemError', code: 'EINVAL', errno: -22 }
     // Not at offset 0: a hole is read without asking the device.
     await t.rejects(pread(fd, buffer.subarray(0, 100), PAGE_SIZE), { ...einval, syscall: 'pread' })
@@ -123,13 +127,13 @@ t.test('a full device rejects with ENOSPC', async (t) => {
 })
 
 t.test('a write that partly fits tells how much was written', async (t) => {
-  if (process.getuid?.() !== 0) {
-    t.plan(0, 'mounting needs root')
-    return
-  }
   const directory = join(memoryDirectory(t), 'small')
   mkdirSync(directory)
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', directory])
+  const mount = ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', directory]
+  if (spawnSync('mount', mount).status !== 0) {
+    t.plan(0, 'may not mount')
+    return
+  }
   t.teardown(() => execFileSync('umount', ['--lazy', directory]))
   const fd = await open(t, createFile(join(directory, 'image'), 0), { write: true })
   const buffer = Buffer.alloc(MiB, 1)
