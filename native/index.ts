@@ -1,7 +1,11 @@
 /**
  * The door to the addon: one typed function per system call. Offsets and sizes are bytes and safe
  * integers. Every call that may block runs on libuv's pool and rejects with a SystemError. Nothing
- * here falls back or decides; calls interrupted by a signal are repeated.
+ * here falls back or decides; calls interrupted by a signal are repeated. A wrong argument throws a
+ * TypeError or RangeError at once.
+ *
+ * Promises cannot be cancelled: a Buffer given to pread() or pwrite() belongs to the call until its
+ * promise is settled, and a descriptor must not be closed before.
  */
 import { createRequire } from 'node:module'
 import { SystemError } from './system-error.js'
@@ -22,7 +26,10 @@ export interface FileStatus {
   readonly allocated: number
   readonly mtimeNs: bigint
   readonly ctimeNs: bigint
-  /** STATX_DIOALIGN in bytes, absent when the kernel or the file system can't tell. */
+  /**
+   * STATX_DIOALIGN in bytes, absent when the kernel or the file system can't tell; both 0 when the
+   * file takes no direct I/O.
+   */
   readonly directMemoryAlign?: number
   readonly directOffsetAlign?: number
 }
@@ -80,7 +87,10 @@ addon.setErrorClass(SystemError)
 /** Bytes; the alignment of allocateAligned(). */
 export const PAGE_SIZE: number = addon.pageSize
 
-/** Memory at a page boundary, zeroed, `size` a positive multiple of nothing in particular. */
+/**
+ * Memory at a page boundary, zeroed, of any size but 0. V8 counts it, and it is given back when the
+ * Buffer is garbage. Throws SystemError ENOMEM.
+ */
 export const allocateAligned = addon.allocateAligned
 
 /** Whether the buffer's first byte lies at a multiple of `alignment` (a power of two). */
@@ -88,11 +98,15 @@ export const isAligned = addon.isAligned
 
 /**
  * Opens the place a path names without reading or waiting (O_PATH, openat2(2) with
- * RESOLVE_NO_MAGICLINKS), so that a FIFO does not hang. Follows symbolic links.
+ * RESOLVE_NO_MAGICLINKS), so that a FIFO does not hang. Follows symbolic links; the magic ones below
+ * /proc are ELOOP, except on kernels before 5.6, which follow them.
  */
 export const openPath = addon.openPath
 
-/** The path of an open descriptor, links resolved (readlink of /proc/self/fd). Throws SystemError. */
+/**
+ * The path of an open descriptor, links resolved (readlink of /proc/self/fd); ends in ' (deleted)'
+ * when the file has no name any more. Throws SystemError.
+ */
 export const descriptorPath = addon.descriptorPath
 
 /** A descriptor for I/O to the very thing an openPath() descriptor stands for; O_NONBLOCK not set. */
@@ -100,21 +114,28 @@ export function reopen(fd: number, mode: { write: boolean; direct: boolean }): P
   return addon.reopen(fd, mode.write, mode.direct)
 }
 
-/** close(2). Rejects with EIO and the like, after which the descriptor is closed as well. */
+/**
+ * close(2). Rejects with EIO and the like, after which the descriptor is closed as well; EINTR is no
+ * error.
+ */
 export const closeDescriptor = addon.closeDescriptor
 
-/** statx(2) of a descriptor. */
+/** statx(2) of a descriptor. EOVERFLOW for a size that is no safe integer. */
 export const status = addon.status
 
-/** Reads until the buffer is full or the file ends; resolves with the bytes read. */
+/**
+ * Reads until the buffer is full or the file ends; resolves with the bytes read. An error after some
+ * bytes rejects.
+ */
 export const pread = addon.pread
 
 /** One pwrite(2); resolves with the bytes written, which may be fewer than the buffer holds. */
 export const pwrite = addon.pwrite
 
+/** fdatasync(2). A failure is told once: what was not yet written may be lost. */
 export const fdatasync = addon.fdatasync
 
-/** ftruncate(2). */
+/** ftruncate(2), to a longer or a shorter file. */
 export const truncate = addon.truncate
 
 /**
@@ -137,7 +158,7 @@ const ALLOCATE_MODES: Readonly<Record<AllocateMode, number>> = {
   'punch-hole': 0x02 | 0x01,
 }
 
-/** BLKGETSIZE64. */
+/** BLKGETSIZE64, in bytes. */
 export const blockDeviceSize = addon.blockDeviceSize
 
 /** BLKSSZGET: the logical sector size. */
@@ -150,13 +171,17 @@ export const blockDeviceZeroOut = addon.blockDeviceZeroOut
 export const blockDeviceDiscard = addon.blockDeviceDiscard
 
 /**
- * SEEK_DATA and SEEK_HOLE over [start, end), at most `limit` ranges per call. Moves the
- * descriptor's own file offset, which no other function here uses.
+ * SEEK_DATA and SEEK_HOLE over [start, end), at most `limit` ranges per call and at least one step
+ * forward. What lies behind the end of the file is a hole. Block devices can't tell: EINVAL. Moves
+ * the descriptor's own file offset, which no other function here uses.
  */
 export const dataRanges = addon.dataRanges
 
 /** SO_PEERCRED and SO_PEERGROUPS of a connected Unix socket. Throws SystemError. */
 export const peerCredentials = addon.peerCredentials
 
-/** One datagram to a Unix socket, '@name' or a leading NUL is abstract. Throws SystemError. */
+/**
+ * One datagram to a Unix socket, '@name' or a leading NUL is abstract. Never waits: EAGAIN when the
+ * receiver's queue is full. Throws SystemError.
+ */
 export const sendDatagram = addon.sendDatagram

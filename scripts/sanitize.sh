@@ -13,11 +13,7 @@ trap 'exit 1' INT TERM
 cp -R package.json scripts "$copy"
 mkdir "$copy/native"
 cp -R native/binding.gyp native/src "$copy/native"
-# A link would lead node-addon-api's paths back out of the copy.
-mkdir "$copy/node_modules"
-for package in "$root"/node_modules/* "$root"/node_modules/.bin; do
-  ln -s "$package" "$copy/node_modules/"
-done
+ln -s "$root/node_modules" "$copy/node_modules"
 
 flags='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g'
 if ! CXXFLAGS=$flags LDFLAGS=$flags sh "$copy/scripts/build-addon.sh" > "$copy/build.log" 2>&1; then
