@@ -5,6 +5,7 @@ import type { ControlClient } from '../ctl/control-client.js'
 import { StartError } from './start-error.js'
 
 export interface DaemonProcess {
+  readonly pid: number
   /** Rejects with StartError when the daemon ends without being asked to; never resolves. */
   readonly died: Promise<never>
   /** Asks the daemon to end and waits. */
@@ -65,7 +66,7 @@ export async function startDaemon(options: DaemonOptions): Promise<DaemonProcess
     await stop()
     throw error
   }
-  return { died, stop }
+  return { pid: child.pid ?? 0, died, stop }
 }
 
 async function untilReady(client: ControlClient, signal: AbortSignal): Promise<void> {
