@@ -202,13 +202,17 @@ export class Daemon {
 
   /** Resolves when every socket accepts. */
   async listening(expected: readonly Target[]): Promise<void> {
-    for (const target of expected) {
-      await until('the daemon listens', () => this.#accepts(target), { timeoutMs: 15_000 })
+    try {
+      for (const target of expected) {
+        await until('the daemon listens', () => this.#accepts(target), { timeoutMs: 15_000 })
+      }
+    } catch (cause) {
+      throw new Error(`the daemon did not start:\n${this.#log}`, { cause })
     }
   }
 
   async #accepts(target: Target): Promise<boolean> {
-    if (!this.isRunning) throw new Error(`the daemon ended at once:\n${this.#log}`)
+    if (!this.isRunning) throw new Error('the daemon has ended')
     try {
       const wire = await Wire.open(target)
       wire.destroy()
