@@ -1,0 +1,64 @@
+import t from 'tap'
+import { parseCommandLine, UsageError } from '../../ctl/command-line.js'
+
+const common = { confDir: '/etc/ovirt-imageio', json: false }
+
+t.test('every command is understood, with options on either side of it', async (t) => {
+  t.match(parseCommandLine(['add', 'ticket.json']), { ...common, name: 'add', file: 'ticket.json' })
+  t.match(parseCommandLine(['-c', '/conf', 'add', '-']), { confDir: '/conf', file: '-' })
+  t.match(parseCommandLine(['show', 'id', '--json']), { name: 'show', id: 'id', json: true })
+  t.match(parseCommandLine(['list', '--conf-dir', '/conf']), { name: 'list', confDir: '/conf' })
+  t.match(parseCommandLine(['delete', 'id']), { ...common, name: 'delete', id: 'id' })
+  const modify = { ...common, name: 'modify', id: 'id', timeout: 300 }
+  t.match(parseCommandLine(['modify', 'id', '--timeout', '300']), modify)
+  t.match(parseCommandLine(['modify', '--timeout', '300', 'id']), modify)
+})
+
+t.test('the names of the earlier tool mean the same, and show-ticket prints JSON', async (t) => {
+  t.match(parseCommandLine(['add-ticket', 'file']), { name: 'add', json: false })
+  t.match(parseCommandLine(['show-ticket', 'id']), { name: 'show', json: true })
+  t.match(parseCommandLine(['mod-ticket', '--timeout', '0', 'id']), { name: 'modify', timeout: 0 })
+  t.match(parseCommandLine(['del-ticket', 'id']), { name: 'delete' })
+})
+
+t.test('an id that begins with a dash can be given behind two dashes', async (t) => {
+  t.match(parseCommandLine(['show', '--', '-id']), { name: 'show', id: '-id' })
+})
+
+t.test('help is printed when asked for, and when nothing was asked for', async (t) => {
+  t.match(parseCommandLine([]), { name: 'help', text: /Commands:/ })
+  t.match(parseCommandLine(['--help']), { name: 'help', text: /Commands:/ })
+  for (const name of ['add', 'show', 'list', 'modify', 'delete']) {
+    const text = new RegExp(`^Usage: imageioctl ${name}`)
+    t.match(parseCommandLine([name, '--help']), { name: 'help', text })
+  }
+  t.match(parseCommandLine(['mod-ticket', '-h']), { text: /modify ID --timeout N/ })
+})
+
+t.test('what makes no sense is a usage error that says why', async (t) => {
+  const wrong: [string[], RegExp][] = [
+    [['frobnicate'], /unknown command frobnicate/],
+    [['--json'], /no command/],
+    [['--frobnicate', 'list'], /'--frobnicate'/],
+    [['add'], /add: FILE is missing/],
+    [['show'], /show: ID is missing/],
+    [['show', ''], /ID is missing/],
+    [['show', 'a', 'b'], /too many/],
+    [['list', 'a'], /too many/],
+    [['list', '--timeout', '5'], /belongs to modify/],
+    [['modify', 'id'], /--timeout N is missing/],
+    [['modify', '--timeout', '-5', 'id'], /timeout/],
+    [['modify', '--timeout=-5', 'id'], /number of seconds/],
+    [['modify', '--timeout', '1.5', 'id'], /number of seconds/],
+    [['modify', '--timeout', '', 'id'], /number of seconds/],
+    [['modify', '--timeout', '99999999999999999999', 'id'], /number of seconds/],
+    [['list', '-c'], /argument missing/],
+  ]
+  for (const [argv, reason] of wrong) {
+    t.throws(
+      () => parseCommandLine(argv),
+      { name: UsageError.name, message: reason },
+      argv.join(' '),
+    )
+  }
+})

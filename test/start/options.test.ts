@@ -1,0 +1,43 @@
+import t from 'tap'
+import { HELP, parseOptions, UsageError } from '../../start/options.js'
+
+t.test('without arguments the sample is served to this machine, on a free port', async (t) => {
+  t.strictSame(parseOptions([], '/home'), {
+    images: [],
+    isWritable: false,
+    isSparse: false,
+    host: '127.0.0.1',
+    port: 0,
+    isVerbose: false,
+  })
+})
+
+t.test('images are relative to where the user is', async (t) => {
+  t.match(parseOptions(['a.img', '/b.img', '../c d.img', '--writable'], '/home/user'), {
+    images: ['/home/user/a.img', '/b.img', '/home/c d.img'],
+    isWritable: true,
+  })
+})
+
+t.test('every option is in the help', async (t) => {
+  t.equal(parseOptions(['-h', 'a.img'], '/'), 'help')
+  for (const name of ['--writable', '--sparse', '--host', '--port', '--verbose', '--help']) {
+    t.match(HELP, name)
+  }
+})
+
+t.test('what makes no sense is a usage error', async (t) => {
+  for (const argv of [
+    ['--frobnicate'],
+    ['--port', 'http'],
+    ['--port', '65536'],
+    ['--port=-1'],
+    ['--port'],
+    ['--host', 'a b'],
+    ['--host', ''],
+    ['--host', 'a\nb'],
+    [''],
+  ]) {
+    t.throws(() => parseOptions(argv, '/'), { name: UsageError.name }, argv.join(' '))
+  }
+})

@@ -1,0 +1,168 @@
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { until, within } from '../support/wait.js'
+
+const MAIN = join(process.cwd(), 'dist/start/main.js')
+const hasCurl = spawnSync('curl', ['--version']).status === 0
+const skip = !hasCurl && 'curl is not installed'
+
+interface Started {
+  readonly child: ChildProcess
+  readonly output: () => string
+  readonly errors: () => string
+  /** Exit status. */
+  readonly ended: Promise<number | null>
+}
+
+/** `npm start` with its run directory under `dir`, which is also where the user is. */
+function start(t: Test, dir: string, args: string[]): Started {
+  const env = { ...process.env, TMPDIR: join(dir, 'tmp'), npm_lifecycle_event: 'test' }
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd: dir, env })
+  let [output, errors] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (text: string) => void (output += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => void (errors += text))
+  const ended = once(child, 'close').then(([status]) => status as number | null)
+  t.teardown(async () => {
+    child.kill('SIGTERM')
+    await within('end', 15_000, ended)
+  })
+  return { child, output: () => output, errors: () => errors, ended }
+}
+
+/** Short, since the path of a socket holds 107 bytes. */
+function userDir(t: Test): string {
+  const dir = execFileSync('mktemp', ['-d', '/tmp/imageio-start.XXXXXX'], {
+    encoding: 'utf8',
+  }).trim()
+  mkdirSync(join(dir, 'tmp'))
+  t.teardown(() => execFileSync('rm', ['-rf', dir]))
+  return dir
+}
+
+async function ready({ output, errors, child }: Started): Promise<string> {
+  return until(
+    'instructions',
+    () => {
+      if (child.exitCode !== null) throw new Error(errors())
+      return output().includes('Stop with Ctrl-C') && output()
+    },
+    { timeoutMs: 30_000 },
+  )
+}
+
+/** The line to paste behind a name, run by a shell in `dir`. */
+function paste(dir: string, text: string, name: string): string {
+  const line = new RegExp(`^ *${name}:? +(.*)$`, 'm').exec(text)?.[1] ?? 'false'
+  return execFileSync('sh', ['-c', line], {
+    cwd: dir,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+}
+
+t.test(
+  'the printed lines do what they say, and nothing is left at the end',
+  { skip },
+  async (t) => {
+    const dir = userDir(t)
+    const image = join(dir, "it's a disk.img")
+    const bytes = randomBytes(1_000_003)
+    writeFileSync(image, bytes)
+    const started = start(t, dir, ["it's a disk.img", '--writable'])
+    const text = await ready(started)
+
+    paste(dir, text, 'download')
+    t.ok(readFileSync(`${image}.copy`).equals(bytes), 'download')
+    paste(dir, text, 'first 512 bytes')
+    t.ok(readFileSync(`${image}.copy.part`).equals(bytes.subarray(0, 512)), 'range')
+    paste(dir, text, 'zero')
+    t.ok(
+      readFileSync(image)
+        .subarray(0, 65_536)
+        .every((byte) => byte === 0),
+      'zero',
+    )
+    // Where the zeroes are depends on the file system and on who read the file.
+    const extents = JSON.parse(paste(dir, text, 'extents')) as { length: number }[]
+    t.equal(
+      extents.reduce((sum, { length }) => sum + length, 0),
+      bytes.length,
+    )
+    paste(dir, text, 'upload')
+    t.ok(readFileSync(image).equals(bytes), 'upload')
+    writeFileSync(`${image}.copy`, '')
+    paste(dir, text, 'unix socket')
+    t.ok(readFileSync(`${image}.copy`).equals(bytes), 'unix socket')
+    t.match(paste(dir, text, 'All tickets'), /disk\.img +write/)
+    await until('progress', () => /^moved .* \(100 %\)/m.test(started.output()))
+
+    started.child.kill('SIGINT')
+    t.equal(await within('end', 15_000, started.ended), 0)
+    t.equal(started.errors(), '')
+    t.strictSame(readdirSync(join(dir, 'tmp')), [], 'no run directory')
+  },
+)
+
+t.test('several images have a ticket each and are read-only unless told', { skip }, async (t) => {
+  const dir = userDir(t)
+  for (const name of ['a.img', 'b.img']) writeFileSync(join(dir, name), name)
+  const started = start(t, dir, ['a.img', 'b.img'])
+  const text = await ready(started)
+  t.equal(new Set(text.match(/^ +URL +\S+$/gm)).size, 2)
+  t.match(text, /^ +upload +read only/m)
+  const lines = text.match(/^ +download +.*$/gm) ?? []
+  for (const line of lines) paste(dir, line, 'download')
+  for (const name of ['a.img', 'b.img']) {
+    t.equal(readFileSync(join(dir, `${name}.copy`), 'utf8'), name)
+  }
+  started.child.kill('SIGTERM')
+  t.equal(await within('end', 15_000, started.ended), 0)
+})
+
+t.test('a daemon that dies is reported with its log', async (t) => {
+  const dir = userDir(t)
+  writeFileSync(join(dir, 'a.img'), 'text')
+  const started = start(t, dir, ['a.img'])
+  await ready(started)
+  const [pid] = execFileSync('pgrep', ['-P', `${started.child.pid ?? 0}`], {
+    encoding: 'utf8',
+  }).split('\n')
+  process.kill(Number(pid), 'SIGKILL')
+  t.equal(await within('end', 15_000, started.ended), 1)
+  t.match(started.errors(), /^imageio: the daemon was killed by SIGKILL\n.*ready/s)
+  t.strictSame(readdirSync(join(dir, 'tmp')), [])
+})
+
+t.test('a mistake is one line, and no daemon is started', async (t) => {
+  const dir = userDir(t)
+  writeFileSync(join(dir, 'a.img'), 'text')
+  const missing = start(t, dir, ['a.img', 'missing.img'])
+  t.equal(await missing.ended, 1)
+  t.equal(missing.errors(), `imageio: ${join(dir, 'missing.img')}: no such file\n`)
+
+  const wrong = start(t, dir, ['--frobnicate'])
+  t.equal(await wrong.ended, 2)
+  t.match(wrong.errors(), /^imageio: Unknown option '--frobnicate'[^\n]*\n$/)
+
+  const busy = createServer().listen(0, '127.0.0.1')
+  await once(busy, 'listening')
+  t.teardown(() => void busy.close())
+  const { port } = busy.address() as AddressInfo
+  const taken = start(t, dir, ['a.img', '--port', `${port}`])
+  t.equal(await taken.ended, 1)
+  t.equal(taken.errors(), `imageio: cannot listen on 127.0.0.1 port ${port}: it is in use\n`)
+})
+
+t.test('help is printed without anything being made', async (t) => {
+  const dir = userDir(t)
+  const help = start(t, dir, ['--help'])
+  t.equal(await help.ended, 0)
+  t.match(help.output(), 'Usage: npm start')
+  t.notOk(existsSync(join(dir, '.dev')))
+})
