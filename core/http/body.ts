@@ -3,7 +3,7 @@
  * first read: what a client sends ahead stays in bounded socket buffers until somebody wants it.
  */
 import type { Readable } from 'node:stream'
-import { BodyTimeoutError, BodyTooLargeError } from './errors.js'
+import { BodyTimeoutError, BodyTooLargeError, IncompleteBodyError } from './errors.js'
 import { ClientWatch, type WatchOptions } from './watch.js'
 
 export interface BodyOptions extends WatchOptions {
@@ -28,6 +28,7 @@ export class RequestBody {
   readonly #onAbort = (): void => this.#fail(this.#options.signal.reason as Error)
   #isStarted = false
   #isEnded = false
+  #isCut = false
   #error: Error | undefined
   #rest: Buffer[] = []
   #pending: PendingRead | undefined
@@ -42,8 +43,8 @@ export class RequestBody {
 
   /**
    * Fills the target. Resolves with fewer bytes only when no more come, with 0 when the body has
-   * ended, be it complete or because the client is gone: only the announced length tells. Rejects
-   * with BodyTimeoutError, or with the signal's reason. One read at a time.
+   * ended and is complete. Rejects with IncompleteBodyError, BodyTimeoutError or the signal's
+   * reason, after everything that came before was handed over. One read at a time.
    */
   read(target: Buffer): Promise<number> {
     if (this.#options.signal.aborted) this.#onAbort()
@@ -58,12 +59,14 @@ export class RequestBody {
       this.#pending = { target, resolve, reject }
       this.#watch.wait()
       this.#stream.resume()
+      this.#checkCut()
     })
   }
 
   /** The connection ended or turned to nonsense in the middle: nothing more will come. */
   cut(): void {
-    this.#end()
+    this.#isCut = true
+    this.#checkCut()
   }
 
   /** Must be called when nobody reads any more. */
@@ -71,15 +74,16 @@ export class RequestBody {
     this.#watch.stop()
     this.#options.signal.removeEventListener('abort', this.#onAbort)
     if (!this.#isStarted) return
-    this.#stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onEnd)
+    this.#stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose)
   }
 
   #start(): void {
     if (this.#isStarted) return
     this.#isStarted = true
     this.#options.onStart()
-    this.#stream.on('data', this.#onData).once('end', this.#onEnd).once('close', this.#onEnd)
-    if (this.#stream.readableEnded || this.#stream.destroyed) this.#isEnded = true
+    this.#stream.on('data', this.#onData).once('end', this.#onEnd).once('close', this.#onClose)
+    if (this.#stream.readableEnded) this.#isEnded = true
+    else if (this.#stream.destroyed) this.cut()
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -92,16 +96,25 @@ export class RequestBody {
       return
     }
     this.#copy(pending.target, chunk)
-    if (this.#filled < pending.target.length) return
+    if (this.#filled < pending.target.length) {
+      this.#checkCut()
+      return
+    }
     this.#stream.pause()
     this.#settle()?.resolve(this.#filled)
   }
 
-  readonly #onEnd = (): void => this.#end()
-
-  #end(): void {
+  readonly #onEnd = (): void => {
     this.#isEnded = true
     this.#settle()?.resolve(this.#filled)
+  }
+
+  readonly #onClose = (): void => this.cut()
+
+  /** What had come before the cut is read first. */
+  #checkCut(): void {
+    if (!this.#isCut || this.#isEnded || this.#stream.readableLength > 0) return
+    this.#fail(new IncompleteBodyError())
   }
 
   #fail(error: Error): void {

@@ -2,6 +2,7 @@
 import { ServiceError } from '../errors.js'
 import type { ErrorWithHeaders } from './errors.js'
 import type { Exchange } from './exchange.js'
+import { VERSION } from './version.js'
 
 const TEXT = 'text/plain; charset=UTF-8'
 
@@ -35,6 +36,7 @@ export function errorPage(status: number, reason: string, text: string): string 
   const body = `${oneLine(text)}\n`
   return [
     `HTTP/1.1 ${status} ${reason}`,
+    `server: imageio/${VERSION}`,
     `date: ${new Date().toUTCString()}`,
     'connection: close',
     `content-type: ${TEXT}`,

@@ -55,6 +55,16 @@ export class BodyTimeoutError extends ServiceError {
   }
 }
 
+/** The connection ended, or turned to nonsense, before the body was complete. */
+export class IncompleteBodyError extends ServiceError {
+  readonly code = 'ERR_INCOMPLETE_BODY'
+  readonly statusCode = 400
+
+  constructor() {
+    super('the request body is not complete')
+  }
+}
+
 export class BodyTooLargeError extends ServiceError {
   readonly code = 'ERR_BODY_TOO_LARGE'
   readonly statusCode = 413

@@ -50,6 +50,7 @@ export class Exchange {
   #logger: Logger | undefined
   #body: RequestBody | undefined
   #closes = false
+  #isBodyCut = false
 
   constructor({ request, response, connection, logger, service, watch, id }: ExchangeOptions) {
     this.#request = request
@@ -154,6 +155,7 @@ export class Exchange {
       },
       onReceived: (size) => void (this.connection.bytesReceived += size),
     })
+    if (this.#isBodyCut) this.#body.cut()
     return this.#body
   }
 
@@ -200,9 +202,9 @@ export class Exchange {
   }
 
   /** The rest of the request is not what was announced, see RequestBody.cut. */
-  cutBody(): boolean {
+  cutBody(): void {
+    this.#isBodyCut = true
     this.#body?.cut()
-    return this.#body !== undefined
   }
 
   /** A body that nobody reads must not be taken for the next request. */

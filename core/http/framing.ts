@@ -3,7 +3,7 @@
  * one request is smuggled inside another (RFC 9112, 11.2), and heads larger than agreed.
  */
 import type { IncomingMessage } from 'node:http'
-import type { Http2ServerRequest } from 'node:http2'
+import { Http2ServerRequest } from 'node:http2'
 import { FramingError } from './errors.js'
 
 export type RawRequest = IncomingMessage | Http2ServerRequest
@@ -15,7 +15,10 @@ export const MAX_HEAD = 16 * 1024
 export const MAX_FIELDS = 100
 
 export function checkFraming(request: RawRequest, requireHost: boolean): FramingError | undefined {
-  if (request.httpVersionMajor > 2) return new FramingError('this HTTP version is not served', 505)
+  if (isHttp1(request) && request.httpVersionMajor !== 1) {
+    const status = request.httpVersionMajor < 1 ? 400 : 505
+    return new FramingError('HTTP/1.1 is the version served', status)
+  }
   if (requestLineSize(request) > MAX_REQUEST_LINE) {
     return new FramingError(`the request line is longer than ${MAX_REQUEST_LINE} bytes`, 414)
   }
@@ -26,7 +29,7 @@ export function checkFraming(request: RawRequest, requireHost: boolean): Framing
 }
 
 export function isHttp1(request: RawRequest): request is IncomingMessage {
-  return request.httpVersionMajor === 1
+  return !(request instanceof Http2ServerRequest)
 }
 
 /** Whether the head announces a body. On HTTP/2 only the frames tell. */

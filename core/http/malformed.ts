@@ -26,7 +26,7 @@ export function answerMalformed(
   error: ParserError,
   socket: Socket,
   connection: Connection | undefined,
-  exchangeOf: (request: object) => { cutBody(): boolean } | undefined,
+  exchangeOf: (request: object) => { cutBody(): void } | undefined,
 ): void {
   const isGone = error.code === 'ECONNRESET' || error.code === 'EPIPE' || !socket.writable
   if (connection === undefined || isGone) {
