@@ -5,7 +5,7 @@ import type { Logger } from '../log.js'
 import { MethodNotAllowedError, NoSuchPathError } from './errors.js'
 import type { Exchange } from './exchange.js'
 import { replyError } from './error-reply.js'
-import { canonicalPath } from './target.js'
+import { canonicalTarget } from './target.js'
 
 export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE' | 'OPTIONS'
 export type Handler = (exchange: Exchange) => Promise<void> | void
@@ -49,7 +49,7 @@ export async function createRouter(
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 16 * 1024, caseSensitive: true },
     // Undecodable paths go where nothing is registered, with a byte no canonical path contains.
-    rewriteUrl: (request) => canonicalPath(request.url ?? '') ?? '/@undecodable',
+    rewriteUrl: (request) => canonicalTarget(request.url ?? '') ?? '/@undecodable',
   })
   // Bodies are read by handlers, from the raw request; fastify must neither read nor judge them.
   app.removeAllContentTypeParsers()

@@ -16,9 +16,14 @@ const MARK = '='
 /** Where targets go that are no path at all; nothing is registered there. */
 const NOWHERE = '/@nowhere'
 
-/** The path for the router. Undefined when the percent-encoding is broken. */
-export function canonicalPath(target: string): string | undefined {
-  const raw = stripOrigin(target.split(/[?#]/, 1)[0] ?? '')
+/** The target for the router, its query as it came. Undefined when the path cannot be decoded. */
+export function canonicalTarget(target: string): string | undefined {
+  const [, raw = '', query = ''] = /^([^?#]*)(\?[^#]*)?/.exec(stripOrigin(target)) ?? []
+  const path = canonicalPath(raw)
+  return path === undefined ? undefined : path + query
+}
+
+function canonicalPath(raw: string): string | undefined {
   let path: string
   try {
     path = decodeURIComponent(raw)
@@ -37,10 +42,10 @@ export function canonicalPath(target: string): string | undefined {
 
 /** absolute-form (RFC 9112, 3.2.2): a server must accept it, though only proxies' clients send it. */
 function stripOrigin(target: string): string {
-  const origin = /^https?:\/\/[^/]*/i.exec(target)
+  const origin = /^https?:\/\/[^/?#]*/i.exec(target)
   if (origin === null) return target
-  const path = target.slice(origin[0].length)
-  return path === '' ? '/' : path
+  const rest = target.slice(origin[0].length)
+  return rest.startsWith('/') ? rest : `/${rest}`
 }
 
 /** The id out of the router's parameter. */

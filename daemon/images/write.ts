@@ -2,6 +2,7 @@
 import { BadRequestError, RangeNotSatisfiableError } from '../../core/http/errors.js'
 import type { Exchange } from '../../core/http/exchange.js'
 import { parseContentRange } from '../../core/http/range.js'
+import { RangeLimitError } from '../operations/operation.js'
 import { writeRange } from '../operations/write.js'
 import { checkMatch } from './conditions.js'
 import { flush, operate, useImage, watchOf, type ImageServices } from './image.js'
@@ -26,7 +27,10 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
     await operate(exchange, image, services.buffers, options, async (context) => {
       const body = exchange.body(watchOf(ticket, services), context.signal)
       try {
-        await writeRange(backend, offset, size, body, { ...context, limit: ticket.limit })
+        const limit = ticket.limit - offset
+        await writeRange(backend, offset, size, body, { ...context, limit })
+      } catch (error) {
+        throw error instanceof RangeLimitError ? beyondTicket(ticket.definition.size) : error
       } finally {
         body.release()
       }
