@@ -144,6 +144,18 @@ t.test('A. limits and framing', async (t) => {
     wire.destroy()
   })
 
+  t.test('30: a chunked upload at an offset is bounded by the ticket, too', async (t) => {
+    for (const size of [3, 50, 5000]) {
+      const target = await daemon.addImage(Buffer.alloc(100, 'x'))
+      const wire = await Wire.open(remote)
+      const fields = `${HOST}Transfer-Encoding: chunked\r\nContent-Range: bytes 98-*/*\r\n\r\n`
+      const chunk = `${size.toString(16)}\r\n${'y'.repeat(size)}\r\n0\r\n\r\n`
+      t.equal((await wire.ask(`PUT ${target.url} HTTP/1.1\r\n${fields}${chunk}`)).status, 416)
+      t.equal(target.bytes().length, 100, 'nothing is written past the ticket')
+      wire.destroy()
+    }
+  })
+
   t.test('30: broken chunks end the request and the connection', async (t) => {
     for (const chunks of [
       'zz\r\nhello\r\n0\r\n\r\n',
