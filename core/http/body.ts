@@ -11,6 +11,8 @@ export interface BodyOptions extends WatchOptions {
   readonly signal: AbortSignal
   /** Called once, before the first byte is read. */
   readonly onStart: () => void
+  /** Came before, taken by takeHeld(). */
+  readonly held?: Buffer | undefined
   /** Called with the size of each piece that arrived. */
   readonly onReceived: (size: number) => void
 }
@@ -39,6 +41,7 @@ export class RequestBody {
     this.#options = options
     this.#watch = new ClientWatch(options, () => this.#fail(new BodyTimeoutError()))
     options.signal.addEventListener('abort', this.#onAbort)
+    if (options.held !== undefined) this.#rest.push(options.held)
   }
 
   /**
@@ -63,9 +66,14 @@ export class RequestBody {
     })
   }
 
-  /** The connection ended or turned to nonsense in the middle: nothing more will come. */
+  /**
+   * The connection ended or turned to nonsense in the middle: nothing more will come. What Node
+   * holds is taken now, as it is thrown away when the socket closes.
+   */
   cut(): void {
     this.#isCut = true
+    const held = takeHeld(this.#stream)
+    if (!this.#isStarted) this.#rest.push(held) // else it went to the listener
     this.#checkCut()
   }
 
@@ -143,6 +151,11 @@ export class RequestBody {
   #shift(): Buffer {
     return this.#rest.shift() ?? Buffer.alloc(0)
   }
+}
+
+/** What Node has received of a body that nobody reads yet. */
+export function takeHeld(stream: Readable): Buffer {
+  return (stream.read() as Buffer | null) ?? Buffer.alloc(0)
 }
 
 /** The whole of a small body. Throws BodyTooLargeError. */

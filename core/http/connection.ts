@@ -29,6 +29,8 @@ export class Connection {
   requests = 0
   /** No request that arrives from now on is executed. */
   isClosing = false
+  /** HTTP/1: the request the parser stumbled over before it was served; it is answered all the same. */
+  brokenRequest: object | undefined
   readonly #session: ServerHttp2Session | undefined
   readonly #gone = new AbortController()
   #active = 0

@@ -4,9 +4,10 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
+import type { Readable } from 'node:stream'
 import { parseExactJson, stringifyJson } from '../json.js'
 import type { Logger } from '../log.js'
-import { RequestBody, readAll } from './body.js'
+import { RequestBody, readAll, takeHeld } from './body.js'
 import type { Connection } from './connection.js'
 import { BadRequestError } from './errors.js'
 import { announcesBody, isHttp1 } from './framing.js'
@@ -49,8 +50,9 @@ export class Exchange {
   readonly #service: string
   #logger: Logger | undefined
   #body: RequestBody | undefined
+  /** Set when the body was cut before anybody read it. */
+  #held: Buffer | undefined
   #closes = false
-  #isBodyCut = false
 
   constructor({ request, response, connection, logger, service, watch, id }: ExchangeOptions) {
     this.#request = request
@@ -146,16 +148,16 @@ export class Exchange {
 
   /** The request body, to be released by the caller. */
   body(watch: WatchOptions = this.#watch, signal: AbortSignal = this.closed): RequestBody {
-    const stream = isHttp1(this.#request) ? this.#request : this.#request.stream
-    this.#body = new RequestBody(stream, {
+    this.#body = new RequestBody(this.#bodyStream, {
       ...watch,
       signal,
+      held: this.#held,
       onStart: () => {
         if (this.expectsContinue) this.#response.writeContinue()
       },
       onReceived: (size) => void (this.connection.bytesReceived += size),
     })
-    if (this.#isBodyCut) this.#body.cut()
+    if (this.#held !== undefined) this.#body.cut()
     return this.#body
   }
 
@@ -203,8 +205,13 @@ export class Exchange {
 
   /** The rest of the request is not what was announced, see RequestBody.cut. */
   cutBody(): void {
-    this.#isBodyCut = true
-    this.#body?.cut()
+    if (isHttp1(this.#request) && this.#request.complete) return
+    if (this.#body === undefined) this.#held = takeHeld(this.#bodyStream)
+    else this.#body.cut()
+  }
+
+  get #bodyStream(): Readable {
+    return isHttp1(this.#request) ? this.#request : this.#request.stream
   }
 
   /** A body that nobody reads must not be taken for the next request. */

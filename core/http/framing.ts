@@ -10,8 +10,10 @@ export type RawRequest = IncomingMessage | Http2ServerRequest
 
 /** Bytes of a request line with its CRLF. */
 export const MAX_REQUEST_LINE = 4096
-/** Bytes of a whole head, and what Node and nghttp2 are told. */
+/** Bytes of all header fields. */
 export const MAX_HEAD = 16 * 1024
+/** Bytes Node's parser takes before it gives up without saying what is too long. */
+export const PARSER_MAX_HEAD = 4 * MAX_HEAD
 export const MAX_FIELDS = 100
 
 export function checkFraming(request: RawRequest, requireHost: boolean): FramingError | undefined {
@@ -24,6 +26,9 @@ export function checkFraming(request: RawRequest, requireHost: boolean): Framing
   }
   if (request.rawHeaders.length / 2 > MAX_FIELDS) {
     return new FramingError(`there are more than ${MAX_FIELDS} header fields`, 431)
+  }
+  if (headSize(request) > MAX_HEAD) {
+    return new FramingError(`the header fields are larger than ${MAX_HEAD} bytes`, 431)
   }
   return checkLength(request) ?? (isHttp1(request) ? checkHttp1(request, requireHost) : undefined)
 }
@@ -41,6 +46,11 @@ export function announcesBody(request: RawRequest): boolean {
 
 function requestLineSize({ method = '', url = '' }: RawRequest): number {
   return `${method} ${url} HTTP/1.1\r\n`.length
+}
+
+/** Names, values, and four bytes a field for colon, blank and CRLF. */
+function headSize({ rawHeaders }: RawRequest): number {
+  return rawHeaders.reduce((size, text) => size + text.length + 2, 0)
 }
 
 function checkLength(request: RawRequest): FramingError | undefined {

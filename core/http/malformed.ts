@@ -28,16 +28,17 @@ export function answerMalformed(
   connection: Connection | undefined,
   exchangeOf: (request: object) => { cutBody(): void } | undefined,
 ): void {
+  const request = (socket as ServedSocket)._httpMessage?.req
   const isGone = error.code === 'ECONNRESET' || error.code === 'EPIPE' || !socket.writable
-  if (connection === undefined || isGone) {
+  if (connection === undefined || (isGone && request === undefined)) {
     socket.destroy()
     return
   }
   const isFirst = !connection.isClosing
   connection.isClosing = true
-  const request = (socket as ServedSocket)._httpMessage?.req
   if (request !== undefined) {
-    // A request is being served: its handler learns that the body ends here, and answers.
+    // A request is being served, or will be: its handler learns that the body ends here, and answers.
+    connection.brokenRequest = request
     exchangeOf(request)?.cutBody()
     return
   }
@@ -52,6 +53,9 @@ export function answerMalformed(
 export function refuseConnect(socket: Socket): void {
   socket.end(errorPage(405, 'Method Not Allowed', 'CONNECT is not allowed'))
 }
+
+/** Everything is in its place, so what is wrong can only be the method. */
+const WELL_FORMED_LINE = /^[\w!#$%&'*+.^`|~-]+ \S+ HTTP\/1\.[01]\r\n/
 
 function judge({ code = '', rawPacket }: ParserError): Answer {
   const head = rawPacket?.toString('latin1', 0, MAX_REQUEST_LINE) ?? ''
@@ -72,7 +76,7 @@ function judge({ code = '', rawPacket }: ParserError): Answer {
     const text = 'this HTTP version is not served here'
     return { status: 505, reason: 'HTTP Version Not Supported', text }
   }
-  if (code === 'HPE_INVALID_METHOD') {
+  if (code === 'HPE_INVALID_METHOD' && WELL_FORMED_LINE.test(head)) {
     return { status: 405, reason: 'Method Not Allowed', text: 'unknown request method' }
   }
   return { status: 400, reason: 'Bad Request', text: 'the request is not well-formed HTTP/1.1' }

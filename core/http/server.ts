@@ -12,7 +12,7 @@ import type { Admission } from './admission.js'
 import { Connection } from './connection.js'
 import { replyError } from './error-reply.js'
 import { Exchange, type Request, type Response } from './exchange.js'
-import { checkFraming, isHttp1, MAX_FIELDS, MAX_HEAD } from './framing.js'
+import { checkFraming, isHttp1, MAX_FIELDS, MAX_HEAD, PARSER_MAX_HEAD } from './framing.js'
 import { linger } from './linger.js'
 import { answerMalformed, refuseConnect } from './malformed.js'
 import { createRouter, type Route, type Router } from './routes.js'
@@ -127,7 +127,7 @@ export class HttpServer {
       headersTimeout: limits.headerTimeout * 1000,
       connectionsCheckingInterval: HEADER_CHECK_MS,
       keepAliveTimeout: 0, // default 5 s; the sweep closes by the ticket's inactivity timeout
-      maxHeaderSize: MAX_HEAD,
+      maxHeaderSize: PARSER_MAX_HEAD, // checkFraming refuses less, and knows by which limit
       noDelay: true,
     }
     const server =
@@ -259,7 +259,8 @@ export class HttpServer {
 
   /** Settles when the response is complete or the connection gone. */
   async #serve(connection: Connection, request: Request, response: Response): Promise<void> {
-    if (connection.gone.aborted || connection.isClosing) return
+    const isBroken = connection.brokenRequest === request
+    if (connection.gone.aborted || (connection.isClosing && !isBroken)) return
     connection.begin()
     this.#bySource.set(request, connection)
     const closed = new Promise<void>((resolve) => response.once('close', () => resolve()))
@@ -292,6 +293,7 @@ export class HttpServer {
       id: parameter === undefined ? '' : idOf(parameter),
     })
     this.#exchanges.set(request, exchange)
+    if (connection.brokenRequest === request) exchange.cutBody()
     return exchange
   }
 
