@@ -24,6 +24,8 @@ export interface DaemonOptions {
   readonly config?: Sections
   /** More command line. */
   readonly args?: readonly string[]
+  /** Services that are not where they are by default, so that nobody waits for them there. */
+  readonly skips?: readonly ('remote' | 'local' | 'control')[]
   /** Reuse the directory, and so the ports and sockets, of a daemon before. */
   readonly from?: Daemon
 }
@@ -255,14 +257,9 @@ export async function startDaemon(t: Test, options: DaemonOptions = {}): Promise
       rmSync(dir, { recursive: true, force: true })
     }
   })
-  const { local, control } = options.config ?? {}
-  await daemon.listening([
-    daemon.remote,
-    ...(local?.['enable'] === false || local?.['socket'] !== undefined ? [] : [daemon.local]),
-    ...(control === undefined || !('transport' in control || 'enable' in control)
-      ? [daemon.control]
-      : []),
-  ])
+  const { skips = [] } = options
+  const services = (['remote', 'local', 'control'] as const).filter((name) => !skips.includes(name))
+  await daemon.listening(services.map((name) => daemon[name]))
   return daemon
 }
 

@@ -2,7 +2,7 @@ import t from 'tap'
 import { randomUUID } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { startDaemon, ticketFields, type TicketFields } from '../../support/daemon.js'
+import { freePort, startDaemon, ticketFields, type TicketFields } from '../../support/daemon.js'
 import { request, type Reply } from '../../support/http.js'
 import { sleep } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
@@ -290,10 +290,9 @@ t.test('180: a socket left over by a dead daemon is replaced', async (t) => {
 })
 
 t.test('181: control over TCP listens on IPv4 loopback', async (t) => {
-  const { freePort } = await import('../../support/daemon.js')
   const port = await freePort()
   const config = { control: { transport: 'TCP', port } }
-  const daemon = await startDaemon(t, { config })
+  const daemon = await startDaemon(t, { config, skips: ['control'] })
   const target = { host: '127.0.0.1', port }
   await daemon.listening([target])
   const ticket = ticketFields()
