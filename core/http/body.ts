@@ -54,10 +54,12 @@ export class RequestBody {
     this.#start()
     this.#filled = 0
     while (this.#rest.length > 0 && this.#filled < target.length) this.#copy(target, this.#shift())
-    if (this.#filled === target.length || (this.#isEnded && this.#error === undefined)) {
+    const isLast = this.#isEnded || this.#error !== undefined
+    if (this.#filled === target.length || (isLast && this.#filled > 0)) {
       return Promise.resolve(this.#filled)
     }
     if (this.#error !== undefined) return Promise.reject(this.#error)
+    if (this.#isEnded) return Promise.resolve(0)
     return new Promise((resolve, reject) => {
       this.#pending = { target, resolve, reject }
       this.#watch.wait()

@@ -29,8 +29,11 @@ export class Connection {
   requests = 0
   /** No request that arrives from now on is executed. */
   isClosing = false
-  /** HTTP/1: the request the parser stumbled over before it was served; it is answered all the same. */
-  brokenRequest: object | undefined
+  /**
+   * HTTP/1: the request in whose body the parser stumbled before it was served, with what had come
+   * of the body. It is answered all the same.
+   */
+  broken: { readonly request: object; readonly held: Buffer } | undefined
   readonly #session: ServerHttp2Session | undefined
   readonly #gone = new AbortController()
   #active = 0

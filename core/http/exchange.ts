@@ -204,9 +204,9 @@ export class Exchange {
   }
 
   /** The rest of the request is not what was announced, see RequestBody.cut. */
-  cutBody(): void {
-    if (isHttp1(this.#request) && this.#request.complete) return
-    if (this.#body === undefined) this.#held = takeHeld(this.#bodyStream)
+  cutBody(held?: Buffer): void {
+    if (isHttp1(this.#request) && this.#request.complete && held === undefined) return
+    if (this.#body === undefined) this.#held = held ?? takeHeld(this.#bodyStream)
     else this.#body.cut()
   }
 

@@ -1,5 +1,7 @@
 /** Answers what Node's HTTP/1 parser refuses, which never becomes a request. */
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { takeHeld } from './body.js'
 import type { Connection } from './connection.js'
 import { errorPage } from './error-reply.js'
 import { linger } from './linger.js'
@@ -18,7 +20,7 @@ interface Answer {
 
 /** What the parser is working on: its own bookkeeping, public by use for many years. */
 interface ServedSocket extends Socket {
-  readonly _httpMessage?: { readonly req?: object; readonly headersSent: boolean } | null
+  readonly _httpMessage?: { readonly req?: IncomingMessage; readonly headersSent: boolean } | null
 }
 
 /** `exchangeOf` finds the exchange of a request whose body is being read. */
@@ -38,8 +40,9 @@ export function answerMalformed(
   connection.isClosing = true
   if (request !== undefined) {
     // A request is being served, or will be: its handler learns that the body ends here, and answers.
-    connection.brokenRequest = request
-    exchangeOf(request)?.cutBody()
+    const exchange = exchangeOf(request)
+    if (exchange === undefined) connection.broken = { request, held: takeHeld(request) }
+    else exchange.cutBody()
     return
   }
   if (connection.isActive || !isFirst) return

@@ -259,7 +259,7 @@ export class HttpServer {
 
   /** Settles when the response is complete or the connection gone. */
   async #serve(connection: Connection, request: Request, response: Response): Promise<void> {
-    const isBroken = connection.brokenRequest === request
+    const isBroken = connection.broken?.request === request
     if (connection.gone.aborted || (connection.isClosing && !isBroken)) return
     connection.begin()
     this.#bySource.set(request, connection)
@@ -293,7 +293,7 @@ export class HttpServer {
       id: parameter === undefined ? '' : idOf(parameter),
     })
     this.#exchanges.set(request, exchange)
-    if (connection.brokenRequest === request) exchange.cutBody()
+    if (connection.broken?.request === request) exchange.cutBody(connection.broken.held)
     return exchange
   }
 
