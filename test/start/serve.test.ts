@@ -1,5 +1,13 @@
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
@@ -37,11 +45,9 @@ function start(t: Test, dir: string, args: string[]): Started {
 
 /** Short, since the path of a socket holds 107 bytes. */
 function userDir(t: Test): string {
-  const dir = execFileSync('mktemp', ['-d', '/tmp/imageio-start.XXXXXX'], {
-    encoding: 'utf8',
-  }).trim()
+  const dir = mkdtempSync('/tmp/imageio-start-')
   mkdirSync(join(dir, 'tmp'))
-  t.teardown(() => execFileSync('rm', ['-rf', dir]))
+  t.teardown(() => rmSync(dir, { recursive: true }))
   return dir
 }
 
@@ -130,9 +136,8 @@ t.test('a daemon that dies is reported with its log', async (t) => {
   writeFileSync(join(dir, 'a.img'), 'text')
   const started = start(t, dir, ['a.img'])
   await ready(started)
-  const [pid] = execFileSync('pgrep', ['-P', `${started.child.pid ?? 0}`], {
-    encoding: 'utf8',
-  }).split('\n')
+  const parent = started.child.pid ?? 0
+  const pid = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim()
   process.kill(Number(pid), 'SIGKILL')
   t.equal(await within('end', 15_000, started.ended), 1)
   t.match(started.errors(), /^imageio: the daemon was killed by SIGKILL\n.*ready/s)
