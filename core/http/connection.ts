@@ -112,15 +112,18 @@ export class Connection {
   /** Ends the connection now; what was not sent is lost, and the client sees that. */
   cut(): void {
     this.isClosing = true
-    this.#session?.destroy()
-    this.socket.destroy()
+    if (this.#session === undefined) this.socket.destroy()
+    else this.#session.destroy()
   }
 
   /** Ends the connection as soon as nothing is in progress. */
   shutDown(): void {
     this.isClosing = true
-    if (this.#session !== undefined && !this.#session.destroyed) this.#session.close()
-    else if (!this.isActive) this.socket.end()
+    if (this.#session === undefined) {
+      if (!this.isActive) this.socket.end()
+    } else if (!this.#session.destroyed) {
+      this.#session.close()
+    }
   }
 
   /** The other end or we closed it: whatever was opened for it ends. */

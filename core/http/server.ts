@@ -164,7 +164,7 @@ export class HttpServer {
     const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
       const connection = this.#bySource.get(request.socket)
       if (connection === undefined || connection.isClosing) return
-      const isQueued = connection.enqueue(() => this.#serve(connection, request, response))
+      const isQueued = connection.enqueue(() => this.#contain(connection, request, response))
       if (!isQueued) connection.cut()
     }
     server.on('request', onRequest)
@@ -194,7 +194,7 @@ export class HttpServer {
         ? undefined
         : this.#bySource.get(request.stream.session ?? request)
       if (connection === undefined || connection.isClosing) return
-      void this.#serve(connection, request, response)
+      void this.#contain(connection, request, response)
     }
     server.on('request', onRequest)
     server.on('checkContinue', onRequest)
@@ -255,6 +255,17 @@ export class HttpServer {
     connection.closed().catch((error: unknown) => {
       logger.error({ connection: id, err: error }, 'closing what a connection used failed')
     })
+  }
+
+  /** What goes wrong with one connection is no reason to end all others. */
+  async #contain(connection: Connection, request: Request, response: Response): Promise<void> {
+    try {
+      await this.#serve(connection, request, response)
+    } catch (error) {
+      const { logger, service } = this.#options
+      logger.error({ service, connection: connection.id, err: error }, 'serving a request failed')
+      connection.cut()
+    }
   }
 
   /** Settles when the response is complete or the connection gone. */
