@@ -105,14 +105,3 @@ export class ClientGoneError extends ServiceError {
     super('the client has closed the connection')
   }
 }
-
-/** The server ends before the request does. */
-export class ShuttingDownError extends ServiceError {
-  readonly code = 'ERR_SHUTTING_DOWN'
-  readonly statusCode = 503
-  readonly headers: ErrorHeaders = { 'retry-after': '10' }
-
-  constructor() {
-    super('the server is shutting down, try again later')
-  }
-}

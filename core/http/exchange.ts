@@ -9,7 +9,7 @@ import { parseExactJson, stringifyJson } from '../json.js'
 import type { Logger } from '../log.js'
 import { RequestBody, readAll, takeHeld } from './body.js'
 import type { Connection } from './connection.js'
-import { BadRequestError } from './errors.js'
+import { BadRequestError, ClientGoneError } from './errors.js'
 import { announcesBody, isHttp1 } from './framing.js'
 import { parseQuery, type Query } from './query.js'
 import { ResponseSink } from './sink.js'
@@ -19,6 +19,9 @@ import type { WatchOptions } from './watch.js'
 export type Request = IncomingMessage | Http2ServerRequest
 export type Response = ServerResponse | Http2ServerResponse
 export type Headers = Record<string, string | number>
+
+/** One for all: nobody looks where it came from, and a stack for each request costs. */
+const CLOSED = new ClientGoneError()
 
 /** Bytes of a JSON body; a ticket has a few hundred. */
 export const MAX_JSON_BODY = 64 * 1024
@@ -64,7 +67,7 @@ export class Exchange {
     this.connection = connection
     this.#rootLogger = logger
     this.#service = service
-    response.once('close', () => this.#abort.abort(new Error('the response is closed')))
+    response.once('close', () => this.#abort.abort(CLOSED))
   }
 
   /** Made when first needed: most requests log nothing. */

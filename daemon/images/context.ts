@@ -6,6 +6,7 @@ import type { Connection } from '../../core/http/connection.js'
 import { ClientGoneError } from '../../core/http/errors.js'
 import type { Ticket, TicketContext } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
+import { StorageGoneError } from '../backends/errors.js'
 
 export type OpenImage = (ticket: Ticket) => Promise<Backend>
 
@@ -40,6 +41,10 @@ export class ImageContext implements TicketContext {
     this.#users++
     try {
       return await work(await this.#opening)
+    } catch (error) {
+      // Opening again is the only thing that may help, so the next request does.
+      if (error instanceof StorageGoneError) this.close().catch(() => undefined)
+      throw error
     } finally {
       this.#users--
       if (this.#users === 0) this.#whenUnused?.()
