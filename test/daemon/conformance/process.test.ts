@@ -85,7 +85,10 @@ t.test('231: the file with the later name wins, and /etc over the vendor', async
   const command = [LAUNCHER, '--conf-dir', dir, '--show-config']
   const args = ['--mount', 'sh', '-c', OVERLAY, 'sh', vendor, ...command]
   const { status, stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8' })
-  if (status !== 0) return t.comment(`no mount namespaces here: ${stderr}`)
+  if (status !== 0) {
+    t.comment(`no mount namespaces here: ${stderr}`)
+    return
+  }
   const { daemon } = JSON.parse(stdout) as Shown
   t.match(daemon, { max_connections: 90, user_name: 'b', group_name: 'etc' })
 })
@@ -247,14 +250,15 @@ t.test('242: readiness is told when all services listen, and the end, too', asyn
     // Node has no Unix datagram sockets.
     execFileSync('python3', ['-c', 'import socket'])
   } catch {
-    return t.comment('needs python3')
+    t.comment('needs python3')
+    return
   }
   const script =
     'import socket,sys\n' +
     's=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); s.bind(sys.argv[1])\n' +
     'while True: print(s.recv(4096).decode(), flush=True)'
   const listener = spawn('python3', ['-c', script, path], { stdio: ['ignore', 'pipe', 'inherit'] })
-  t.teardown(() => void listener.kill())
+  t.teardown(() => listener.kill())
   let received = ''
   listener.stdout.setEncoding('utf8').on('data', (text: string) => void (received += text))
   await until('the listener is there', () => {
