@@ -64,6 +64,7 @@ function summary(ticket: Ticket): Record<string, unknown> {
     ...ticket.info(),
     uuid: shortId(ticket.definition.id),
     transfer_id: logFields(ticket.definition).transfer,
+    moved: ticket.moved,
     seconds_left: Math.max(0, Math.floor(ticket.secondsLeft)),
   }
 }

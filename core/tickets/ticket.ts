@@ -48,6 +48,7 @@ export class Ticket {
   readonly #contexts = new Set<TicketContext>()
   readonly #transferred = new ByteRanges()
   readonly #canceling = new AbortController()
+  #moved = 0
   #operations = 0
   #holds = 0
   #expires: number
@@ -63,6 +64,11 @@ export class Ticket {
     this.#clock = clock
     this.#lastActivity = clock()
     this.#expires = this.#lastActivity + definition.timeout
+  }
+
+  /** Bytes moved by all operations, each time they were. */
+  get moved(): number {
+    return this.#moved
   }
 
   get isActive(): boolean {
@@ -125,6 +131,7 @@ export class Ticket {
     return {
       signal: this.#canceling.signal,
       progress: (offset, size) => {
+        if (isOperation) this.#moved += size
         if (isOperation && this.definition.ops.length <= 1) this.#transferred.add(offset, size)
         this.#renew()
       },
