@@ -93,7 +93,8 @@ export class Daemon {
     this.control = { path: this.controlSocket }
     writeConfig(dir, merge(this.#defaults(isTls), options.config ?? {}))
     const args = ['--conf-dir', dir, ...(options.args ?? [])]
-    this.process = spawn(LAUNCHER, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const env = daemonEnvironment()
+    this.process = spawn(LAUNCHER, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => void (this.#log += text))
     }
@@ -261,6 +262,13 @@ export async function startDaemon(t: Test, options: DaemonOptions = {}): Promise
   const services = (['remote', 'local', 'control'] as const).filter((name) => !skips.includes(name))
   await daemon.listening(services.map((name) => daemon[name]))
   return daemon
+}
+
+/** Without what the test runner adds for Node: the daemon would write into the runner's directory. */
+export function daemonEnvironment(): NodeJS.ProcessEnv {
+  const env = { ...process.env }
+  delete env['NODE_OPTIONS']
+  return env
 }
 
 /** A valid ticket for an image that does not exist. */

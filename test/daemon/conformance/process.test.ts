@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tls from 'node:tls'
 import {
+  daemonEnvironment,
   freePort,
   LAUNCHER,
   startDaemon,
@@ -26,7 +27,7 @@ interface Run {
 
 /** Runs the daemon to its end: it must end by itself. */
 function run(dir: string, ...args: string[]): Run {
-  const options = { encoding: 'utf8', timeout: 10_000 } as const
+  const options = { encoding: 'utf8', timeout: 10_000, env: daemonEnvironment() } as const
   return spawnSync(LAUNCHER, ['--conf-dir', dir, ...args], options)
 }
 
@@ -84,7 +85,10 @@ t.test('231: the file with the later name wins, and /etc over the vendor', async
   writeConfig(shipped, { daemon: { group_name: 'vendor' } }, '91-d.conf')
   const command = [LAUNCHER, '--conf-dir', dir, '--show-config']
   const args = ['--mount', 'sh', '-c', OVERLAY, 'sh', vendor, ...command]
-  const { status, stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync('unshare', args, {
+    encoding: 'utf8',
+    env: daemonEnvironment(),
+  })
   if (status !== 0) {
     t.comment(`no mount namespaces here: ${stderr}`)
     return
@@ -269,7 +273,9 @@ t.test('242: readiness is told when all services listen, and the end, too', asyn
     }
   })
   process.env['NOTIFY_SOCKET'] = path
-  t.teardown(() => void delete process.env['NOTIFY_SOCKET'])
+  t.teardown(() => {
+    delete process.env['NOTIFY_SOCKET']
+  })
   const daemon = await startDaemon(t, { config: { daemon: { systemd_enable: true } } })
   await until('READY=1', () => received.includes('READY=1'))
   daemon.process.kill('SIGTERM')

@@ -43,11 +43,11 @@ t.test('240: root becomes the configured user once all is open', { skip }, async
   }
   t.equal(statSync(daemon.controlSocket).mode & 0o777, 0o660)
   chmodSync(daemon.dir, 0o755)
-  const image = await daemon.addImage(100)
+  const image = await daemon.addImage(100, { ops: ['read'] })
   chmodSync(image.file, 0o644)
   t.equal((await request(daemon.remote, 'GET', image.url)).status, 200)
   chmodSync(image.file, 0o600)
-  const secret = await daemon.addTicketFor(image.file, { size: 100 })
+  const secret = await daemon.addTicketFor(image.file, { size: 100, ops: ['read'] })
   t.equal((await request(daemon.remote, 'GET', secret.url)).status, 500, "root's files are closed")
 })
 
