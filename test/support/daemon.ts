@@ -14,7 +14,7 @@ import { testPki } from './pki.js'
 import { until, within } from './wait.js'
 import { Wire, type Target } from './wire.js'
 
-export const LAUNCHER = join(process.cwd(), 'bin/imageio-daemon')
+const LAUNCHER = join(process.cwd(), 'bin/imageio-daemon')
 
 export type Sections = Readonly<Record<string, Readonly<Record<string, string | number | boolean>>>>
 
@@ -93,8 +93,7 @@ export class Daemon {
     this.control = { path: this.controlSocket }
     writeConfig(dir, merge(this.#defaults(isTls), options.config ?? {}))
     const args = ['--conf-dir', dir, ...(options.args ?? [])]
-    const env = daemonEnvironment()
-    this.process = spawn(LAUNCHER, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.process = spawn(...daemonCommand(args), { stdio: ['ignore', 'pipe', 'pipe'] })
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => void (this.#log += text))
     }
@@ -264,11 +263,12 @@ export async function startDaemon(t: Test, options: DaemonOptions = {}): Promise
   return daemon
 }
 
-/** Without what the test runner adds for Node: the daemon would write into the runner's directory. */
-export function daemonEnvironment(): NodeJS.ProcessEnv {
-  const env = { ...process.env }
-  delete env['NODE_OPTIONS']
-  return env
+/**
+ * Command and arguments of the daemon, without what the test runner adds for Node to every process it
+ * starts: the daemon would write into the runner's directory. `env` becomes the launcher.
+ */
+export function daemonCommand(args: readonly string[]): [string, string[]] {
+  return ['env', ['-u', 'NODE_OPTIONS', LAUNCHER, ...args]]
 }
 
 /** A valid ticket for an image that does not exist. */

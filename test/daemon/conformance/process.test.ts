@@ -5,9 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tls from 'node:tls'
 import {
-  daemonEnvironment,
+  daemonCommand,
   freePort,
-  LAUNCHER,
   startDaemon,
   ticketFields,
   writeConfig,
@@ -27,8 +26,8 @@ interface Run {
 
 /** Runs the daemon to its end: it must end by itself. */
 function run(dir: string, ...args: string[]): Run {
-  const options = { encoding: 'utf8', timeout: 10_000, env: daemonEnvironment() } as const
-  return spawnSync(LAUNCHER, ['--conf-dir', dir, ...args], options)
+  const options = { encoding: 'utf8', timeout: 10_000 } as const
+  return spawnSync(...daemonCommand(['--conf-dir', dir, ...args]), options)
 }
 
 function confDir(t: Test, sections: Sections | string = OFF): string {
@@ -83,12 +82,9 @@ t.test('231: the file with the later name wins, and /etc over the vendor', async
   writeConfig(dir, { daemon: { max_connections: 90 } }, '90-c.conf')
   writeConfig(dir, { daemon: { group_name: 'etc' } }, '91-d.conf')
   writeConfig(shipped, { daemon: { group_name: 'vendor' } }, '91-d.conf')
-  const command = [LAUNCHER, '--conf-dir', dir, '--show-config']
-  const args = ['--mount', 'sh', '-c', OVERLAY, 'sh', vendor, ...command]
-  const { status, stdout, stderr } = spawnSync('unshare', args, {
-    encoding: 'utf8',
-    env: daemonEnvironment(),
-  })
+  const [program, rest] = daemonCommand(['--conf-dir', dir, '--show-config'])
+  const args = ['--mount', 'sh', '-c', OVERLAY, 'sh', vendor, program, ...rest]
+  const { status, stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8' })
   if (status !== 0) {
     t.comment(`no mount namespaces here: ${stderr}`)
     return
