@@ -162,6 +162,12 @@ t.test('A. HTTP layer', async (t) => {
       )
       t.same((await wire.response()).body, image.bytes().subarray(0, 10))
       t.same((await wire.response()).body, image.bytes().subarray(5, 8))
+      const parts = [1, 2, 3, 4, 5, 6, 7, 8]
+      const asks = parts.map((part) => get(image.url, `Range: bytes=${part}-${part}\r\n`))
+      await wire.send(asks.join(''))
+      for (const part of parts) {
+        t.same((await wire.response()).body, image.bytes().subarray(part, part + 1))
+      }
       wire.destroy()
     }
   })

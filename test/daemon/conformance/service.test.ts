@@ -1,5 +1,5 @@
 import t from 'tap'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import tls from 'node:tls'
@@ -49,6 +49,38 @@ t.test('240: root becomes the configured user once all is open', { skip }, async
   chmodSync(image.file, 0o600)
   const secret = await daemon.addTicketFor(image.file, { size: 100, ops: ['read'] })
   t.equal((await request(daemon.remote, 'GET', secret.url)).status, 500, "root's files are closed")
+})
+
+t.test(
+  '179: the control service answers its own user, root and its group only',
+  { skip },
+  async (t) => {
+    const daemon = await startDaemon(t)
+    const id = await daemon.addTicket({})
+    // The mode of the file is one fence, the credentials of the peer are another.
+    for (const path of [daemon.dir, join(daemon.dir, 'run')]) chmodSync(path, 0o755)
+    chmodSync(daemon.controlSocket, 0o666)
+    const curl = ['curl', '-s', '--max-time', '5', '--unix-socket', daemon.controlSocket]
+    const ask = (user: string[]): string => {
+      const args = [...user, ...curl, '-w', '%{http_code}', `http://localhost/tickets/${id}`]
+      const [program = '', ...rest] = args
+      const { stdout } = spawnSync(program, rest, { encoding: 'utf8' })
+      return stdout
+    }
+    t.match(ask([]), /200$/, 'root')
+    const nobody = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups']
+    t.match(ask(nobody), /^(403|000|.*403)$/s, 'another user')
+    t.notMatch(ask(nobody), 'uuid')
+  },
+)
+
+t.test('179: ids of tickets do not appear in what the system tells of processes', async (t) => {
+  const daemon = await startDaemon(t)
+  const image = await daemon.addImage()
+  t.equal((await request(daemon.remote, 'GET', image.url)).status, 200)
+  for (const name of ['cmdline', 'comm', 'environ']) {
+    t.notOk(readFileSync(`/proc/${daemon.pid}/${name}`, 'utf8').includes(image.id), name)
+  }
 })
 
 /** Serial number of the certificate a new connection sees. */
