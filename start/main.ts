@@ -42,12 +42,12 @@ async function serveImages(options: StartOptions): Promise<void> {
     signal: stop.signal,
     print: (text) => void stdout.write(text),
     printLog: (text) => void stderr.write(text),
-    createLiveLine: (size) =>
+    createLiveLine: () =>
       createLiveLine({
-        size,
         // Between lines of a log nothing can be redrawn.
         isTerminal: stdout.isTTY && !options.isVerbose,
-        columns: () => stdout.columns,
+        // 0 is a terminal that does not know.
+        columns: () => stdout.columns || 80,
         write: (text) => void stdout.write(text),
       }),
   })
