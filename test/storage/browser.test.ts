@@ -46,7 +46,8 @@ const SCRIPT = `
   await fetch('/result', { method: 'POST', body: JSON.stringify(out) })
 `
 
-const skip = without('chromium')
+const BROWSER = 'chromium'
+const skip = without(BROWSER)
 
 t.test('149-156: a browser up- and downloads from another origin', { skip }, async (t) => {
   const daemon = await startDaemon(t)
@@ -79,7 +80,7 @@ t.test('149-156: a browser up- and downloads from another origin', { skip }, asy
   t.teardown(() => rm(profile, { recursive: true, force: true, maxRetries: 5 }))
   const { port } = server.address() as AddressInfo
   const browser = spawn(
-    'chromium',
+    BROWSER,
     [
       ...['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
       ...['--ignore-certificate-errors', '--no-first-run', `--user-data-dir=${profile}`],
