@@ -9,8 +9,6 @@ export interface LiveLine {
 }
 
 export interface LiveLineOptions {
-  /** Of all images together. */
-  readonly size: number
   readonly isTerminal: boolean
   readonly columns: () => number
   readonly write: (text: string) => void
@@ -25,7 +23,7 @@ interface Sample {
   readonly moved: number
 }
 
-export function createLiveLine({ size, isTerminal, columns, write }: LiveLineOptions): LiveLine {
+export function createLiveLine({ isTerminal, columns, write }: LiveLineOptions): LiveLine {
   const samples: Sample[] = []
   let shown = ''
 
@@ -39,7 +37,7 @@ export function createLiveLine({ size, isTerminal, columns, write }: LiveLineOpt
   return {
     update(progress, nowMs) {
       const bytesPerSecond = rate({ ms: nowMs, moved: progress.moved })
-      const text = format(progress, size, Math.max(0, bytesPerSecond))
+      const text = format(progress, Math.max(0, bytesPerSecond))
       // A rate that fades is worth redrawing, but not another line.
       const news = isTerminal ? text : `${progress.moved} ${progress.clients} ${progress.isActive}`
       if (news === shown) return
@@ -54,9 +52,8 @@ export function createLiveLine({ size, isTerminal, columns, write }: LiveLineOpt
   }
 }
 
-function format({ moved, clients, isActive }: Progress, size: number, rate: number): string {
-  const percent = size > 0 ? ` (${Math.floor((moved / size) * 100)} %)` : ''
-  const parts = [`moved ${humanBytes(moved)} of ${humanBytes(size)}${percent}`]
+function format({ moved, clients, isActive }: Progress, rate: number): string {
+  const parts = [`moved ${humanBytes(moved)}`]
   if (isActive || rate > 0) parts.push(`${humanBytes(Math.round(rate))}/s`)
   else parts.push('idle')
   if (clients > 0) parts.push(clients === 1 ? '1 client' : `${clients} clients`)

@@ -81,7 +81,7 @@ Options:
 
 A URL holds a random ticket id, and whoever knows it has access until you stop with Ctrl-C. The
 certificate is signed by a CA made for this checkout, kept in .dev/pki; point clients at its
-ca.pem. The live line counts each byte of an image once, however often it is moved.
+ca.pem. The live line counts bytes each time they are moved.
 
 Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 the images cannot be served, 2 wrong arguments.
 `

@@ -30,7 +30,7 @@ export interface Surroundings {
   readonly signal: AbortSignal
   readonly print: (text: string) => void
   readonly printLog: (text: string) => void
-  readonly createLiveLine: (size: number) => LiveLine
+  readonly createLiveLine: () => LiveLine
 }
 
 const PROGRESS_MS = 500
@@ -92,12 +92,12 @@ async function watch(
   images: readonly ServedImage[],
   { signal, createLiveLine }: Surroundings,
 ): Promise<void> {
-  const line = createLiveLine(images.reduce((sum, { size }) => sum + size, 0))
+  const line = createLiveLine()
   let renewedMs = performance.now()
   try {
     while (!signal.aborted) {
       const nowMs = performance.now()
-      line.update(await readProgress(client, images), nowMs)
+      line.update(await readProgress(client), nowMs)
       if (nowMs - renewedMs >= RENEW_MS) {
         await renewTickets(client, images)
         renewedMs = nowMs

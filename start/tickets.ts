@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { basename } from 'node:path'
 import type { ControlClient } from '../ctl/control-client.js'
-import { parseTicket } from '../ctl/ticket-json.js'
+import { parseTickets } from '../ctl/ticket-json.js'
 import type { Image } from './image.js'
 
 export interface ServedImage extends Image {
@@ -10,7 +10,7 @@ export interface ServedImage extends Image {
 }
 
 export interface Progress {
-  /** Bytes, each counted once. */
+  /** Bytes, counted each time they are. */
   readonly moved: number
   readonly clients: number
   readonly isActive: boolean
@@ -29,7 +29,7 @@ export async function installTickets(
       const ticket = {
         uuid: ticketId,
         size: image.size,
-        // One op only, for then the daemon counts bytes; write implies read.
+        // Write implies read.
         ops: [image.isWritable ? 'write' : 'read'],
         timeout: TIMEOUT_SECONDS,
         url: `file://${image.path}`,
@@ -50,18 +50,13 @@ export async function renewTickets(
   await Promise.all(images.map(({ ticketId }) => client.extend(ticketId, TIMEOUT_SECONDS)))
 }
 
-/** Of all images together. */
-export async function readProgress(
-  client: ControlClient,
-  images: readonly ServedImage[],
-): Promise<Progress> {
-  const tickets = await Promise.all(
-    images.map(async ({ ticketId }) => parseTicket(await client.get(ticketId))),
-  )
+/** Of all images together: the daemon serves nothing else. */
+export async function readProgress(client: ControlClient): Promise<Progress> {
+  const tickets = parseTickets(await client.list())
   const total = (key: string): number =>
     tickets.reduce((sum, ticket) => sum + Number(ticket.get(key) ?? 0), 0)
   return {
-    moved: total('transferred'),
+    moved: total('moved'),
     clients: total('connections'),
     isActive: tickets.some((ticket) => ticket.get('active') === true),
   }

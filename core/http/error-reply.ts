@@ -1,6 +1,6 @@
 /** The one place where an error becomes a response. */
 import { ServiceError } from '../errors.js'
-import type { ErrorWithHeaders } from './errors.js'
+import type { ErrorHeaders, ErrorWithHeaders } from './errors.js'
 import type { Exchange } from './exchange.js'
 import { VERSION } from './version.js'
 
@@ -26,19 +26,25 @@ export function replyError(exchange: Exchange, error: unknown): void {
   }
   const text = isKnown ? oneLine(error.message) : INTERNAL
   exchange.send(status, `${text}\n`, {
-    ...(isKnown && hasHeaders(error) ? error.headers : {}),
+    ...(isKnown ? headersOf(error) : {}),
     'content-type': TEXT,
   })
 }
 
 /** For a request that never became an exchange. */
-export function errorPage(status: number, reason: string, text: string): string {
+export function errorPage(
+  status: number,
+  reason: string,
+  text: string,
+  headers: readonly string[] = [],
+): string {
   const body = `${oneLine(text)}\n`
   return [
     `HTTP/1.1 ${status} ${reason}`,
     `server: imageio/${VERSION}`,
     `date: ${new Date().toUTCString()}`,
     'connection: close',
+    ...headers,
     `content-type: ${TEXT}`,
     `content-length: ${Buffer.byteLength(body)}`,
     '',
@@ -46,8 +52,11 @@ export function errorPage(status: number, reason: string, text: string): string 
   ].join('\r\n')
 }
 
-function hasHeaders(error: ServiceError): error is ServiceError & ErrorWithHeaders {
-  return 'headers' in error
+/** What some errors say besides status and text. */
+function headersOf(error: ServiceError): ErrorHeaders {
+  if ('headers' in error) return (error as ServiceError & ErrorWithHeaders).headers
+  if ('retryAfter' in error) return { 'retry-after': String(error.retryAfter) }
+  return {}
 }
 
 function oneLine(text: string): string {

@@ -92,7 +92,7 @@ export class PreconditionFailedError extends ServiceError {
   readonly statusCode = 412
 
   constructor() {
-    super('the image is not the one If-Match names')
+    super('the image is not in the state the request demands')
   }
 }
 

@@ -4,8 +4,12 @@ import type { Socket } from 'node:net'
 import { takeHeld } from './body.js'
 import type { Connection } from './connection.js'
 import { errorPage } from './error-reply.js'
+import { METHODS } from './methods.js'
 import { linger } from './linger.js'
 import { MAX_HEAD, MAX_REQUEST_LINE } from './framing.js'
+
+/** RFC 9110, 15.5.6. What a path takes is not known here. */
+const ALLOW = `allow: ${METHODS.join(', ')}`
 
 interface ParserError extends Error {
   readonly code?: string
@@ -16,6 +20,7 @@ interface Answer {
   readonly status: number
   readonly reason: string
   readonly text: string
+  readonly headers?: readonly string[]
 }
 
 /** What the parser is working on: its own bookkeeping, public by use for many years. */
@@ -47,14 +52,14 @@ export function answerMalformed(
   }
   if (connection.isActive || !isFirst) return
   const answer = judge(error)
-  socket.write(errorPage(answer.status, answer.reason, answer.text))
+  socket.write(errorPage(answer.status, answer.reason, answer.text, answer.headers))
   linger(socket, () => true)
   socket.destroySoon()
 }
 
 /** CONNECT has no path; no listener of ours is a tunnel. */
 export function refuseConnect(socket: Socket): void {
-  socket.end(errorPage(405, 'Method Not Allowed', 'CONNECT is not allowed'))
+  socket.end(errorPage(405, 'Method Not Allowed', 'CONNECT is not allowed', [ALLOW]))
 }
 
 /** Everything is in its place, so what is wrong can only be the method. */
@@ -80,7 +85,8 @@ function judge({ code = '', rawPacket }: ParserError): Answer {
     return { status: 505, reason: 'HTTP Version Not Supported', text }
   }
   if (code === 'HPE_INVALID_METHOD' && WELL_FORMED_LINE.test(head)) {
-    return { status: 405, reason: 'Method Not Allowed', text: 'unknown request method' }
+    const text = 'unknown request method'
+    return { status: 405, reason: 'Method Not Allowed', text, headers: [ALLOW] }
   }
   return { status: 400, reason: 'Bad Request', text: 'the request is not well-formed HTTP/1.1' }
 }

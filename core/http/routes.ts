@@ -5,9 +5,9 @@ import type { Logger } from '../log.js'
 import { MethodNotAllowedError, NoSuchPathError } from './errors.js'
 import type { Exchange } from './exchange.js'
 import { replyError } from './error-reply.js'
+import { METHODS, type Method } from './methods.js'
 import { canonicalTarget } from './target.js'
 
-export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE' | 'OPTIONS'
 export type Handler = (exchange: Exchange) => Promise<void> | void
 
 /** One path and what its methods do. A path with `:id` takes any id, also an empty one. */
@@ -20,16 +20,6 @@ export interface Route {
 
 /** Makes the exchange of a request that found its route. */
 export type MakeExchange = (raw: { req: object; res: object }, parameter?: string) => Exchange
-
-export const METHODS: readonly Method[] = [
-  'GET',
-  'HEAD',
-  'PUT',
-  'PATCH',
-  'POST',
-  'DELETE',
-  'OPTIONS',
-]
 
 export interface Router {
   /** Serves one request; settles when its handler does. */

@@ -4,6 +4,8 @@ export interface Backend {
   readonly name: string
   /** Alignment in bytes that needs no read-modify-write; 1 when the storage takes any. */
   readonly blockSize: number
+  /** Whether a write past the end makes the image longer; else it is refused. */
+  readonly canGrow: boolean
   /** How many connections may usefully read (write) at once; advisory, told in OPTIONS. */
   readonly maxReaders: number
   readonly maxWriters: number

@@ -12,6 +12,7 @@ import { waysToZero, zeroByCalls, type ZeroCall } from './zero.js'
 
 export class BlockDeviceBackend extends DescriptorBackend {
   readonly name = 'block-device'
+  readonly canGrow = false
   readonly maxWriters: number
   /** A device may grow under us, so only a write beyond this asks again. */
   #knownSize = 0

@@ -31,6 +31,7 @@ export interface ZeroOptions {
 
 export abstract class DescriptorBackend implements Backend {
   abstract readonly name: string
+  abstract readonly canGrow: boolean
   abstract readonly maxWriters: number
   readonly maxReaders: number
   readonly blockSize: number

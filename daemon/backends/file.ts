@@ -15,6 +15,7 @@ import { waysToZero, zeroByCalls, type ZeroCall } from './zero.js'
 
 export class FileBackend extends DescriptorBackend {
   readonly name = 'file'
+  readonly canGrow = true
   /** Writers that extend a file wait for each other in the file system; more are no faster. */
   readonly maxWriters = 1
   /** Opened when first needed: takes any length, through the page cache. */

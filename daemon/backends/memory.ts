@@ -11,6 +11,7 @@ export interface MemoryOptions {
 
 export class MemoryBackend implements Backend {
   readonly name = 'memory'
+  readonly canGrow: boolean
   readonly blockSize: number
   readonly maxReaders = 8
   readonly maxWriters = 8
@@ -19,12 +20,11 @@ export class MemoryBackend implements Backend {
   /** Calls since the start, for tests that count them. */
   flushes = 0
   isClosed = false
-  readonly #canGrow: boolean
 
   constructor(data: Buffer, { blockSize = 1, canGrow = false }: MemoryOptions = {}) {
     this.data = data
     this.blockSize = blockSize
-    this.#canGrow = canGrow
+    this.canGrow = canGrow
   }
 
   size(): Promise<number> {
@@ -79,7 +79,7 @@ export class MemoryBackend implements Backend {
     return new Promise((resolve) => {
       signal?.throwIfAborted()
       if (end > this.data.length) {
-        if (!this.#canGrow) throw new BeyondEndError(end, this.data.length)
+        if (!this.canGrow) throw new BeyondEndError(end, this.data.length)
         this.data = Buffer.concat([this.data, Buffer.alloc(end - this.data.length)])
       }
       resolve()

@@ -1,9 +1,20 @@
 /** Conditional requests (RFC 9110, 13) on strong validators. No dates: an image has no Last-Modified. */
 import { PreconditionFailedError } from '../../core/http/errors.js'
 import type { Exchange } from '../../core/http/exchange.js'
+import type { Backend } from '../backends/backend.js'
 
 export function quoted(etag: string): string {
   return `"${etag}"`
+}
+
+/** What a client demands of an image it changes. Throws PreconditionFailedError (412). */
+export async function checkBeforeChange(exchange: Exchange, backend: Backend): Promise<void> {
+  const names = ['if-match', 'if-none-match']
+  if (names.every((name) => exchange.header(name) === undefined)) return
+  const etag = await backend.etag()
+  checkMatch(exchange, etag)
+  const isThere = exchange.header('if-none-match')?.trim() === '*'
+  if (isThere || isNotModified(exchange, etag)) throw new PreconditionFailedError()
 }
 
 /** If-Match. Throws PreconditionFailedError (412). */
@@ -15,7 +26,7 @@ export function checkMatch(exchange: Exchange, etag: string | undefined): void {
   }
 }
 
-/** If-None-Match of GET and HEAD: 304. */
+/** If-None-Match: 304 for GET and HEAD. */
 export function isNotModified(exchange: Exchange, etag: string | undefined): boolean {
   const header = exchange.header('if-none-match')
   if (header === undefined || etag === undefined) return false

@@ -2,9 +2,10 @@
 import { BadRequestError } from '../../core/http/errors.js'
 import type { Exchange } from '../../core/http/exchange.js'
 import { zeroRange } from '../operations/zero.js'
+import { checkBeforeChange } from './conditions.js'
 import { flush, operate, useImage, type ImageServices } from './image.js'
 import { requireId } from './requests.js'
-import { beyondTicket } from './write.js'
+import { beyondTicket, checkGrowth } from './write.js'
 
 type PatchRequest =
   | { readonly op: 'flush' }
@@ -19,6 +20,8 @@ export async function patchImage(exchange: Exchange, services: ImageServices): P
     const { ticket, backend } = image
     const { offset, size } = request.op === 'zero' ? request : { offset: 0, size: 0 }
     if (offset + size > ticket.limit) throw beyondTicket(ticket.definition.size)
+    await checkBeforeChange(exchange, backend)
+    await checkGrowth(backend, offset + size)
     const options = { op: request.op, offset, size, endsWithClient: true }
     await operate(exchange, image, services.buffers, options, async (context) => {
       if (request.op === 'zero') {

@@ -31,7 +31,7 @@ export async function getImage(exchange: Exchange, services: ImageServices): Pro
       ...(etag === undefined ? {} : { etag: quoted(etag) }),
     }
     if (isNotModified(exchange, etag)) {
-      exchange.send(304, '', validators)
+      exchange.send(304, '', { 'content-length': available, ...validators })
       return
     }
     const headers: Headers = {

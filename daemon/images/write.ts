@@ -4,7 +4,9 @@ import type { Exchange } from '../../core/http/exchange.js'
 import { parseContentRange } from '../../core/http/range.js'
 import { RangeLimitError } from '../operations/operation.js'
 import { writeRange } from '../operations/write.js'
-import { checkMatch } from './conditions.js'
+import type { Backend } from '../backends/backend.js'
+import { BeyondEndError } from '../backends/errors.js'
+import { checkBeforeChange } from './conditions.js'
 import { flush, operate, useImage, watchOf, type ImageServices } from './image.js'
 import { noteClose, parseFlush, requireId } from './requests.js'
 
@@ -21,7 +23,8 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
   await useImage(exchange, services, 'write', async (image) => {
     const { ticket, backend } = image
     if (offset + (size ?? 0) > ticket.limit) throw beyondTicket(ticket.definition.size)
-    if (exchange.header('if-match') !== undefined) checkMatch(exchange, await backend.etag())
+    await checkBeforeChange(exchange, backend)
+    await checkGrowth(backend, offset + (size ?? 0))
     // A client that has gone does not end the work: what it sent is written (images-api.md, 6.5).
     const options = { op: 'write', offset, size, endsWithClient: false } as const
     await operate(exchange, image, services.buffers, options, async (context) => {
@@ -38,6 +41,13 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
     })
     exchange.send(200)
   })
+}
+
+/** Storage that cannot grow is not written in part first. */
+export async function checkGrowth(backend: Backend, end: number): Promise<void> {
+  if (backend.canGrow) return
+  const size = await backend.size()
+  if (end > size) throw new BeyondEndError(end, size)
 }
 
 export function beyondTicket(size: number | bigint): RangeNotSatisfiableError {

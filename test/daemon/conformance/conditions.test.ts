@@ -82,4 +82,24 @@ t.test('D. validators of a download', async (t) => {
     }
     t.equal((await get(image, { 'if-none-match': '"a"' })).status, 200)
   })
+
+  t.test('58: what changes an image heeds If-Match and If-None-Match', async (t) => {
+    const image = await daemon.addImage()
+    const before = image.bytes()
+    const etag = await etagOf(image)
+    const patch = (body: string, headers: Record<string, string>): Promise<Reply> =>
+      request(daemon.remote, 'PATCH', image.url, { headers, body })
+    for (const headers of [
+      { 'if-match': '"other"' },
+      { 'if-none-match': '*' },
+      { 'if-none-match': etag },
+    ]) {
+      t.equal((await put(image, headers)).status, 412)
+      t.equal((await patch('{"op":"zero","size":10}', headers)).status, 412)
+      t.equal((await patch('{"op":"flush"}', headers)).status, 412)
+    }
+    t.same(image.bytes(), before)
+    t.equal((await patch('{"op":"flush"}', { 'if-match': etag })).status, 200)
+    t.equal((await put(image, { 'if-none-match': '"other"' })).status, 200)
+  })
 })
