@@ -5,7 +5,7 @@ import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { startDaemon } from '../support/daemon.js'
 import { request } from '../support/http.js'
-import { mountedFileSystem, withoutLoopDevices } from '../support/loop-device.js'
+import { loopDevice, mountedFileSystem, withoutLoopDevices } from '../support/loop-device.js'
 import { within } from '../support/wait.js'
 import { Wire } from '../support/wire.js'
 
@@ -130,4 +130,16 @@ t.test('only allowed directories are served, also through links', async (t) => {
   t.equal(await read(join(inside, 'out')), 'refused', 'a link out of it')
   t.equal(await read(join(plain.dir, 'secret')), 'refused')
   t.equal(await read(`${inside}/../secret`), 'refused')
+})
+
+t.test('nothing is written of what a device cannot hold', { skip }, async (t) => {
+  const device = await loopDevice(t, { size: 4 * MiB })
+  const daemon = await startDaemon(t)
+  const image = await daemon.addTicketFor(device.path, { size: 100 * MiB, ops: ['write'] })
+  const body = randomBytes(6 * MiB)
+  t.equal((await request(daemon.remote, 'PUT', image.url, { body })).status, 500)
+  const zero = JSON.stringify({ op: 'zero', size: 5 * MiB })
+  t.equal((await request(daemon.remote, 'PATCH', image.url, { body: zero })).status, 500)
+  t.equal((await daemon.ticket(image.id)).transferred, 0)
+  t.ok((await readFile(device.path)).equals(Buffer.alloc(4 * MiB)))
 })
