@@ -4,9 +4,8 @@
  */
 type SourceReviver = (key: string, value: unknown, context: { source?: string }) => unknown
 
-interface RawJson {
-  rawJSON(text: string): unknown
-}
+// Not yet in TypeScript's library.
+const { rawJSON } = JSON as typeof JSON & { rawJSON: (text: string) => unknown }
 
 /** Throws SyntaxError, also when the bytes are not UTF-8 or the text is nested too deeply. */
 export function parseExactJson(bytes: Uint8Array): unknown {
@@ -24,11 +23,13 @@ export function stringifyJson(value: unknown): string {
   return `${escapeJson(toJson(value))}\n`
 }
 
-/** The same without the newline. */
-export function toJson(value: unknown): string {
-  return JSON.stringify(value, (_key, member: unknown) =>
-    typeof member === 'bigint' ? (JSON as unknown as RawJson).rawJSON(String(member)) : member,
-  )
+/** The same without the newline and as Unicode; indented by `indent` blanks when given. */
+export function toJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, (_key, member: unknown) => rawInteger(member), indent)
+}
+
+function rawInteger(value: unknown): unknown {
+  return typeof value === 'bigint' ? rawJSON(String(value)) : value
 }
 
 const keepDigits: SourceReviver = (_key, value, { source }) => {

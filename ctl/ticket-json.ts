@@ -1,5 +1,5 @@
 /** Tickets as JSON text. Integers beyond 2^53 are bigint in between, so that no digit is lost. */
-import { parseExactJson } from '../core/json.js'
+import { parseExactJson, toJson } from '../core/json.js'
 import { ControlError } from './control-client.js'
 
 export type Integer = number | bigint
@@ -29,8 +29,7 @@ export function parseTickets(bytes: Uint8Array): TicketInfo[] {
 
 /** The same JSON, indented for people. */
 export function indentJson(bytes: Uint8Array): string {
-  const json = JSON.stringify(parse(bytes, ANSWER), keepDigits, 2)
-  return `${json}\n`
+  return `${toJson(parse(bytes, ANSWER), 2)}\n`
 }
 
 export function asInteger(value: unknown): Integer | undefined {
@@ -50,11 +49,4 @@ function parse(bytes: Uint8Array, name: string): unknown {
 function asTicket(value: unknown): TicketInfo | undefined {
   const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
   return isObject ? new Map(Object.entries(value)) : undefined
-}
-
-// Not yet in TypeScript's library.
-const { rawJSON } = JSON as unknown as { rawJSON: (text: string) => unknown }
-
-function keepDigits(_key: string, value: unknown): unknown {
-  return typeof value === 'bigint' ? rawJSON(String(value)) : value
 }

@@ -90,8 +90,7 @@ export class BufferPool {
       }
       const abort = () => {
         leave()
-        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the caller's
-        reject(signal.reason)
+        reject(signal.reason as Error)
       }
       const timer = setTimeout(() => {
         leave()
