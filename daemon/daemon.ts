@@ -36,6 +36,8 @@ export class Daemon {
   readonly #logger: Logger
   readonly #store: TicketStore
   readonly #services: readonly Service[]
+  /** Those whose address is ours, not another daemon's that was there first. */
+  readonly #listening: Service[] = []
   readonly #shutdownMs: number
 
   /** Resolves when every service listens. Rejects with what an administrator has to mend. */
@@ -85,13 +87,15 @@ export class Daemon {
   /** Stops accepting, lets requests finish for the configured time, then cuts. */
   async stop(): Promise<void> {
     await Promise.all(this.#services.map(({ server }) => server.close(this.#shutdownMs)))
-    for (const service of this.#services) service.cleanUp()
+    for (const service of this.#listening) service.cleanUp()
     this.#store.close()
   }
 
   async #listen(config: DaemonConfig, logFiles: readonly string[]): Promise<void> {
-    for (const { name, server, listen } of this.#services) {
+    for (const service of this.#services) {
+      const { name, server, listen } = service
       await listen()
+      this.#listening.push(service)
       this.#logger.info({ service: name, ...addressFields(server.address) }, 'listening')
     }
     const { drop_privileges, user_name, group_name, run_dir } = config.daemon

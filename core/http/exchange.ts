@@ -185,6 +185,7 @@ export class Exchange {
   ): ResponseSink {
     return new ResponseSink(this.#response, {
       ...watch,
+      closed: this.closed,
       onStart: () => this.#writeHead(status, headers),
       onSent: (size) => void (this.connection.bytesSent += size),
       onTimeout: cut,

@@ -7,6 +7,8 @@ export interface ByteStream {
 }
 
 export interface SinkOptions extends WatchOptions {
+  /** Aborted when the response has closed. */
+  readonly closed: AbortSignal
   /** Called once, before the first byte is written: sends the header. */
   readonly onStart: () => void
   readonly onSent: (size: number) => void
@@ -63,19 +65,28 @@ export class ResponseSink {
     this.#watch.stop()
   }
 
-  #send(piece: Buffer): Promise<void> {
+  /**
+   * Settles with the write's callback, or when the response has closed: Node forgets the callback of
+   * a write to a socket that was destroyed a moment before. Once it is closed nothing uses the piece.
+   */
+  async #send(piece: Buffer): Promise<void> {
+    const { closed } = this.#options
+    closed.throwIfAborted()
     this.#watch.wait()
-    return new Promise((resolve, reject) => {
-      this.#stream.write(piece, (error) => {
-        this.#watch.done()
-        if (error) {
-          reject(error)
-          return
-        }
-        this.#watch.moved(piece.length)
-        this.#options.onSent(piece.length)
-        resolve()
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const onClosed = (): void => reject(closed.reason as Error)
+        closed.addEventListener('abort', onClosed)
+        this.#stream.write(piece, (error) => {
+          closed.removeEventListener('abort', onClosed)
+          if (error) reject(error)
+          else resolve()
+        })
       })
-    })
+    } finally {
+      this.#watch.done()
+    }
+    this.#watch.moved(piece.length)
+    this.#options.onSent(piece.length)
   }
 }

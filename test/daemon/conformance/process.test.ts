@@ -234,6 +234,23 @@ t.test('241: a ticket file is there from the start', async (t) => {
   expectFailure(t, confDir(t, base), 'no ticket file', '--ticket', join(dir, 'missing'))
 })
 
+t.test('180: a second daemon on the same addresses fails and leaves the first alone', async (t) => {
+  const first = await startDaemon(t)
+  const sections = {
+    ...OFF,
+    remote: { host: '127.0.0.1', port: 0 },
+    control: { transport: 'unix', socket: first.controlSocket },
+  }
+  expectFailure(t, confDir(t, sections), 'the control socket is taken')
+  expectFailure(
+    t,
+    confDir(t, { ...sections, remote: { host: '127.0.0.1', port: first.port } }),
+    'the port is taken',
+  )
+  const image = await first.addImage()
+  t.equal((await request(first.remote, 'GET', image.url)).status, 200)
+})
+
 t.test('241: usage', async (t) => {
   const dir = confDir(t)
   const help = run(dir, '--help')
