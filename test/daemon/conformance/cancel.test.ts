@@ -1,4 +1,5 @@
 import t from 'tap'
+import { rmSync } from 'node:fs'
 import { startDaemon, type Daemon, type TestImage } from '../../support/daemon.js'
 import { openH2, request, requestH2 } from '../../support/http.js'
 import { Wire } from '../../support/wire.js'
@@ -153,21 +154,24 @@ t.test('K. cancellation', async (t) => {
 
   t.test('117: a long zero is canceled between its steps', async (t) => {
     const size = 16 * 1024 * MiB
-    const image = await daemon.addImage(0, { size, sparse: false, ops: ['write'] })
     const body = JSON.stringify({ op: 'zero', size })
-    const zeroing = request(daemon.remote, 'PATCH', image.url, { body })
-    const early = await Promise.race([
-      zeroing.then(({ status }) => status),
-      daemon.ticketWhen(image.id, 'progress', (info) => (info.transferred ?? 0) > 0),
-    ])
-    if (typeof early === 'number') {
-      t.comment(`this file system zeroes 16 GiB at once: ${early}`)
-      return
+    // A fast file system may be done before DELETE comes: then once more.
+    for (let attempt = 1; attempt <= 10; attempt++) {
+      const image = await daemon.addImage(0, { size, sparse: false, ops: ['write'] })
+      const zeroing = request(daemon.remote, 'PATCH', image.url, { body })
+      await Promise.race([
+        zeroing,
+        daemon.ticketWhen(image.id, 'progress', (info) => (info.transferred ?? 0) > 0),
+      ])
+      const { status, ms } = await remove(daemon, image)
+      t.equal(status, 204)
+      t.ok(ms < 3000, `${ms} ms`)
+      const end = (await zeroing).status
+      rmSync(image.file)
+      if (end === 403) return
+      t.equal(end, 200, 'it was done before')
     }
-    const { status, ms } = await remove(daemon, image)
-    t.equal(status, 204)
-    t.ok(ms < 3000, `${ms} ms`)
-    t.equal((await zeroing).status, 403)
+    t.comment('this file system zeroes 16 GiB at once')
   })
 
   t.test('177: deleting all tickets cancels all transfers', async (t) => {
