@@ -35,6 +35,8 @@ want curl curl
 if [ "$goal" = test ]; then
     want qemu-img qemu-utils
     want mke2fs e2fsprogs
+    want sfdisk fdisk
+    want xorriso xorriso
     want nbdkit nbdkit
     want nbdcopy libnbd-bin
     want nginx nginx-light
