@@ -4,7 +4,8 @@ import t, { type Test } from 'tap'
 import type { TicketDefinition } from '../../../core/tickets/definition.js'
 import { TicketStore } from '../../../core/tickets/store.js'
 import { until } from '../../support/wait.js'
-import { definition, FakeClock, recordingLogger, type LogLine } from './tickets.js'
+import { recordingLogger, type LogLine } from '../http/exchanges.js'
+import { definition, FakeClock } from './tickets.js'
 
 const UNKNOWN = { code: 'ERR_NO_SUCH_TICKET', statusCode: 404 }
 const DENIED = { code: 'ERR_TICKET_DENIED', statusCode: 403 }
