@@ -108,7 +108,22 @@ export const schema = {
       default: 8 * MiB,
       min: 4 * KiB,
       max: 32 * MiB,
-      description: 'Upper bound of I/O memory per operation; qemu refuses requests above 32 MiB.',
+      description: 'Upper bound of one request to the server; qemu refuses more than 32 MiB.',
+    }),
+    connect_timeout: seconds({
+      default: 10,
+      min: 1,
+      description: 'Seconds for connecting to an NBD server and choosing the export.',
+    }),
+    operation_timeout: seconds({
+      default: 60,
+      min: 1,
+      description:
+        'Seconds an NBD server may take for one request. After that the connection is given up.',
+    }),
+    ca_file: string({
+      default: '',
+      description: 'Trust anchors (PEM) for nbds; empty is tls.ca_file, else the system store.',
     }),
   },
   backend_http: {

@@ -13,6 +13,7 @@ import type { Ticket } from '../core/tickets/ticket.js'
 import { MiB } from '../core/units.js'
 import type { Backend } from './backends/backend.js'
 import { ImageStates } from './backends/image-states.js'
+import type { NbdSettings } from './backends/nbd/open.js'
 import { normalizeUrl, openBackend } from './backends/open.js'
 import { splitPaths, type DaemonConfig } from './config.js'
 import type { OpenImage } from './images/context.js'
@@ -123,14 +124,38 @@ export function readTls({ tls }: DaemonConfig): TlsMaterial | undefined {
   return tls.enable ? readTlsMaterial(tls.key_file, tls.cert_file) : undefined
 }
 
+/** For what a canceled ticket has in flight on an NBD server: less than DELETE waits, if it does. */
+const MAX_CANCEL_GRACE_MS = 10_000
+
 function imageOpener(config: DaemonConfig): OpenImage {
+  const graceMs = Math.min(MAX_CANCEL_GRACE_MS, config.control.remove_timeout * 500)
   const options = {
     maxConnections: config.daemon.max_connections,
     allowedPaths: splitPaths(config.backend_file.allowed_paths),
     images: new ImageStates(),
+    nbd: nbdSettings(config),
+    cancelGraceMs: graceMs > 0 ? graceMs : MAX_CANCEL_GRACE_MS,
   }
-  return ({ definition: { url, ops } }: Ticket): Promise<Backend> =>
-    openBackend(url, { ...options, writable: ops.includes('write') })
+  return (ticket: Ticket): Promise<Backend> => {
+    const { url, ops, dirty } = ticket.definition
+    return openBackend(url, {
+      ...options,
+      writable: ops.includes('write'),
+      dirty,
+      signal: ticket.canceled,
+      onWritesLost: (cause) => ticket.breakOff(cause),
+    })
+  }
+}
+
+function nbdSettings({ backend_nbd, tls }: DaemonConfig): NbdSettings {
+  const caFile = backend_nbd.ca_file === '' ? tls.ca_file : backend_nbd.ca_file
+  return {
+    maxRequest: backend_nbd.buffer_size,
+    connectTimeoutMs: backend_nbd.connect_timeout * 1000,
+    operationTimeoutMs: backend_nbd.operation_timeout * 1000,
+    caFile: caFile === '' ? undefined : caFile,
+  }
 }
 
 function bufferPool({ backend_file, limits }: DaemonConfig): BufferPool {

@@ -52,15 +52,15 @@ export class TicketBusyError extends ServiceError {
 }
 
 /**
- * A flush has failed before. The kernel reports a lost write once and then forgets it, so a later flush
- * that succeeds would prove nothing.
+ * A flush has failed before, or a storage server went away with writes nobody had flushed. The kernel
+ * reports a lost write once and then forgets it, so a later flush that succeeds would prove nothing.
  */
 export class TransferBrokenError extends ServiceError {
   readonly code = 'ERR_TRANSFER_BROKEN'
   readonly statusCode = 500
 
   constructor(cause: unknown) {
-    super('an earlier flush failed and written data may be lost: start over with a new ticket', {
+    super('the storage failed and may have lost written data: start over with a new ticket', {
       cause,
     })
   }

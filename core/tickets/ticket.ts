@@ -54,6 +54,7 @@ export class Ticket {
   #expires: number
   #lastActivity: number
   #lost: TransferBrokenError | undefined
+  #isBroken = false
   #whenUnused: (() => void)[] = []
 
   constructor(definition: TicketDefinition, clock: Clock = monotonicSeconds) {
@@ -109,7 +110,7 @@ export class Ticket {
     if (!ops.includes('write') && !(op === 'read' && ops.includes('read'))) {
       throw new TicketDeniedError(`the ticket does not allow ${op}`)
     }
-    if (op === 'write' && this.#lost !== undefined) throw this.#lost
+    if ((op === 'write' || this.#isBroken) && this.#lost !== undefined) throw this.#lost
   }
 
   /** Registers what a connection opened, before it is opened. Throws TicketCanceledError. */
@@ -160,6 +161,17 @@ export class Ticket {
   /** No write or flush is accepted from now on. */
   loseWrites(cause: unknown): void {
     this.#lost ??= new TransferBrokenError(cause)
+  }
+
+  /** The same for reads: what was written and is lost must not be read as if it never was. */
+  breakOff(cause: unknown): void {
+    this.loseWrites(cause)
+    this.#isBroken = true
+  }
+
+  /** Aborted with TicketCanceledError when the ticket is. */
+  get canceled(): AbortSignal {
+    return this.#canceling.signal
   }
 
   /** Starts the end: nothing new begins, what runs is told to stop. Idempotent. */

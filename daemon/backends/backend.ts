@@ -1,6 +1,6 @@
 /** How the bytes of one image are reached. Positional: no cursor, any number of calls in flight. */
 export interface Backend {
-  /** Kind, for logs: 'file', 'block-device', 'memory', later 'nbd'. */
+  /** Kind, for logs: 'file', 'block-device', 'memory', 'nbd'. */
   readonly name: string
   /** Alignment in bytes that needs no read-modify-write; 1 when the storage takes any. */
   readonly blockSize: number
@@ -9,6 +9,8 @@ export interface Backend {
   /** How many connections may usefully read (write) at once; advisory, told in OPTIONS. */
   readonly maxReaders: number
   readonly maxWriters: number
+  /** Nothing works any more; only opening again may help. Absent when that cannot happen. */
+  readonly isGone?: boolean
   /** Current size in bytes, asked of the storage at each call. */
   size(): Promise<number>
   /**

@@ -9,8 +9,9 @@ import { SystemError } from '../../native/index.js'
 export class UnsupportedUrlError extends ServiceError {
   readonly code = 'ERR_UNSUPPORTED_URL'
   readonly statusCode = 500
-  constructor() {
-    super('the url of the ticket is not supported')
+  constructor(reason?: string) {
+    const text = 'the url of the ticket is not supported'
+    super(reason === undefined ? text : `${text}: ${reason}`)
   }
 }
 

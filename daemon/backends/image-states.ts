@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import type { FileStatus } from '../../native/index.js'
 import { RangeLock } from './range-lock.js'
 import { WritesLostError } from './errors.js'
+import { WriteClock } from './unflushed.js'
 
 /**
  * Images that were written and closed, whose generation is kept: a client that resumes on a new
@@ -16,6 +17,8 @@ const MAX_REMEMBERED = 10_000
 
 export class ImageState {
   readonly lock = new RangeLock()
+  /** For storage servers, which may take writes with them. */
+  readonly writes = new WriteClock()
   /** System calls this image's storage answered with "not supported". */
   readonly refused = new Set<string>()
   readonly identity: string

@@ -24,6 +24,11 @@ import {
 } from './errors.js'
 import { FileBackend } from './file.js'
 import { imageIdentity, type ImageStates } from './image-states.js'
+import { openNbd, type OpenNbdOptions } from './nbd/open.js'
+import { isNbdUrl, normalizeNbdUrl } from './nbd/url.js'
+
+/** What openBackend() needs for any URL. */
+export type OpenAnyOptions = OpenOptions & OpenNbdOptions
 
 export interface OpenOptions {
   readonly writable: boolean
@@ -36,19 +41,20 @@ export interface OpenOptions {
   readonly images: ImageStates
 }
 
-/** Whether openBackend() knows what to do with such a URL. */
-export function supportsUrl(url: string): boolean {
-  return splitFileUrl(url) !== undefined
-}
-
-/** The same URL as tickets show it: `FILE:/a` is `file:///a`. */
+/** The same URL as tickets show it: `FILE:/a` is `file:///a`. Throws UnsupportedUrlError. */
 export function normalizeUrl(url: string): string {
+  if (isNbdUrl(url)) return normalizeNbdUrl(url)
   const parts = splitFileUrl(url)
   if (parts === undefined) throw new UnsupportedUrlError()
   return `file://${parts.host}${parts.path}`
 }
 
-export async function openBackend(url: string, options: OpenOptions): Promise<Backend> {
+export async function openBackend(url: string, options: OpenAnyOptions): Promise<Backend> {
+  return isNbdUrl(url) ? openNbd(url, options) : openFile(url, options)
+}
+
+/** A regular file or a block device. */
+export async function openFile(url: string, options: OpenOptions): Promise<Backend> {
   const parts = splitFileUrl(url)
   if (parts === undefined) throw new UnsupportedUrlError()
   try {

@@ -14,6 +14,7 @@ export class ImageContext implements TicketContext {
   readonly #ticket: Ticket
   readonly #connection: Connection
   readonly #opening: Promise<Backend>
+  #backend: Backend | undefined
   #users = 0
   #whenUnused: (() => void) | undefined
   #closing: Promise<void> | undefined
@@ -22,7 +23,7 @@ export class ImageContext implements TicketContext {
   static of(connection: Connection, ticket: Ticket, open: OpenImage): ImageContext {
     if (connection.gone.aborted) throw new ClientGoneError()
     const known = connection.resources.get(ticket)
-    if (known instanceof ImageContext && known.#closing === undefined) return known
+    if (known instanceof ImageContext && known.#isUsable()) return known
     return new ImageContext(connection, ticket, open)
   }
 
@@ -33,7 +34,12 @@ export class ImageContext implements TicketContext {
     connection.resources.set(ticket, this)
     connection.authorized(ticket.definition.inactivityTimeout * 1000)
     this.#opening = open(ticket)
-    this.#opening.catch(() => this.close()).catch(() => undefined) // users see the first error
+    this.#opening
+      .then(
+        (backend) => void (this.#backend = backend),
+        () => this.close(),
+      )
+      .catch(() => undefined) // users see the first error
   }
 
   /** Runs `work` with the image, which stays open meanwhile. */
@@ -43,12 +49,23 @@ export class ImageContext implements TicketContext {
       return await work(await this.#opening)
     } catch (error) {
       // Opening again is the only thing that may help, so the next request does.
-      if (error instanceof StorageGoneError) this.close().catch(() => undefined)
+      if (error instanceof StorageGoneError || this.#backend?.isGone === true) this.#retire()
       throw error
     } finally {
       this.#users--
       if (this.#users === 0) this.#whenUnused?.()
     }
+  }
+
+  /** Also looks whether the storage went away while nobody used it. */
+  #isUsable(): boolean {
+    if (this.#backend?.isGone === true) this.#retire()
+    return this.#closing === undefined
+  }
+
+  /** The next request opens anew. */
+  #retire(): void {
+    this.close().catch(() => undefined)
   }
 
   /** Waits for users, then closes. May be called again when it failed. */

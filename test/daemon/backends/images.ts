@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { Backend, Extent } from '../../../daemon/backends/backend.js'
 import { ImageStates } from '../../../daemon/backends/image-states.js'
-import { openBackend, type OpenOptions } from '../../../daemon/backends/open.js'
+import { openFile, type OpenOptions } from '../../../daemon/backends/open.js'
 
 /** linux/magic.h */
 const TMPFS_MAGIC = 0x01021994
@@ -17,7 +17,7 @@ export async function openImage(
   path: string,
   options: Partial<OpenOptions> = {},
 ): Promise<Backend> {
-  const backend = await openBackend(`file://${path}`, {
+  const backend = await openFile(`file://${path}`, {
     writable: true,
     maxConnections: 8,
     allowedPaths: [],

@@ -4,7 +4,7 @@ import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
-import { normalizeUrl, openBackend, supportsUrl } from '../../../daemon/backends/open.js'
+import { normalizeUrl, openFile } from '../../../daemon/backends/open.js'
 import { ImageStates } from '../../../daemon/backends/image-states.js'
 import { loopDevice, withoutLoopDevices } from '../../support/loop-device.js'
 import { imageFile, openImage, pattern, readAll } from './images.js'
@@ -24,21 +24,20 @@ const openDescriptors = () =>
 
 t.test('file URLs with an absolute path are supported, in any case', (t) => {
   for (const url of ['file:///a', 'file:/a', 'FILE:/a', 'File://host/a', 'file:////a', 'file:/'])
-    t.equal(supportsUrl(url), true, url)
+    t.doesNotThrow(() => normalizeUrl(url), url)
   for (const url of [
     'file:a',
     'file:',
     'file://',
     'file://host',
     'file://host?/a',
-    'nbd:unix:/a',
     'http://host/a',
     '/a',
     '',
     'file:/a\0b',
     'xfile:/a',
   ])
-    t.equal(supportsUrl(url), false, JSON.stringify(url))
+    t.throws(() => normalizeUrl(url), { code: 'ERR_UNSUPPORTED_URL' }, JSON.stringify(url))
   t.end()
 })
 
@@ -64,7 +63,7 @@ t.test('the path is taken literally', async (t) => {
 
 t.test('a host in the URL means nothing', async (t) => {
   const path = await imageFile(t.testdir({}), pattern(10))
-  const image = await openBackend(`file://somewhere${path}`, options)
+  const image = await openFile(`file://somewhere${path}`, options)
   t.equal(await image.size(), 10)
   await image.close()
 })
@@ -72,7 +71,7 @@ t.test('a host in the URL means nothing', async (t) => {
 t.test('a missing file and a directory on the way are errors without the path', async (t) => {
   const directory = t.testdir({ file: '' })
   for (const path of ['missing', 'missing/deeper', 'file/below']) {
-    const error = await openBackend(`file://${directory}/${path}`, options).catch((e: unknown) => e)
+    const error = await openFile(`file://${directory}/${path}`, options).catch((e: unknown) => e)
     t.match(error, { code: 'ERR_BACKEND_OPEN', message: /it does not exist/ })
     t.notMatch(error, { message: /missing|file\/|ENO/ })
   }
@@ -93,7 +92,7 @@ t.test('what is neither file nor block device is refused by kind, at once', asyn
   }
   for (const [path, kind] of Object.entries(kinds)) {
     for (const writable of [true, false])
-      await t.rejects(openBackend(`file://${path}`, { ...options, writable }), {
+      await t.rejects(openFile(`file://${path}`, { ...options, writable }), {
         code: 'ERR_UNSUPPORTED_IMAGE',
         statusCode: 500,
         message: new RegExp(`but a ${kind}$`),

@@ -1,0 +1,289 @@
+/**
+ * An export of an NBD server. Where the server has a minimum block size, bytes that do not fill a
+ * block are read, changed and written back under an exclusive lock, and whole blocks are written
+ * under a shared one (see range-lock.ts); without one, no write touches what it was not given.
+ */
+import { roundDown } from '../alignment.js'
+import type { Backend, Extent, ExtentContext } from '../backend.js'
+import { splitAt } from '../descriptor-backend.js'
+import { BeyondEndError, StorageError, StorageReadOnlyError } from '../errors.js'
+import type { ImageState, ImageStates } from '../image-states.js'
+import { UnflushedWrites } from '../unflushed.js'
+import { MAX_ZERO_WRITE } from '../zero.js'
+import type { NbdConnection } from './connection.js'
+import { isUnsupported, nbdError } from './errors.js'
+import { nbdExtents } from './extents.js'
+import { CAN_MULTI_CONN, NO_HOLE, READ_ONLY, SEND_FLUSH, SEND_WRITE_ZEROES } from './protocol.js'
+
+export interface NbdBackendOptions {
+  /** Closed by close(). */
+  readonly connection: NbdConnection
+  readonly isWritable: boolean
+  readonly maxConnections: number
+  /** Bytes of data in one request to the server. */
+  readonly maxRequest: number
+  readonly images: ImageStates
+  /** Acquired for this backend, released by close(). */
+  readonly state: ImageState
+  /** The server went away with writes that were acknowledged and never flushed. */
+  readonly onWritesLost: (cause: unknown) => void
+}
+
+/** For a last flush before good-bye, when nobody waits for its result any more. */
+const CLOSE_FLUSH_TIMEOUT_MS = 10_000
+
+interface ZeroOptions {
+  readonly mayPunchHole: boolean
+  readonly signal?: AbortSignal
+}
+
+export class NbdBackend implements Backend {
+  readonly name = 'nbd'
+  readonly canGrow = false
+  readonly blockSize: number
+  readonly maxReaders: number
+  readonly maxWriters: number
+  readonly #connection: NbdConnection
+  readonly #options: NbdBackendOptions
+  readonly #size: number
+  readonly #maxRequest: number
+  readonly #unflushed: UnflushedWrites
+  #closing: Promise<void> | undefined
+
+  constructor(options: NbdBackendOptions) {
+    const { connection, maxConnections, maxRequest, state } = options
+    const { size, blockSizes } = connection.facts
+    this.#connection = connection
+    this.#options = options
+    this.#size = size
+    this.blockSize = blockSizes.minimum
+    this.maxReaders = maxConnections
+    this.maxWriters = maxConnections
+    const largest = Math.min(blockSizes.maximum, maxRequest)
+    this.#maxRequest = Math.max(this.blockSize, roundDown(largest, this.blockSize))
+    this.#unflushed = new UnflushedWrites(state.writes, {
+      coversAll: this.#has(CAN_MULTI_CONN),
+      flush: () => connection.flush(),
+    })
+    connection.onFailure = (error) => {
+      this.#unflushed.end()
+      if (this.#unflushed.isPending) options.onWritesLost(error)
+    }
+  }
+
+  get isGone(): boolean {
+    return this.#connection.failure !== undefined
+  }
+
+  size(): Promise<number> {
+    return Promise.resolve(this.#size)
+  }
+
+  /** Others may write to the export whenever they like. */
+  etag(): Promise<undefined> {
+    return Promise.resolve(undefined)
+  }
+
+  async pread(buffer: Buffer, offset: number): Promise<number> {
+    const wanted = Math.min(buffer.length, Math.max(0, this.#size - offset))
+    if (wanted === 0) return 0
+    await this.#call(() => this.#read(buffer.subarray(0, wanted), offset))
+    return wanted
+  }
+
+  async pwrite(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
+    if (buffer.length === 0) return
+    await this.#change(offset + buffer.length, () => this.#write(buffer, offset, signal))
+  }
+
+  async zero(offset: number, size: number, options: ZeroOptions): Promise<void> {
+    if (size === 0) return
+    await this.#change(offset + size, () => this.#zero(offset, offset + size, options))
+  }
+
+  /** A server that cannot flush has nothing to flush. */
+  async flush(): Promise<void> {
+    if (!this.#has(SEND_FLUSH)) return
+    await this.#call(() => this.#unflushed.flush())
+  }
+
+  async *extents(start: number, end: number, context: ExtentContext): AsyncGenerator<Extent> {
+    const ask = (offset: number, length: number) =>
+      this.#call(() => this.#connection.blockStatus(offset, length))
+    yield* nbdExtents(start, end, context, this.#connection.facts, ask)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /** Afterwards the server may vanish without anybody being told, so what was written goes first. */
+  async #close(): Promise<void> {
+    const { images, state } = this.#options
+    if (this.#unflushed.isPending && !this.isGone) {
+      const give = new StorageError('the last flush took too long')
+      const timer = setTimeout(() => this.#connection.fail(give), CLOSE_FLUSH_TIMEOUT_MS)
+      try {
+        await this.#unflushed.flushOwn()
+      } catch (error) {
+        this.#options.onWritesLost(error)
+      } finally {
+        clearTimeout(timer)
+      }
+    }
+    await this.#connection.close()
+    images.release(state)
+  }
+
+  async #read(buffer: Buffer, offset: number): Promise<void> {
+    const end = offset + buffer.length
+    const { headEnd, tailStart } = splitAt(offset, end, this.blockSize)
+    // The last block of an export that is no multiple of its blocks is shorter.
+    const isTail = tailStart < end && end < this.#size
+    const middleEnd = isTail ? tailStart : end
+    if (headEnd > offset) await this.#readEdge(buffer.subarray(0, headEnd - offset), offset)
+    if (middleEnd > headEnd) {
+      await this.#inPieces(headEnd, middleEnd, (from, to) =>
+        this.#connection.read(buffer.subarray(from - offset, to - offset), from),
+      )
+    }
+    if (isTail && tailStart >= headEnd) {
+      await this.#readEdge(buffer.subarray(tailStart - offset), tailStart)
+    }
+  }
+
+  async #readEdge(piece: Buffer, offset: number): Promise<void> {
+    const block = await this.#readBlock(offset)
+    block.copy(piece, 0, offset % this.blockSize)
+  }
+
+  async #readBlock(offset: number): Promise<Buffer> {
+    const start = roundDown(offset, this.blockSize)
+    const block = Buffer.allocUnsafe(Math.min(this.blockSize, this.#size - start))
+    await this.#connection.read(block, start)
+    return block
+  }
+
+  async #write(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
+    const end = offset + buffer.length
+    const part = (from: number, to: number) => buffer.subarray(from - offset, to - offset)
+    await this.#inBlocks(offset, end, {
+      edge: (from, to) => this.#writeEdge(part(from, to), from, signal),
+      blocks: (from, to) =>
+        this.#locked(from, to, 'shared', signal, () =>
+          this.#inPieces(from, to, (start, stop) =>
+            this.#acknowledged(this.#connection.write(part(start, stop), start)),
+          ),
+        ),
+    })
+  }
+
+  #writeEdge(piece: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
+    const start = roundDown(offset, this.blockSize)
+    return this.#locked(start, start + this.blockSize, 'exclusive', signal, async () => {
+      const block = await this.#readBlock(offset)
+      piece.copy(block, offset - start)
+      await this.#acknowledged(this.#connection.write(block, start))
+    })
+  }
+
+  async #zero(start: number, end: number, options: ZeroOptions): Promise<void> {
+    const { signal } = options
+    await this.#inBlocks(start, end, {
+      edge: (from, to) => this.#writeEdge(Buffer.alloc(to - from), from, signal),
+      blocks: (from, to) =>
+        this.#locked(from, to, 'shared', signal, () => this.#zeroBlocks(from, to, options)),
+    })
+  }
+
+  async #zeroBlocks(start: number, end: number, options: ZeroOptions): Promise<void> {
+    const { refused } = this.#options.state
+    const name = options.mayPunchHole ? 'write-zeroes' : 'write-zeroes-allocated'
+    if (this.#has(SEND_WRITE_ZEROES) && !refused.has(name)) {
+      try {
+        const flags = options.mayPunchHole ? 0 : NO_HOLE
+        await this.#acknowledged(this.#connection.zero(start, end - start, flags))
+        return
+      } catch (error) {
+        if (!isUnsupported(error)) throw error
+        refused.add(name)
+      }
+    }
+    const zeroes = Buffer.alloc(Math.min(MAX_ZERO_WRITE, this.#maxRequest, end - start))
+    for (let from = start; from < end; from += zeroes.length) {
+      options.signal?.throwIfAborted()
+      const bytes = zeroes.subarray(0, end - from)
+      await this.#acknowledged(this.#connection.write(bytes, from))
+    }
+  }
+
+  /** Head, whole blocks, tail. */
+  async #inBlocks(
+    start: number,
+    end: number,
+    { edge, blocks }: Record<'edge' | 'blocks', (from: number, to: number) => Promise<void>>,
+  ): Promise<void> {
+    const { headEnd, tailStart } = splitAt(start, end, this.blockSize)
+    const isTail = tailStart < end && end < this.#size
+    const middleEnd = isTail ? tailStart : end
+    if (headEnd > start) await edge(start, headEnd)
+    if (middleEnd > headEnd) await blocks(headEnd, middleEnd)
+    if (isTail) await edge(tailStart, end)
+  }
+
+  /** All at a time, none larger than the server takes; nothing is in flight when it settles. */
+  async #inPieces(
+    start: number,
+    end: number,
+    move: (from: number, to: number) => Promise<void>,
+  ): Promise<void> {
+    const pieces: Promise<void>[] = []
+    for (let from = start; from < end; from += this.#maxRequest) {
+      pieces.push(move(from, Math.min(end, from + this.#maxRequest)))
+    }
+    const results = await Promise.allSettled(pieces)
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+  }
+
+  async #locked(
+    start: number,
+    end: number,
+    mode: 'shared' | 'exclusive',
+    signal: AbortSignal | undefined,
+    action: () => Promise<void>,
+  ): Promise<void> {
+    if (this.blockSize === 1) return action()
+    const release = await this.#options.state.lock.acquire(start, end, mode, signal)
+    try {
+      await action()
+    } finally {
+      release()
+    }
+  }
+
+  async #acknowledged(change: Promise<void>): Promise<void> {
+    await change
+    if (this.#has(SEND_FLUSH)) this.#unflushed.add()
+  }
+
+  async #change(end: number, change: () => Promise<void>): Promise<void> {
+    if (!this.#options.isWritable || this.#has(READ_ONLY)) throw new StorageReadOnlyError()
+    if (end > this.#size) throw new BeyondEndError(end, this.#size)
+    await this.#call(change)
+  }
+
+  async #call<T>(action: () => Promise<T>): Promise<T> {
+    if (this.#closing !== undefined) throw new StorageError('the image is closed')
+    try {
+      return await action()
+    } catch (error) {
+      throw nbdError(error)
+    }
+  }
+
+  #has(flag: number): boolean {
+    return (this.#connection.facts.flags & flag) !== 0
+  }
+}

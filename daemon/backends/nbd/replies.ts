@@ -1,0 +1,156 @@
+/**
+ * The stream of replies, taken apart: finds the request of each, checks every number against it, and
+ * has data put straight into its buffer. Throws NbdProtocolError at the first thing that is wrong.
+ */
+import type { ByteFeed } from './byte-feed.js'
+import { NbdServerError } from './errors.js'
+import { broken, decodeErrorChunk } from './messages.js'
+import {
+  Chunk,
+  CHUNK_DONE,
+  CHUNK_IS_ERROR,
+  Command,
+  MAX_NAME,
+  SIMPLE_REPLY_MAGIC,
+  STRUCTURED_REPLY_MAGIC,
+} from './protocol.js'
+import type { PendingRequest } from './pending-request.js'
+
+export interface RepliesOptions {
+  readonly structured: boolean
+  /** The request that has this cookie, undefined when none does. */
+  readonly find: (cookieHigh: number, cookieLow: number) => PendingRequest | undefined
+  /** The request is complete; no reply may name it any more. */
+  readonly finish: (request: PendingRequest) => void
+}
+
+const MAX_ERROR = 6 + MAX_NAME + 8
+/** About a million extents. */
+const MAX_BLOCK_STATUS = 4 + 8 * 1024 * 1024
+
+export class Replies {
+  readonly #feed: ByteFeed
+  readonly #options: RepliesOptions
+  readonly #head = Buffer.alloc(16)
+  readonly #length = Buffer.alloc(4)
+  readonly #place = Buffer.alloc(12)
+
+  constructor(feed: ByteFeed, options: RepliesOptions) {
+    this.#feed = feed
+    this.#options = options
+  }
+
+  /** Waits for the next reply, and so on. */
+  readonly start = (): void => {
+    this.#feed.expect(this.#head, () => this.#reply())
+  }
+
+  #reply(): void {
+    const magic = this.#head.readUInt32BE(0)
+    const isStructured = magic === STRUCTURED_REPLY_MAGIC
+    if (!isStructured && magic !== SIMPLE_REPLY_MAGIC) throw broken('a reply with a wrong magic')
+    if (isStructured && !this.#options.structured) throw broken('a structured reply nobody wanted')
+    const [high, low] = [this.#head.readUInt32BE(8), this.#head.readUInt32BE(12)]
+    const request = this.#options.find(high, low)
+    if (request === undefined) throw broken('a reply to a request nobody made')
+    if (isStructured) this.#feed.expect(this.#length, () => this.#chunk(request))
+    else this.#simple(request, this.#head.readUInt32BE(4))
+  }
+
+  #simple(request: PendingRequest, errno: number): void {
+    const { command, length } = request
+    const isData = command === Command.READ || command === Command.BLOCK_STATUS
+    if (isData && this.#options.structured) throw broken('a simple reply to a structured request')
+    if (request.isStarted) throw broken('a simple reply behind a chunk')
+    if (errno !== 0) request.fail(new NbdServerError(errno))
+    if (errno !== 0 || command !== Command.READ) {
+      this.#done(request)
+      return
+    }
+    this.#feed.expect(request.place(request.offset, length), () => this.#done(request))
+  }
+
+  #chunk(request: PendingRequest): void {
+    const isDone = (this.#head.readUInt16BE(4) & CHUNK_DONE) !== 0
+    const type = this.#head.readUInt16BE(6)
+    const length = this.#length.readUInt32BE(0)
+    const next = (): void => {
+      if (isDone) this.#done(request)
+      else this.start()
+    }
+    request.isStarted = true
+    if (type === Chunk.NONE) {
+      if (!isDone || length !== 0) throw broken('an empty chunk that is not the last')
+      next()
+    } else if (type === Chunk.OFFSET_DATA) this.#data(request, length, next)
+    else if (type === Chunk.OFFSET_HOLE) this.#hole(request, length, next)
+    else if (type === Chunk.BLOCK_STATUS) this.#blockStatus(request, length, next)
+    else if ((type & CHUNK_IS_ERROR) !== 0) this.#error(request, type, length, isDone, next)
+    else throw broken(`a chunk of unknown type ${type}`)
+  }
+
+  #data(request: PendingRequest, length: number, next: () => void): void {
+    if (request.command !== Command.READ) throw broken('data for a request that reads none')
+    if (length <= 8) throw broken('a data chunk without data')
+    const place = this.#place.subarray(0, 8)
+    this.#feed.expect(place, () => {
+      const target = request.place(offsetIn(place), length - 8)
+      this.#feed.expect(target, next)
+    })
+  }
+
+  #hole(request: PendingRequest, length: number, next: () => void): void {
+    if (request.command !== Command.READ) throw broken('a hole for a request that reads none')
+    if (length !== 12) throw broken('a hole chunk with a wrong length')
+    this.#feed.expect(this.#place, () => {
+      const size = this.#place.readUInt32BE(8)
+      if (size === 0) throw broken('an empty hole')
+      request.place(offsetIn(this.#place), size).fill(0)
+      next()
+    })
+  }
+
+  #blockStatus(request: PendingRequest, length: number, next: () => void): void {
+    if (request.command !== Command.BLOCK_STATUS) throw broken('extents nobody asked for')
+    if (length < 12 || length % 8 !== 4) throw broken('extents with a wrong length')
+    if (length > MAX_BLOCK_STATUS) throw broken('too many extents in one reply')
+    const payload = Buffer.allocUnsafe(length)
+    this.#feed.expect(payload, () => {
+      request.addStatus(payload.readUInt32BE(0), payload.subarray(4))
+      next()
+    })
+  }
+
+  #error(
+    request: PendingRequest,
+    type: number,
+    length: number,
+    isDone: boolean,
+    next: () => void,
+  ): void {
+    if (length < 6 || length > MAX_ERROR) throw broken('an error chunk with a wrong length')
+    if (type === Chunk.ERROR && !isDone) throw broken('an error chunk that is not the last')
+    const payload = Buffer.allocUnsafe(length)
+    this.#feed.expect(payload, () => {
+      const { error, rest } = decodeErrorChunk(payload)
+      if (type === Chunk.ERROR && rest.length > 0) throw broken('an error chunk is too long')
+      if (type === Chunk.ERROR_OFFSET) {
+        if (rest.length !== 8) throw broken('an error without its offset')
+        request.checkWithin(offsetIn(rest))
+      }
+      request.fail(error)
+      next()
+    })
+  }
+
+  #done(request: PendingRequest): void {
+    request.checkComplete()
+    this.#options.finish(request)
+    this.start()
+  }
+}
+
+/** Larger than any image is as wrong as outside of the request, which is checked next. */
+function offsetIn(bytes: Buffer): number {
+  return Number(bytes.readBigUInt64BE(0))
+}

@@ -1,0 +1,170 @@
+/** The socket to an NBD server: plain or TLS, read straight into the memory of who waits. */
+import net from 'node:net'
+import tls from 'node:tls'
+import { BackendOpenError, StorageGoneError, StorageTimeoutError } from '../errors.js'
+import { ByteFeed } from './byte-feed.js'
+import { NbdProtocolError } from './errors.js'
+import type { NbdAddress } from './url.js'
+
+/** Replies and their headers land here first; data goes to its place without a stop. */
+const SCRATCH_SIZE = 16 * 1024
+
+/** One address of several may be dead without saying so. */
+const ATTEMPT_TIMEOUT_MS = 3000
+
+/** For the last bytes, when nobody waits any more. */
+const END_TIMEOUT_MS = 1000
+
+export class Transport {
+  readonly feed = new ByteFeed()
+  /** Called once, when nothing can be sent or received any more. */
+  onFailure: (error: Error) => void = () => undefined
+  #socket: net.Socket
+  #failure: Error | undefined
+  #isEnding = false
+  #rejectRead: (error: Error) => void = () => undefined
+
+  /** Plain data is read without copies; TLS needs a stream it can wrap. */
+  constructor(address: NbdAddress, { isPlain }: { isPlain: boolean }) {
+    const scratch = Buffer.allocUnsafeSlow(SCRATCH_SIZE)
+    const onread = {
+      buffer: () => this.feed.direct ?? scratch,
+      callback: (count: number, into: Uint8Array): boolean => {
+        this.#receive(() => {
+          if (into === scratch) this.feed.feed(scratch.subarray(0, count))
+          else this.feed.filled(count)
+        })
+        return true
+      },
+    }
+    const where =
+      'path' in address
+        ? address
+        : { ...address, autoSelectFamilyAttemptTimeout: ATTEMPT_TIMEOUT_MS, noDelay: true }
+    this.#socket = net.connect({ ...where, ...(isPlain ? { onread } : {}) })
+    this.#watch(this.#socket)
+    if (!isPlain) this.#readFrom(this.#socket)
+  }
+
+  get failure(): Error | undefined {
+    return this.#failure
+  }
+
+  connected(): Promise<void> {
+    return this.#event('connect')
+  }
+
+  /** Nothing may have come in the clear behind the server's consent: it could be anybody's. */
+  async startTls(options: tls.ConnectionOptions): Promise<void> {
+    if (this.feed.held > 0) throw new NbdProtocolError('there is data before TLS')
+    const plain = this.#socket
+    plain.removeAllListeners('data')
+    const secure = tls.connect({ ...options, socket: plain })
+    this.#socket = secure
+    this.#watch(secure)
+    this.#readFrom(secure)
+    await this.#event('secureConnect')
+  }
+
+  /** For the handshake: one at a time. */
+  read(size: number): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) {
+        reject(this.#failure)
+        return
+      }
+      const bytes = Buffer.allocUnsafe(size)
+      this.#rejectRead = reject
+      this.#receive(() => this.feed.expect(bytes, () => resolve(bytes)))
+    })
+  }
+
+  /** `done` is called when the bytes are the kernel's, or never when the transport fails. */
+  write(header: Buffer, payload?: Buffer, done?: () => void): void {
+    const onWritten = (error?: Error | null): void => {
+      if (error === undefined || error === null) done?.()
+    }
+    if (payload === undefined) {
+      this.#socket.write(header, onWritten)
+      return
+    }
+    this.#socket.cork()
+    this.#socket.write(header)
+    this.#socket.write(payload, onWritten)
+    this.#socket.uncork()
+  }
+
+  /** When this returns nobody's memory is read or written any more. */
+  fail(error: Error): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    this.feed.stop()
+    this.#socket.destroy()
+    this.#rejectRead(error)
+    this.onFailure(error)
+  }
+
+  /** Sends the last words, and resolves when they are gone or that takes too long. */
+  async end(words: Buffer): Promise<void> {
+    if (this.#failure !== undefined || this.#isEnding) return
+    this.#isEnding = true
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, END_TIMEOUT_MS)
+      const stop = (): void => {
+        clearTimeout(timer)
+        resolve()
+      }
+      this.#socket.once('close', stop)
+      this.#socket.end(words, stop)
+    })
+    this.fail(new StorageGoneError())
+  }
+
+  #event(name: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) {
+        reject(this.#failure)
+        return
+      }
+      this.#rejectRead = reject
+      this.#socket.once(name, () => resolve())
+    })
+  }
+
+  #readFrom(socket: net.Socket): void {
+    socket.on('data', (chunk: Buffer) => this.#receive(() => this.feed.feed(chunk)))
+  }
+
+  #receive(take: () => void): void {
+    if (this.#failure !== undefined) return
+    try {
+      take()
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new NbdProtocolError('it cannot be understood'))
+    }
+  }
+
+  #watch(socket: net.Socket): void {
+    const gone = (cause?: Error): void => this.fail(new StorageGoneError({ cause }))
+    socket.on('error', gone)
+    socket.on('end', () => gone(new Error('the server closed the connection')))
+    socket.on('close', () => gone())
+  }
+}
+
+/** What keeps a server from being reached, for clients; the cause has the address, for the log. */
+export function connectError(error: unknown): Error {
+  const cause = error instanceof StorageGoneError ? error.cause : error
+  if (error instanceof StorageTimeoutError || error instanceof NbdProtocolError) return error
+  if (!(cause instanceof Error) || cause instanceof BackendOpenError) return error as Error
+  const code = 'code' in cause ? String(cause.code) : ''
+  const reason = REASONS.get(code) ?? 'the NBD server cannot be reached'
+  return new BackendOpenError(reason, { cause })
+}
+
+const REASONS = new Map([
+  ['ENOENT', 'the socket of the NBD server does not exist'],
+  ['ECONNREFUSED', 'the NBD server refuses connections'],
+  ['EACCES', 'permission denied'],
+  ['ENOTFOUND', 'the host of the NBD server is not known'],
+])
