@@ -59,7 +59,7 @@ export class NbdConnection {
       return new NbdConnection(transport, facts, options)
     } catch (error) {
       if (transport.failure === undefined) await transport.end(encodeOption(Option.ABORT))
-      throw connectError(error)
+      throw signal?.aborted === true ? (signal.reason as Error) : connectError(error)
     } finally {
       clearTimeout(timer)
       signal?.removeEventListener('abort', abort)
