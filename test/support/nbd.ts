@@ -10,9 +10,10 @@ import { until } from './wait.js'
 export interface NbdServer {
   readonly url: string
   readonly socket: string
-  readonly pid: number
   /** As a crash would. */
   kill(): Promise<void>
+  /** In an orderly way: bitmaps are stored. */
+  stop(): Promise<void>
   pause(): void
   resume(): void
 }
@@ -20,6 +21,16 @@ export interface NbdServer {
 /** `qemu-nbd` on a Unix socket; `args` end with the image. */
 export function qemuNbd(t: Test, args: readonly string[], socket?: string): Promise<NbdServer> {
   return serve(t, 'qemu-nbd', (path) => ['--persistent', '--shared=8', '-k', path, ...args], socket)
+}
+
+/** `qemu-nbd` on TCP. */
+export async function qemuNbdTcp(
+  t: Test,
+  { host, port }: { host: string; port: number },
+  args: readonly string[],
+): Promise<void> {
+  const all = ['--persistent', '--shared=8', '-b', host, '-p', String(port), ...args]
+  await start(t, 'qemu-nbd', all, { host, port })
 }
 
 /** `nbdkit` on a Unix socket. */
@@ -36,39 +47,50 @@ async function serve(
   const directory = mkdtempSync(join(tmpdir(), 'imageio-nbd-'))
   const socket = given ?? join(directory, 'socket')
   rmSync(socket, { force: true })
-  const child = spawn(program, args(socket), { stdio: ['ignore', 'ignore', 'pipe'] })
-  let said = ''
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
-  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  const kill = (): Promise<void> => {
-    child.kill('SIGKILL')
-    return exited
-  }
-  t.teardown(async () => {
-    await kill()
-    rmSync(directory, { recursive: true, force: true })
-  })
-  await until(`${program} listens`, () => {
-    if (hasEnded(child)) throw new Error(`${program} ended: ${said}`)
-    return accepts(socket)
-  })
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  const child = await start(t, program, args(socket), { path: socket })
   return {
     url: `nbd:unix:${socket}`,
     socket,
-    pid: child.pid ?? -1,
-    kill,
+    kill: () => kill(child),
+    stop: () => kill(child, 'SIGTERM'),
     pause: () => void child.kill('SIGSTOP'),
     resume: () => void child.kill('SIGCONT'),
   }
+}
+
+/** Resolves when it listens. */
+async function start(
+  t: Test,
+  program: string,
+  args: readonly string[],
+  target: net.NetConnectOpts,
+): Promise<ChildProcess> {
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  let said = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text))
+  t.teardown(() => kill(child))
+  await until(`${program} listens`, () => {
+    if (hasEnded(child)) throw new Error(`${program} ended: ${said}`)
+    return accepts(target)
+  })
+  return child
+}
+
+async function kill(child: ChildProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+  if (hasEnded(child)) return
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  child.kill(signal)
+  await exited
 }
 
 function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode !== null || signalCode !== null
 }
 
-function accepts(socket: string): Promise<boolean> {
+function accepts(target: net.NetConnectOpts): Promise<boolean> {
   return new Promise((resolve) => {
-    const probe = net.connect(socket)
+    const probe = net.connect(target)
     probe.once('error', () => resolve(false))
     probe.once('connect', () => {
       probe.destroy()
