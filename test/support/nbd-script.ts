@@ -1,5 +1,11 @@
 /** An NBD server that does what a test says, right or wrong: every byte it sends is the test's. */
-import { createServer, type Socket } from 'node:net'
+import {
+  createServer,
+  type AddressInfo,
+  type ListenOptions,
+  type Server,
+  type Socket,
+} from 'node:net'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -171,9 +177,23 @@ export class Peer {
 }
 
 /** Listens on a Unix socket; `script` runs for each client. Resolves with the ticket's URL. */
-export function scriptedServer(t: Test, script: (peer: Peer) => Promise<void>): Promise<string> {
+export async function scriptedServer(t: Test, script: Script): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), 'imageio-nbd-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   const path = join(directory, 'socket')
+  await listen(t, script, { path })
+  return `nbd:unix:${path}`
+}
+
+/** The same on loopback. Resolves with the port. */
+export async function scriptedTcpServer(t: Test, script: Script): Promise<number> {
+  const server = await listen(t, script, { host: '127.0.0.1', port: 0 })
+  return (server.address() as AddressInfo).port
+}
+
+type Script = (peer: Peer) => Promise<void>
+
+function listen(t: Test, script: Script, where: ListenOptions): Promise<Server> {
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
     sockets.add(socket)
@@ -183,7 +203,6 @@ export function scriptedServer(t: Test, script: (peer: Peer) => Promise<void>): 
   t.teardown(() => {
     for (const socket of sockets) socket.destroy()
     server.close()
-    rmSync(directory, { recursive: true, force: true })
   })
-  return new Promise((resolve) => server.listen(path, () => resolve(`nbd:unix:${path}`)))
+  return new Promise((resolve) => server.listen(where, () => resolve(server)))
 }

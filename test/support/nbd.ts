@@ -38,6 +38,18 @@ export function nbdkit(t: Test, args: readonly string[], socket?: string): Promi
   return serve(t, 'nbdkit', (path) => ['--foreground', '-U', path, ...args], socket)
 }
 
+/** `nbdkit` that insists on TLS. */
+export async function nbdkitTls(
+  t: Test,
+  port: number,
+  certificates: string,
+  args: readonly string[],
+): Promise<void> {
+  const tls = ['--tls=require', `--tls-certificates=${certificates}`]
+  const all = ['--foreground', '-i', '127.0.0.1', '-p', String(port), ...tls, ...args]
+  await start(t, 'nbdkit', all, { host: '127.0.0.1', port })
+}
+
 async function serve(
   t: Test,
   program: string,

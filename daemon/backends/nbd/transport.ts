@@ -158,7 +158,11 @@ export function connectError(error: unknown): Error {
   if (error instanceof StorageTimeoutError || error instanceof NbdProtocolError) return error
   if (!(cause instanceof Error) || cause instanceof BackendOpenError) return error as Error
   const code = 'code' in cause ? String(cause.code) : ''
-  const reason = REASONS.get(code) ?? 'the NBD server cannot be reached'
+  const isCertificate = /CERT|SIGNATURE|ISSUER|ALTNAME/.test(code)
+  const unknown = isCertificate
+    ? 'the certificate of the NBD server is not trusted'
+    : 'the NBD server cannot be reached'
+  const reason = REASONS.get(code) ?? unknown
   return new BackendOpenError(reason, { cause })
 }
 
