@@ -4,10 +4,7 @@ import type { Extent, ExtentContext } from '../backend.js'
 import { DirtyExtentsUnavailableError } from '../errors.js'
 import { ALLOCATION_DEPTH, BASE_ALLOCATION, type Negotiated } from './handshake.js'
 import { broken } from './messages.js'
-import type { BlockStatus } from './pending-request.js'
-
-/** Of one BLOCK_STATUS; lengths of its answer have 32 bits. */
-const MAX_STEP = 2 ** 31
+import { StatusQuestions, type AskStatus } from './status-questions.js'
 
 /** Flag of base:allocation. */
 const STATE_ZERO = 1 << 1
@@ -17,8 +14,6 @@ const STATE_DIRTY = 1 << 0
 /** What one context says of a range. */
 type Facts = Partial<Record<'zero' | 'hole' | 'dirty', boolean>>
 type Meaning = (value: number) => Facts
-
-export type AskStatus = (offset: number, length: number) => Promise<BlockStatus>
 
 export async function* nbdExtents(
   start: number,
@@ -83,11 +78,10 @@ async function* pieces(
   { size, blockSizes: { minimum } }: Negotiated,
   ask: AskStatus,
 ): AsyncGenerator<Piece> {
-  const lastBlockEnd = Math.min(size, roundUp(end, minimum))
+  const questions = new StatusQuestions(Math.min(size, roundUp(end, minimum)), ask)
   let position = roundDown(start, minimum)
   while (position < end) {
-    const length = Math.min(lastBlockEnd - position, MAX_STEP)
-    const status = await ask(position, length)
+    const { status, length } = await questions.at(position)
     const lists = [...meanings].map(([id, meaning]) => ({
       pairs: checkedPairs(status.get(id), position, length, { minimum, size }),
       meaning,

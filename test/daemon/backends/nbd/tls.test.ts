@@ -45,7 +45,9 @@ t.test('TLS servers', { skip: without('nbdkit') }, async (t) => {
 })
 
 t.test('a server without TLS is not used in the clear', async (t) => {
-  const port = await scriptedTcpServer(t, async (peer) => void (await peer.handshake()))
+  const port = await scriptedTcpServer(t, async (peer) => {
+    await peer.handshake()
+  })
   await t.rejects(openExport(t, `nbds://127.0.0.1:${port}`, { caFile }), refused(/has no TLS/))
 })
 
