@@ -7,7 +7,7 @@ import { BackendOpenError } from '../errors.js'
 import type { ImageStates } from '../image-states.js'
 import { NbdConnection } from './connection.js'
 import { NbdBackend } from './nbd.js'
-import { normalizeNbdUrl, parseNbdUrl, type NbdUrl } from './url.js'
+import { parseNbdUrl, type NbdUrl } from './url.js'
 
 /** [backend_nbd], in this program's units. */
 export interface NbdSettings {
@@ -48,7 +48,8 @@ export async function openNbd(url: string, options: OpenNbdOptions): Promise<Bac
     maxConnections: options.maxConnections,
     maxRequest: nbd.maxRequest,
     images,
-    state: images.acquire(`n${normalizeNbdUrl(url)}`),
+    // Two forms of a URL that mean one export share its locks.
+    state: images.acquire(`n${JSON.stringify([parsed.address, parsed.exportName])}`),
     onWritesLost: options.onWritesLost,
   })
 }
