@@ -20,6 +20,7 @@ export class MemoryBackend implements Backend {
   /** Calls since the start, for tests that count them. */
   flushes = 0
   isClosed = false
+  isGone = false
 
   constructor(data: Buffer, { blockSize = 1, canGrow = false }: MemoryOptions = {}) {
     this.data = data

@@ -297,6 +297,15 @@ t.test('after a lost write nothing is written any more, reading goes on', async 
   ticket.authorize('read')
 })
 
+t.test('writes that storage took with it end reading, too', async (t) => {
+  const { ticket } = make({ ops: ['write'] })
+  const cause = new Error('server gone')
+  ticket.breakOff(cause)
+  const broken = { code: 'ERR_TRANSFER_BROKEN', statusCode: 500, cause }
+  t.throws(() => ticket.authorize('write'), broken)
+  t.throws(() => ticket.authorize('read'), broken)
+})
+
 t.test('the clock is monotonic seconds unless another is given', async (t) => {
   const ticket = new Ticket(definition({ timeout: 100 }))
   t.ok(ticket.secondsLeft > 99 && ticket.secondsLeft <= 100)

@@ -169,6 +169,34 @@ t.test('after the storage was gone the next request opens again', async (t) => {
   )
 })
 
+t.test('an image whose storage went away while nobody used it is opened anew', async (t) => {
+  const { open, opened } = opener()
+  const ticket = makeTicket()
+  const connection = connectionWith()
+  await ImageContext.of(connection, ticket, open).use(async () => undefined)
+  if (opened[0] !== undefined) opened[0].isGone = true
+  await ImageContext.of(connection, ticket, open).use(async () => undefined)
+  await turn()
+  t.strictSame(
+    opened.map(({ isClosed }) => isClosed),
+    [true, false],
+  )
+  t.equal(ticket.connections, 1)
+})
+
+t.test('whatever the error, an image that is gone is not used again', async (t) => {
+  const { open, opened } = opener()
+  const ticket = makeTicket()
+  const connection = connectionWith()
+  const failed = ImageContext.of(connection, ticket, open).use(async () => {
+    if (opened[0] !== undefined) opened[0].isGone = true
+    throw new Error('it makes no sense')
+  })
+  await t.rejects(failed, { message: 'it makes no sense' })
+  await ImageContext.of(connection, ticket, open).use(async () => undefined)
+  t.equal(opened.length, 2)
+})
+
 t.test('a canceled ticket and a connection that has gone open nothing', async (t) => {
   const { open, opened } = opener()
   const ticket = makeTicket()
