@@ -30,10 +30,10 @@ export class Connection {
   /** No request that arrives from now on is executed. */
   isClosing = false
   /**
-   * HTTP/1: the request in whose body the parser stumbled before it was served, with what had come
-   * of the body. It is answered all the same.
+   * HTTP/1: the request behind whose head the parser stumbled before it was served. It is answered
+   * all the same. `held` is what had come of its body when that is not all.
    */
-  broken: { readonly request: object; readonly held: Buffer } | undefined
+  broken: { readonly request: object; readonly held: Buffer | undefined } | undefined
   readonly #session: ServerHttp2Session | undefined
   readonly #gone = new AbortController()
   #active = 0

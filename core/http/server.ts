@@ -170,7 +170,10 @@ export class HttpServer {
     server.on('request', onRequest)
     server.on('checkContinue', onRequest)
     server.on('checkExpectation', onRequest) // other expectations are ignored
-    server.on('connect', (_request: IncomingMessage, socket: Socket) => refuseConnect(socket))
+    server.on('connect', (request: IncomingMessage) => {
+      const connection = this.#bySource.get(request.socket)
+      if (connection !== undefined) refuseConnect(request, connection)
+    })
     server.on('clientError', (error: Error, socket: Socket) => {
       answerMalformed(error, socket, this.#bySource.get(socket), (request) =>
         this.#exchanges.get(request),
@@ -304,7 +307,8 @@ export class HttpServer {
       id: parameter === undefined ? '' : idOf(parameter),
     })
     this.#exchanges.set(request, exchange)
-    if (connection.broken?.request === request) exchange.cutBody(connection.broken.held)
+    const { broken } = connection
+    if (broken?.request === request && broken.held !== undefined) exchange.cutBody(broken.held)
     return exchange
   }
 
