@@ -57,6 +57,8 @@ export class HttpServer {
   readonly #options: HttpServerOptions
   readonly #server: http.Server | https.Server
   readonly #h2: Http2Server
+  /** Also those whose TLS handshake is not finished, which are no connections yet. */
+  readonly #sockets = new Set<Socket>()
   readonly #connections = new Set<Connection>()
   readonly #bySource = new WeakMap<object, Connection>()
   readonly #exchanges = new WeakMap<object, Exchange>()
@@ -116,7 +118,7 @@ export class HttpServer {
 
   #cutAll(): void {
     for (const connection of this.#connections) connection.cut()
-    this.#server.closeAllConnections()
+    for (const socket of this.#sockets) socket.destroy()
   }
 
   #createH1(): http.Server | https.Server {
@@ -211,7 +213,11 @@ export class HttpServer {
     const leave = this.#isStopping ? undefined : admission.enter(address)
     const isWelcome = leave !== undefined && mayConnect(socket)
     if (isWelcome) {
-      socket.once('close', leave)
+      this.#sockets.add(socket)
+      socket.once('close', () => {
+        this.#sockets.delete(socket)
+        leave()
+      })
       return true
     }
     leave?.()
