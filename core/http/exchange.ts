@@ -53,7 +53,7 @@ export class Exchange {
   readonly #service: string
   #logger: Logger | undefined
   #body: RequestBody | undefined
-  /** Set when the body was cut before anybody read it. */
+  /** Set when the body was cut, or its connection closed, before anybody read it. */
   #held: Buffer | undefined
   #closes = false
 
@@ -160,7 +160,7 @@ export class Exchange {
       },
       onReceived: (size) => void (this.connection.bytesReceived += size),
     })
-    if (this.#held !== undefined) this.#body.cut()
+    if (this.#held !== undefined) this.#endBody(this.#body)
     return this.#body
   }
 
@@ -212,6 +212,18 @@ export class Exchange {
     if (isHttp1(this.#request) && this.#request.complete && held === undefined) return
     if (this.#body === undefined) this.#held = held ?? takeHeld(this.#bodyStream)
     else this.#body.cut()
+  }
+
+  /** HTTP/1: the connection closes now, and with it goes what Node holds of a body that is complete. */
+  keepBody(): void {
+    if (!isHttp1(this.#request) || !this.#request.complete) return
+    if (this.#body === undefined) this.#held ??= takeHeld(this.#bodyStream)
+    else this.#endBody(this.#body)
+  }
+
+  #endBody(body: RequestBody): void {
+    if (isHttp1(this.#request) && this.#request.complete) body.complete()
+    else body.cut()
   }
 
   get #bodyStream(): Readable {

@@ -293,7 +293,11 @@ export class HttpServer {
       exchange.closeAfter()
       replyError(exchange, wrong)
     }
+    // Before Node's own listener, which throws away what nobody has read.
+    const keepBody = (): void => this.#exchanges.get(request)?.keepBody()
+    if (isHttp1(request)) connection.socket.prependListener('close', keepBody)
     await closed
+    if (isHttp1(request)) connection.socket.off('close', keepBody)
     connection.end()
     endIfClosing(connection)
   }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Route } from '../../../core/http/routes.js'
+import type { Handler, Route } from '../../../core/http/routes.js'
 import { sleep, until } from '../../support/wait.js'
 import type { Wire, WireResponse } from '../../support/wire.js'
 import { recordingLogger } from './exchanges.js'
@@ -184,6 +184,35 @@ t.test('a body that ends too early is answered to a client that still reads', as
   wire.end()
   t.equal((await wire.response()).status, 400)
   t.equal(await wire.isClosedSilently(), true)
+})
+
+t.test('what a client sent completely is read, also when it has gone', async (t) => {
+  for (const readFirst of [0, 2]) {
+    const sizes: number[] = []
+    const { promise, resolve } = Promise.withResolvers<undefined>()
+    let isWaiting = false
+    const put: Handler = async (exchange) => {
+      const body = exchange.body(undefined, new AbortController().signal)
+      try {
+        if (readFirst > 0) sizes.push(await body.read(Buffer.alloc(readFirst)))
+        isWaiting = true
+        await promise
+        sizes.push(await body.read(Buffer.alloc(100)), await body.read(Buffer.alloc(100)))
+      } finally {
+        body.release()
+      }
+    }
+    const { open, lines } = await serve(t, [{ path: '/images/:id', methods: { PUT: put } }])
+    const wire = await open()
+    await wire.send(`${PUT}transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n`)
+    await until('the request', () => isWaiting)
+    await wire.send('5\r\nworld\r\n0\r\n\r\n')
+    wire.destroy()
+    await until('the end', () => lines.some(({ msg }) => msg === 'connection closed'))
+    resolve(undefined)
+    await until('the sizes', () => sizes.at(-1) === 0)
+    t.strictSame(sizes, readFirst > 0 ? [2, 8, 0] : [10, 0])
+  }
 })
 
 t.test('a connection that ends without a request is no error', async (t) => {
