@@ -8,7 +8,7 @@ import type { Logger } from '../core/log.js'
 import { dropPrivileges } from '../core/privileges.js'
 import { parseDefinition, type DefinitionOptions } from '../core/tickets/definition.js'
 import { ticketRoutes } from '../core/tickets/routes.js'
-import { TicketStore } from '../core/tickets/store.js'
+import { logFields, TicketStore } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { MiB } from '../core/units.js'
 import type { Backend } from './backends/backend.js'
@@ -63,7 +63,7 @@ export class Daemon {
     this.#store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
     const images = imageRoutes({
       store: this.#store,
-      open: imageOpener(config),
+      open: imageOpener(config, logger),
       buffers: bufferPool(config),
       minBodyRate: config.limits.min_body_rate,
       localSocket: config.local.enable ? config.local.socket : undefined,
@@ -87,8 +87,17 @@ export class Daemon {
   /** Stops accepting, lets requests finish for the configured time, then cuts. */
   async stop(): Promise<void> {
     await Promise.all(this.#services.map(({ server }) => server.close(this.#shutdownMs)))
-    for (const service of this.#listening) service.cleanUp()
+    for (const service of this.#listening) this.#cleanUp(service)
     this.#store.close()
+  }
+
+  /** A socket that cannot be removed is replaced at the next start. */
+  #cleanUp({ name, cleanUp }: Service): void {
+    try {
+      cleanUp()
+    } catch (error) {
+      this.#logger.warn({ service: name, err: error }, 'the socket cannot be removed')
+    }
   }
 
   async #listen(config: DaemonConfig, logFiles: readonly string[]): Promise<void> {
@@ -123,14 +132,22 @@ export function readTls({ tls }: DaemonConfig): TlsMaterial | undefined {
   return tls.enable ? readTlsMaterial(tls.key_file, tls.cert_file) : undefined
 }
 
-function imageOpener(config: DaemonConfig): OpenImage {
+function imageOpener(config: DaemonConfig, logger: Logger): OpenImage {
   const options = {
     maxConnections: config.daemon.max_connections,
     allowedPaths: splitPaths(config.backend_file.allowed_paths),
     images: new ImageStates(),
   }
-  return ({ definition: { url, ops } }: Ticket): Promise<Backend> =>
-    openBackend(url, { ...options, writable: ops.includes('write') })
+  return async ({ definition }: Ticket): Promise<Backend> => {
+    const writable = definition.ops.includes('write')
+    const backend = await openBackend(definition.url, { ...options, writable })
+    const { name, blockSize } = backend
+    logger.info(
+      { ...logFields(definition), backend: name, block: blockSize, writable },
+      'image opened',
+    )
+    return backend
+  }
 }
 
 function bufferPool({ backend_file, limits }: DaemonConfig): BufferPool {

@@ -4,6 +4,7 @@ import { ServiceError } from '../../../core/errors.js'
 import { errorPage, replyError } from '../../../core/http/error-reply.js'
 import {
   BadRequestError,
+  ClientGoneError,
   MethodNotAllowedError,
   RangeNotSatisfiableError,
 } from '../../../core/http/errors.js'
@@ -108,7 +109,15 @@ t.test('when nobody is left nothing is sent', async (t) => {
   response.emit('close')
   replyError(exchange, new Error('too late'))
   t.equal(response.headersSent, false)
-  t.match(lines, [{ level: 20 }])
+  t.match(lines, [{ level: 50, code: 'ERR_INTERNAL' }], 'a fault is a fault')
+})
+
+t.test('a client that leaves is no fault', async (t) => {
+  const { logger, lines } = recordingLogger()
+  const { exchange, response } = exchangeWith({}, { logger })
+  replyError(exchange, new ClientGoneError())
+  t.equal(response.headersSent, false)
+  t.match(lines, [{ level: 30 }])
 })
 
 t.test('a page for what never became a request is complete', async (t) => {
