@@ -46,19 +46,24 @@ t.test('requests run one after the other, in order', async (t) => {
   t.strictSame(events, ['first begins', 'first ends', 'second'])
 })
 
-t.test('more than a hundred requests may not wait', async (t) => {
+t.test('more than a hundred requests may not wait, and the hundredth is the last', async (t) => {
   const connection = connectionWith()
   const gate = Promise.withResolvers<undefined>()
-  const accepted = Array.from({ length: 101 }, () => connection.enqueue(() => gate.promise))
-  t.equal(accepted.filter(Boolean).length, 100)
-  t.equal(accepted[100], false)
+  const last: boolean[] = []
+  for (let request = 0; request < 150; request++) {
+    connection.enqueue(async () => {
+      await gate.promise
+      last.push(connection.isLast)
+    })
+  }
+  t.equal(connection.isLast, false)
   gate.resolve(undefined)
+  await until('all that were accepted', () => last.length >= 100)
+  connection.enqueue(async () => {
+    t.fail('none is accepted any more')
+  })
   await sleep(5)
-  t.equal(
-    connection.enqueue(async () => undefined),
-    true,
-    'those that ended make place',
-  )
+  t.strictSame(last, [...Array<boolean>(99).fill(false), true])
 })
 
 t.test('a connection is idle between requests only', async (t) => {

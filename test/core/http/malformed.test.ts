@@ -201,6 +201,7 @@ t.test('what a client sent completely is read, also when it has gone', async (t)
       } finally {
         body.release()
       }
+      exchange.send(200)
     }
     const { open, lines } = await serve(t, [{ path: '/images/:id', methods: { PUT: put } }])
     const wire = await open()

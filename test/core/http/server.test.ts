@@ -77,12 +77,12 @@ t.test('nothing pipelined behind a request that closes is executed', async (t) =
   t.strictSame(ids, ['a'])
 })
 
-t.test('who sends far too many requests ahead is cut', async (t) => {
-  const { handler } = gate()
-  const { open } = await serve(t, handler)
+t.test('who sends far too many requests ahead gets the first answers, and the end', async (t) => {
+  const { open } = await serve(t, hello)
   const wire = await open()
   await wire.send(ask('/images/a').repeat(150))
-  t.equal(await wire.isClosedSilently(), true)
+  const answers = (await wire.rest(5000)).toString('latin1').match(/HTTP\/1\.1 200/g) ?? []
+  t.ok(answers.length >= 100 && answers.length < 150, `${answers.length} answers`)
 })
 
 t.test('a request with wrong framing is refused and ends the connection', async (t) => {
