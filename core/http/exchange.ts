@@ -145,6 +145,12 @@ export class Exchange {
     this.#ignoreRest()
   }
 
+  /** Answers HEAD where only the work itself would tell the length of the body. */
+  sendHead(status: number, headers: Headers): void {
+    this.#writeHead(status, headers)
+    this.end()
+  }
+
   sendJson(value: unknown, headers: Headers = {}): void {
     this.send(200, stringifyJson(value), { 'content-type': 'application/json', ...headers })
   }

@@ -6,6 +6,7 @@ import { logFields, type TicketStore } from '../../core/tickets/store.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
 import type { BufferPool } from '../operations/buffer-pool.js'
+import type { ChecksumSlots } from '../operations/checksum-slots.js'
 import type { OperationContext } from '../operations/operation.js'
 import { ImageContext, type OpenImage } from './context.js'
 
@@ -14,6 +15,7 @@ export interface ImageServices {
   readonly store: TicketStore
   readonly open: OpenImage
   readonly buffers: BufferPool
+  readonly checksums: ChecksumSlots
   /** Bytes per second a body must move. */
   readonly minBodyRate: number
   /** Told to clients on this host, absent when there is no local service. */
@@ -45,7 +47,7 @@ export async function useImage(
 
 export interface OperateOptions {
   /** For the log. */
-  readonly op: 'read' | 'write' | 'zero' | 'flush'
+  readonly op: 'read' | 'write' | 'zero' | 'flush' | 'checksum'
   readonly offset: number
   /** Undefined when only the end of the body will tell. */
   readonly size: number | undefined
@@ -61,7 +63,7 @@ export async function operate(
   { op, offset, size, endsWithClient }: OperateOptions,
   work: (context: OperationContext) => Promise<void>,
 ): Promise<void> {
-  const use = ticket.begin('operation')
+  const use = ticket.begin(op === 'checksum' ? 'inspection' : 'operation')
   const abort = new AbortController()
   const stop = follow(abort, endsWithClient ? [use.signal, exchange.closed] : [use.signal])
   const startedAt = performance.now()
@@ -78,6 +80,23 @@ export async function operate(
     const ms = Math.round(performance.now() - startedAt)
     const facts = { ...logFields(ticket.definition), op, offset, size, done, ms }
     exchange.logger[op === 'flush' ? 'info' : 'debug'](facts, 'operation ended')
+  }
+}
+
+/** Runs `work`, which sends a body: a write that waits for the client ends only with the connection. */
+export async function cutOnAbort(
+  exchange: Exchange,
+  signal: AbortSignal,
+  work: () => Promise<void>,
+): Promise<void> {
+  const cut = (): void => {
+    if (exchange.headersSent) exchange.cut()
+  }
+  signal.addEventListener('abort', cut)
+  try {
+    await work()
+  } finally {
+    signal.removeEventListener('abort', cut)
   }
 }
 

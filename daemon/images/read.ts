@@ -9,7 +9,14 @@ import type { Exchange, Headers } from '../../core/http/exchange.js'
 import { readRange } from '../operations/read.js'
 import { checkMatch, isNotModified, mayUseRange, quoted } from './conditions.js'
 import { contentDisposition } from './content-disposition.js'
-import { operate, useImage, watchOf, type ImageServices, type OpenedImage } from './image.js'
+import {
+  cutOnAbort,
+  operate,
+  useImage,
+  watchOf,
+  type ImageServices,
+  type OpenedImage,
+} from './image.js'
 import { noteClose, requireId } from './requests.js'
 
 export async function getImage(exchange: Exchange, services: ImageServices): Promise<void> {
@@ -58,18 +65,11 @@ async function download(
   const sink = exchange.sink(status, headers, { watch, cut: () => exchange.cut() })
   const options = { op: 'read', offset, size, endsWithClient: true } as const
   try {
-    await operate(exchange, image, services.buffers, options, async (context) => {
-      // A write that waits for the client ends only with the connection.
-      const cut = (): void => {
-        if (exchange.headersSent) exchange.cut()
-      }
-      context.signal.addEventListener('abort', cut)
-      try {
-        await readRange(image.backend, offset, size, sink, context)
-      } finally {
-        context.signal.removeEventListener('abort', cut)
-      }
-    })
+    await operate(exchange, image, services.buffers, options, (context) =>
+      cutOnAbort(exchange, context.signal, () =>
+        readRange(image.backend, offset, size, sink, context),
+      ),
+    )
     sink.start()
     exchange.end()
   } finally {
