@@ -8,6 +8,7 @@ import {
 import type { Exchange, Headers } from '../../core/http/exchange.js'
 import { readRange } from '../operations/read.js'
 import { checkMatch, isNotModified, mayUseRange, quoted } from './conditions.js'
+import { DigestedBody } from './content-digest.js'
 import { contentDisposition } from './content-disposition.js'
 import {
   cutOnAbort,
@@ -63,15 +64,16 @@ async function download(
 ): Promise<void> {
   const watch = watchOf(image.ticket, services)
   const sink = exchange.sink(status, headers, { watch, cut: () => exchange.cut() })
+  const digested = DigestedBody.of(exchange, headers, sink, size)
   const options = { op: 'read', offset, size, endsWithClient: true } as const
   try {
     await operate(exchange, image, services.buffers, options, (context) =>
       cutOnAbort(exchange, context.signal, () =>
-        readRange(image.backend, offset, size, sink, context),
+        readRange(image.backend, offset, size, digested ?? sink, context),
       ),
     )
     sink.start()
-    exchange.end()
+    exchange.end(digested?.trailers())
   } finally {
     sink.release()
   }
