@@ -6,7 +6,13 @@ import { DIGEST_ALGORITHMS, Digest, type DigestAlgorithm } from '../../native/in
 import type { Backend } from '../backends/backend.js'
 import { BlockHasher } from './block-hasher.js'
 import { blockRegions, type BlockRegion } from './block-regions.js'
-import { outcomeOf, valueOf, type OperationContext, type Outcome } from './operation.js'
+import {
+  ImageTruncatedError,
+  outcomeOf,
+  valueOf,
+  type OperationContext,
+  type Outcome,
+} from './operation.js'
 
 export { DIGEST_ALGORITHMS, type DigestAlgorithm }
 
@@ -59,6 +65,9 @@ export async function checksumImage(
       pending.push(outcomeOf(digestOf(run, hasher, options)))
     }
     while (pending.length > 0) await takeOldest()
+    // Extents call zero what lies behind the end: of blocks that were not read this tells.
+    const sizeNow = await backend.size()
+    if (sizeNow < size) throw new ImageTruncatedError(size, sizeNow)
     return outer.finish()
   } finally {
     hasher.stop()

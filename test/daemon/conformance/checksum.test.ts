@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { truncateSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { startDaemon, type Daemon, type TestImage } from '../../support/daemon.js'
 import { keepAlive, openH2, request, requestH2, type Reply } from '../../support/http.js'
 import { Wire } from '../../support/wire.js'
@@ -278,6 +279,26 @@ t.test('146: cancel and admission', async (t) => {
     const rest = (await wire.rest()).toString()
     t.match(rest, /^HTTP\/1.1 200 /)
     t.notMatch(rest, /checksum/)
+  })
+
+  t.test('a client that takes nothing of its manifest is cut, and costs no memory', async (t) => {
+    const file = join(daemon.dir, 'enormous')
+    writeFileSync(file, '')
+    truncateSync(file, 2 ** 42)
+    const one = await daemon.addTicketFor(file, { size: 2 ** 42 })
+    const before = daemon.residentSize()
+    const wire = await Wire.open(daemon.remote, { isReading: false })
+    const query = `checksum?manifest=y&block_size=${MiB}`
+    await wire.send(`GET ${one.url}/${query} HTTP/1.1\r\n${HOST}\r\n`)
+    await setTimeout(1000)
+    t.ok((await daemon.ticket(one.id)).active)
+    const grown = daemon.residentSize() - before
+    t.ok(grown < 100 * MiB, `${grown}`)
+    const startedAt = performance.now()
+    t.equal((await daemon.controlRequest('DELETE', `/tickets/${one.id}`)).status, 204)
+    t.ok(performance.now() - startedAt < 1000)
+    t.notOk(await daemon.holds(file))
+    wire.destroy()
   })
 
   t.test('a second checksum gets 503 and when to try again, also for another image', async (t) => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { Extent } from '../../../daemon/backends/backend.js'
 import { MemoryBackend } from '../../../daemon/backends/memory.js'
 import {
@@ -8,7 +8,15 @@ import {
   type BlockRun,
   type ChecksumOptions,
 } from '../../../daemon/operations/checksum.js'
-import { imageFile, openImage, pattern, random } from '../backends/images.js'
+import { loopDevice, withoutLoopDevices } from '../../support/loop-device.js'
+import {
+  imageFile,
+  openImage,
+  pattern,
+  random,
+  tmpfsDirectory,
+  withoutTmpfs,
+} from '../backends/images.js'
 import { IMAGES, VECTORS } from './checksum-vectors.js'
 import { KiB, MiB, contextWith, covers, turn } from './peers.js'
 
@@ -36,6 +44,11 @@ class CountingBackend extends MemoryBackend {
     this.readsNow--
     this.bytesRead += buffer.length
     return super.pread(buffer, offset)
+  }
+
+  override size(): Promise<number> {
+    const ends = this.map?.map(({ start, length }) => start + length) ?? []
+    return Promise.resolve(Math.max(this.data.length, ...ends))
   }
 
   override async *extents(start: number, end: number): AsyncGenerator<Extent> {
@@ -220,6 +233,37 @@ t.test('an image that became shorter is no valid image', async (t) => {
   const backend = new CountingBackend(pattern(MiB))
   const wanted = { code: 'ERR_IMAGE_TRUNCATED' }
   await t.rejects(checksumImage(backend, MiB + 1, SHA256, contextWith()), wanted)
+})
+
+t.test('nor is one that lost a hole at its end', async (t) => {
+  const path = await imageFile(t.testdir(), 2 * MiB)
+  const file = await openImage(t, path)
+  const wanted = { code: 'ERR_IMAGE_TRUNCATED' }
+  await t.rejects(checksumImage(file, 3 * MiB, SHA256, contextWith()), wanted)
+})
+
+t.test('devices with any sectors, and the page cache', async (t) => {
+  const image = Buffer.concat([pattern(3 * MiB), Buffer.alloc(2 * MiB), pattern(MiB)])
+  const check = async (t: Test, path: string): Promise<void> => {
+    const backend = await openImage(t, path)
+    await backend.pwrite(image, 0)
+    for (const blockSize of [4096, MiB, 5 * MiB]) {
+      for (const size of [image.length, image.length - 1, 4 * MiB + 513]) {
+        const options = { algorithm: 'sha256', blockSize } as const
+        const found = await checksumImage(backend, size, options, contextWith())
+        t.equal(found, expected(image.subarray(0, size), blockSize), `${blockSize} ${size}`)
+      }
+    }
+  }
+  for (const sectorSize of [512, 4096]) {
+    t.test(`sectors of ${sectorSize}`, { skip: await withoutLoopDevices() }, async (t) => {
+      const { path } = await loopDevice(t, { size: image.length, sectorSize })
+      await check(t, path)
+    })
+  }
+  t.test('tmpfs', { skip: withoutTmpfs() }, async (t) => {
+    await check(t, await imageFile(await tmpfsDirectory(t), image.length))
+  })
 })
 
 t.test('all algorithms', async (t) => {
