@@ -8,7 +8,7 @@ import type { Logger } from '../core/log.js'
 import { dropPrivileges } from '../core/privileges.js'
 import { parseDefinition, type DefinitionOptions } from '../core/tickets/definition.js'
 import { ticketRoutes } from '../core/tickets/routes.js'
-import { TicketStore } from '../core/tickets/store.js'
+import { logFields, TicketStore } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { MiB } from '../core/units.js'
 import type { Backend } from './backends/backend.js'
@@ -64,7 +64,7 @@ export class Daemon {
     this.#store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
     const images = imageRoutes({
       store: this.#store,
-      open: imageOpener(config),
+      open: imageOpener(config, logger),
       buffers: bufferPool(config),
       checksums: new ChecksumSlots(config.limits.max_checksums),
       minBodyRate: config.limits.min_body_rate,
@@ -89,8 +89,17 @@ export class Daemon {
   /** Stops accepting, lets requests finish for the configured time, then cuts. */
   async stop(): Promise<void> {
     await Promise.all(this.#services.map(({ server }) => server.close(this.#shutdownMs)))
-    for (const service of this.#listening) service.cleanUp()
+    for (const service of this.#listening) this.#cleanUp(service)
     this.#store.close()
+  }
+
+  /** A socket that cannot be removed is replaced at the next start. */
+  #cleanUp({ name, cleanUp }: Service): void {
+    try {
+      cleanUp()
+    } catch (error) {
+      this.#logger.warn({ service: name, err: error }, 'the socket cannot be removed')
+    }
   }
 
   async #listen(config: DaemonConfig, logFiles: readonly string[]): Promise<void> {
@@ -125,14 +134,22 @@ export function readTls({ tls }: DaemonConfig): TlsMaterial | undefined {
   return tls.enable ? readTlsMaterial(tls.key_file, tls.cert_file) : undefined
 }
 
-function imageOpener(config: DaemonConfig): OpenImage {
+function imageOpener(config: DaemonConfig, logger: Logger): OpenImage {
   const options = {
     maxConnections: config.daemon.max_connections,
     allowedPaths: splitPaths(config.backend_file.allowed_paths),
     images: new ImageStates(),
   }
-  return ({ definition: { url, ops } }: Ticket): Promise<Backend> =>
-    openBackend(url, { ...options, writable: ops.includes('write') })
+  return async ({ definition }: Ticket): Promise<Backend> => {
+    const writable = definition.ops.includes('write')
+    const backend = await openBackend(definition.url, { ...options, writable })
+    const { name, blockSize } = backend
+    logger.info(
+      { ...logFields(definition), backend: name, block: blockSize, writable },
+      'image opened',
+    )
+    return backend
+  }
 }
 
 function bufferPool({ backend_file, limits }: DaemonConfig): BufferPool {

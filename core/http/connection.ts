@@ -30,19 +30,23 @@ export class Connection {
   /** No request that arrives from now on is executed. */
   isClosing = false
   /**
-   * HTTP/1: the request in whose body the parser stumbled before it was served, with what had come
-   * of the body. It is answered all the same.
+   * HTTP/1: the request behind whose head the parser stumbled before it was served. It is answered
+   * all the same. `held` is what had come of its body when that is not all.
    */
-  broken: { readonly request: object; readonly held: Buffer } | undefined
+  broken: { readonly request: object; readonly held: Buffer | undefined } | undefined
   readonly #session: ServerHttp2Session | undefined
   readonly #gone = new AbortController()
   #active = 0
   #idleSince = performance.now()
   #idleLimitMs: number
   #isAuthorized = false
+  #isPinged = false
+  #movedAtCheck = 0
+  #sawLifeAt = performance.now()
   /** HTTP/1: the request before must be answered completely first. */
   #tail: Promise<void> = Promise.resolve()
   #queued = 0
+  #isOverrun = false
 
   constructor(
     socket: Socket,
@@ -89,14 +93,42 @@ export class Connection {
     }
   }
 
-  /** HTTP/1: runs requests strictly in order. False when too many wait already. */
-  enqueue(task: () => Promise<void>): boolean {
-    if (this.#queued >= MAX_PIPELINED) return false
+  /**
+   * HTTP/2: ends the connection when the client shows no sign of life. Node loses the end of a
+   * connection that comes while its session begins, and would keep it, and its requests, for ever.
+   */
+  checkAlive(): void {
+    if (this.#session === undefined || this.#session.destroyed) return
+    const now = performance.now()
+    const moved = this.bytesSent + this.bytesReceived
+    const isMoving = moved !== this.#movedAtCheck
+    this.#movedAtCheck = moved
+    if (isMoving) this.#sawLifeAt = now
+    const silentMs = now - this.#sawLifeAt
+    if (silentMs >= 2 * SILENCE_MS) this.cut()
+    else if (silentMs >= SILENCE_MS && !this.#isPinged) this.#ping(this.#session)
+  }
+
+  #ping(session: ServerHttp2Session): void {
+    this.#isPinged = session.ping((error) => {
+      this.#isPinged = false
+      if (error === null) this.#sawLifeAt = performance.now()
+    })
+  }
+
+  /** HTTP/1: runs requests strictly in order. What comes beyond MAX_PIPELINED is not executed. */
+  enqueue(task: () => Promise<void>): void {
+    this.#isOverrun ||= this.#queued >= MAX_PIPELINED
+    if (this.#isOverrun) return
     this.#queued++
     this.#tail = this.#tail.then(task).finally(() => {
       this.#queued--
     })
-    return true
+  }
+
+  /** The response that is sent now is the last one. */
+  get isLast(): boolean {
+    return this.isClosing || (this.#isOverrun && this.#queued === 1)
   }
 
   begin(): void {
@@ -112,8 +144,8 @@ export class Connection {
   /** Ends the connection now; what was not sent is lost, and the client sees that. */
   cut(): void {
     this.isClosing = true
-    if (this.#session === undefined) this.socket.destroy()
-    else this.#session.destroy()
+    this.#session?.destroy()
+    this.socket.destroy()
   }
 
   /** Ends the connection as soon as nothing is in progress. */
@@ -139,6 +171,9 @@ export class Connection {
 /** Bytes a client may send ahead on one stream and on all together. */
 const STREAM_WINDOW = 16 * 1024 * 1024
 const SESSION_WINDOW = 32 * 1024 * 1024
+
+/** HTTP/2: after this long without a sign of life the client is asked for one, and has as long. */
+const SILENCE_MS = 5000
 
 /** Requests a client may send ahead without reading answers; browsers and tools send two or three. */
 const MAX_PIPELINED = 100

@@ -114,7 +114,7 @@ export class ClientGoneError extends ServiceError {
   readonly code = 'ERR_CLIENT_GONE'
   readonly statusCode = 400
 
-  constructor() {
-    super('the client has closed the connection')
+  constructor(options?: ErrorOptions) {
+    super('the client has closed the connection', options)
   }
 }

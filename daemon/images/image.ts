@@ -1,7 +1,9 @@
 /** What all requests on an image have in common: the ticket, the open image, the operation. */
+import { ClientGoneError } from '../../core/http/errors.js'
 import type { Exchange } from '../../core/http/exchange.js'
 import type { WatchOptions } from '../../core/http/watch.js'
 import type { TicketOp } from '../../core/tickets/definition.js'
+import { shortId } from '../../core/log.js'
 import { logFields, type TicketStore } from '../../core/tickets/store.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
@@ -35,7 +37,9 @@ export async function useImage(
   op: TicketOp,
   work: (image: OpenedImage) => Promise<void>,
 ): Promise<void> {
+  exchange.bind({ ticket: shortId(exchange.id) })
   const ticket = services.store.authorize(exchange.id, op)
+  exchange.bind(logFields(ticket.definition))
   const hold = ticket.begin('hold')
   try {
     const context = ImageContext.of(exchange.connection, ticket, services.open)
@@ -74,12 +78,14 @@ export async function operate(
   }
   try {
     await work({ signal: abort.signal, buffers, onProgress })
+  } catch (error) {
+    // Who was canceled was cut off by us, and did not leave.
+    throw error instanceof ClientGoneError && abort.signal.aborted ? abort.signal.reason : error
   } finally {
     stop()
     use.end()
     const ms = Math.round(performance.now() - startedAt)
-    const facts = { ...logFields(ticket.definition), op, offset, size, done, ms }
-    exchange.logger[op === 'flush' ? 'info' : 'debug'](facts, 'operation ended')
+    exchange.logger.debug({ op, offset, size, done, ms }, 'operation ended')
   }
 }
 
