@@ -18,6 +18,7 @@ import { splitPaths, type DaemonConfig } from './config.js'
 import type { OpenImage } from './images/context.js'
 import { imageRoutes, infoRoute } from './images/routes.js'
 import { BufferPool } from './operations/buffer-pool.js'
+import { ChecksumSlots } from './operations/checksum-slots.js'
 import { createServices, type Service } from './services.js'
 
 export interface DaemonOptions {
@@ -65,6 +66,7 @@ export class Daemon {
       store: this.#store,
       open: imageOpener(config, logger),
       buffers: bufferPool(config),
+      checksums: new ChecksumSlots(config.limits.max_checksums),
       minBodyRate: config.limits.min_body_rate,
       localSocket: config.local.enable ? config.local.socket : undefined,
     })

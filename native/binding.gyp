@@ -9,6 +9,7 @@
         'src/arguments.cc',
         'src/block_device.cc',
         'src/data_ranges.cc',
+        'src/digest.cc',
         'src/memory.cc',
         'src/open.cc',
         'src/status.cc',

@@ -146,6 +146,12 @@ export class Exchange {
     this.#finish()
   }
 
+  /** Answers HEAD where only the work itself would tell the length of the body. */
+  sendHead(status: number, headers: Headers): void {
+    this.#writeHead(status, headers)
+    this.end()
+  }
+
   sendJson(value: unknown, headers: Headers = {}): void {
     this.send(200, stringifyJson(value), { 'content-type': 'application/json', ...headers })
   }
@@ -196,8 +202,22 @@ export class Exchange {
     })
   }
 
+  get isH2(): boolean {
+    return !isHttp1(this.#request)
+  }
+
+  /** Whether the client does something with fields behind the body (RFC 9110, 6.5.1). */
+  get takesTrailers(): boolean {
+    if (this.isH2) return true
+    const codings = this.header('te')?.toLowerCase().split(',') ?? []
+    const isNamed = codings.some((coding) => coding.trim() === 'trailers')
+    return isNamed && this.#request.httpVersion === '1.1'
+  }
+
   /** Ends a response whose body went through a sink. */
-  end(): void {
+  end(trailers?: Record<string, string>): void {
+    // The compatibility response takes the same call.
+    if (trailers !== undefined) (this.#response as ServerResponse).addTrailers(trailers)
     this.#response.end()
     this.#finish()
   }

@@ -8,6 +8,7 @@ import { logFields, type TicketStore } from '../../core/tickets/store.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
 import type { BufferPool } from '../operations/buffer-pool.js'
+import type { ChecksumSlots } from '../operations/checksum-slots.js'
 import type { OperationContext } from '../operations/operation.js'
 import { ImageContext, type OpenImage } from './context.js'
 
@@ -16,6 +17,7 @@ export interface ImageServices {
   readonly store: TicketStore
   readonly open: OpenImage
   readonly buffers: BufferPool
+  readonly checksums: ChecksumSlots
   /** Bytes per second a body must move. */
   readonly minBodyRate: number
   /** Told to clients on this host, absent when there is no local service. */
@@ -49,7 +51,7 @@ export async function useImage(
 
 export interface OperateOptions {
   /** For the log. */
-  readonly op: 'read' | 'write' | 'zero' | 'flush'
+  readonly op: 'read' | 'write' | 'zero' | 'flush' | 'checksum'
   readonly offset: number
   /** Undefined when only the end of the body will tell. */
   readonly size: number | undefined
@@ -65,7 +67,7 @@ export async function operate(
   { op, offset, size, endsWithClient }: OperateOptions,
   work: (context: OperationContext) => Promise<void>,
 ): Promise<void> {
-  const use = ticket.begin('operation')
+  const use = ticket.begin(op === 'checksum' ? 'inspection' : 'operation')
   const abort = new AbortController()
   const stop = follow(abort, endsWithClient ? [use.signal, exchange.closed] : [use.signal])
   const startedAt = performance.now()
@@ -84,6 +86,23 @@ export async function operate(
     use.end()
     const ms = Math.round(performance.now() - startedAt)
     exchange.logger.debug({ op, offset, size, done, ms }, 'operation ended')
+  }
+}
+
+/** Runs `work`, which sends a body: a write that waits for the client ends only with the connection. */
+export async function cutOnAbort(
+  exchange: Exchange,
+  signal: AbortSignal,
+  work: () => Promise<void>,
+): Promise<void> {
+  const cut = (): void => {
+    if (exchange.headersSent) exchange.cut()
+  }
+  signal.addEventListener('abort', cut)
+  try {
+    await work()
+  } finally {
+    signal.removeEventListener('abort', cut)
   }
 }
 

@@ -39,6 +39,10 @@ constexpr Export kExports[] = {
     {"blockDeviceZeroOut", BlockDeviceZeroOut},
     {"blockDeviceDiscard", BlockDeviceDiscard},
     {"dataRanges", FindDataRanges},
+    {"createDigest", CreateDigest},
+    {"updateDigest", UpdateDigest},
+    {"updateDigestNow", UpdateDigestNow},
+    {"finishDigest", FinishDigest},
     {"peerCredentials", PeerCredentials},
 };
 
@@ -49,6 +53,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["setErrorClass"] = Napi::Function::New(env, SetErrorClass, "setErrorClass");
   exports["sendDatagram"] = Napi::Function::New(env, SendDatagram, "sendDatagram");
   exports["pageSize"] = PageSize(env);
+  exports["digestAlgorithms"] = DigestAlgorithms(env);
   for (const Export& each : kExports) {
     exports[each.name] = Napi::Function::New(env, each.function, each.name);
   }

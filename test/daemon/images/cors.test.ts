@@ -19,7 +19,7 @@ t.test('any origin may use the API and read its fields', async (t) => {
   t.strictSame(allowed({ origin: 'https://portal' }), {
     'access-control-allow-origin': '*',
     'access-control-expose-headers':
-      'content-range,content-disposition,content-length,accept-ranges,etag',
+      'content-range,content-disposition,content-length,accept-ranges,etag,content-digest',
     ...AGE,
   })
 })

@@ -7,11 +7,16 @@ t.test('what a ticket allows is told, with facts about the image', async (t) => 
   const reader = await ask(await add({ ops: ['read'], size: 2n ** 53n + 1n }), 'OPTIONS')
   t.equal(reader.headers['allow'], 'OPTIONS,GET')
   t.match(reader.text, /"size":9007199254740993[,}]/)
-  t.match(reader.json, { features: ['extents'], max_readers: 8, max_writers: 8, block_size: 1 })
+  t.match(reader.json, {
+    features: ['checksum', 'extents'],
+    max_readers: 8,
+    max_writers: 8,
+    block_size: 1,
+  })
   const writer = await ask(await add({ sparse: true, dirty: true }), 'OPTIONS')
   t.equal(writer.headers['allow'], 'OPTIONS,GET,PUT,PATCH')
   t.strictSame(writer.json, {
-    features: ['extents', 'flush', 'zero'],
+    features: ['checksum', 'extents', 'flush', 'zero'],
     max_readers: 8,
     max_writers: 8,
     size: 1000,
@@ -28,7 +33,10 @@ t.test('the star needs no ticket and opens nothing', async (t) => {
     const reply = await request(target, 'OPTIONS', `/images/${star}`)
     t.equal(reply.status, 200)
     t.match(reply.text, /^\{"unix_socket":"\\u0000name",/)
-    t.strictSame(reply.json, { unix_socket: '\0name', features: ['extents', 'flush', 'zero'] })
+    t.strictSame(reply.json, {
+      unix_socket: '\0name',
+      features: ['checksum', 'extents', 'flush', 'zero'],
+    })
   }
   t.equal(opened(), 0)
 })

@@ -6,6 +6,7 @@ import type { Ticket } from '../../../core/tickets/ticket.js'
 import { MemoryBackend } from '../../../daemon/backends/memory.js'
 import { imageRoutes } from '../../../daemon/images/routes.js'
 import { BufferPool } from '../../../daemon/operations/buffer-pool.js'
+import { ChecksumSlots } from '../../../daemon/operations/checksum-slots.js'
 import { request, type Ask, type Reply } from '../../support/http.js'
 import type { LogLine } from '../../core/http/exchanges.js'
 import { recordingLogger } from '../../core/http/exchanges.js'
@@ -45,7 +46,9 @@ export async function serveImages(
     return backend
   }
   const buffers = new BufferPool({ bufferSize: 4096, maxBytes: 1 << 20, waitTimeoutMs: 1000 })
-  const served = await serve(t, imageRoutes({ store, open, buffers, minBodyRate: 0, localSocket }))
+  const checksums = new ChecksumSlots(1)
+  const services = { store, open, buffers, checksums, minBodyRate: 0, localSocket }
+  const served = await serve(t, imageRoutes(services))
   const add = async (fields: Partial<TicketDefinition> = {}): Promise<Ticket> => {
     const made = definition({ size, ops: ['write'], ...fields })
     await store.add(made, 100)
