@@ -14,6 +14,7 @@
         'src/open.cc',
         'src/status.cc',
         'src/system_call_worker.cc',
+        'src/tcp_socket.cc',
         'src/transfer.cc',
         'src/unix_socket.cc',
       ],

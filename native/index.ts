@@ -96,6 +96,7 @@ interface Addon {
   readonly updateDigestNow: (digest: DigestHandle, buffer: Buffer) => void
   readonly finishDigest: (digest: DigestHandle) => Buffer
   readonly peerCredentials: (fd: number) => PeerCredentials
+  readonly hasPeerEnded: (fd: number) => boolean
   readonly sendDatagram: (path: string, message: string) => void
 }
 
@@ -198,6 +199,12 @@ export const dataRanges = addon.dataRanges
 
 /** SO_PEERCRED and SO_PEERGROUPS of a connected Unix socket. Throws SystemError. */
 export const peerCredentials = addon.peerCredentials
+
+/**
+ * Whether the peer of a TCP socket has ended its side or reset the connection (TCP_INFO: CLOSE_WAIT,
+ * CLOSE), whatever of its bytes is still unread. Throws SystemError.
+ */
+export const hasPeerEnded = addon.hasPeerEnded
 
 /**
  * One datagram to a Unix socket, '@name' or a leading NUL is abstract. Never waits: EAGAIN when the

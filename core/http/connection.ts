@@ -5,6 +5,7 @@
 import type { ServerHttp2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 import { ClientGoneError } from './errors.js'
+import { hasLeft } from './peer.js'
 
 /** Something opened for a connection, ended with it. */
 export interface Closable {
@@ -40,9 +41,6 @@ export class Connection {
   #idleSince = performance.now()
   #idleLimitMs: number
   #isAuthorized = false
-  #isPinged = false
-  #movedAtCheck = 0
-  #sawLifeAt = performance.now()
   /** HTTP/1: the request before must be answered completely first. */
   #tail: Promise<void> = Promise.resolve()
   #queued = 0
@@ -94,26 +92,11 @@ export class Connection {
   }
 
   /**
-   * HTTP/2: ends the connection when the client shows no sign of life. Node loses the end of a
-   * connection that comes while its session begins, and would keep it, and its requests, for ever.
+   * HTTP/2: ends the connection when the client has. Node loses the end of a connection that comes
+   * while its session begins, and would keep it, and its requests, for ever.
    */
-  checkAlive(): void {
-    if (this.#session === undefined || this.#session.destroyed) return
-    const now = performance.now()
-    const moved = this.bytesSent + this.bytesReceived
-    const isMoving = moved !== this.#movedAtCheck
-    this.#movedAtCheck = moved
-    if (isMoving) this.#sawLifeAt = now
-    const silentMs = now - this.#sawLifeAt
-    if (silentMs >= 2 * SILENCE_MS) this.cut()
-    else if (silentMs >= SILENCE_MS && !this.#isPinged) this.#ping(this.#session)
-  }
-
-  #ping(session: ServerHttp2Session): void {
-    this.#isPinged = session.ping((error) => {
-      this.#isPinged = false
-      if (error === null) this.#sawLifeAt = performance.now()
-    })
+  checkPeer(): void {
+    if (this.#session !== undefined && hasLeft(this.socket)) this.cut()
   }
 
   /** HTTP/1: runs requests strictly in order. What comes beyond MAX_PIPELINED is not executed. */
@@ -171,9 +154,6 @@ export class Connection {
 /** Bytes a client may send ahead on one stream and on all together. */
 const STREAM_WINDOW = 16 * 1024 * 1024
 const SESSION_WINDOW = 32 * 1024 * 1024
-
-/** HTTP/2: after this long without a sign of life the client is asked for one, and has as long. */
-const SILENCE_MS = 5000
 
 /** Requests a client may send ahead without reading answers; browsers and tools send two or three. */
 const MAX_PIPELINED = 100

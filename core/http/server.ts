@@ -336,7 +336,7 @@ export class HttpServer {
   #closeIdle(): void {
     for (const connection of this.#connections) {
       if (connection.isIdleTooLong) connection.cut()
-      else connection.checkAlive()
+      else connection.checkPeer()
     }
   }
 }

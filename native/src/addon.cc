@@ -44,6 +44,7 @@ constexpr Export kExports[] = {
     {"updateDigestNow", UpdateDigestNow},
     {"finishDigest", FinishDigest},
     {"peerCredentials", PeerCredentials},
+    {"hasPeerEnded", HasPeerEnded},
 };
 
 }  // namespace

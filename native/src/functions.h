@@ -48,6 +48,7 @@ Napi::Value FinishDigest(const Napi::CallbackInfo& info);
 
 // unix_socket.cc
 Napi::Value PeerCredentials(const Napi::CallbackInfo& info);
+Napi::Value HasPeerEnded(const Napi::CallbackInfo& info);
 void SendDatagram(const Napi::CallbackInfo& info);
 
 }  // namespace imageio
