@@ -34,6 +34,7 @@ const CALLS: readonly [name: string, kinds: string][] = [
   ['updateDigestNow', 'hb'],
   ['finishDigest', 'h'],
   ['peerCredentials', 'n'],
+  ['hasPeerEnded', 'n'],
   ['sendDatagram', 'ss'],
 ]
 
