@@ -1,5 +1,5 @@
 /** The arguments of the benchmark, and its help. */
-import { parseArgs } from 'node:util'
+import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
 
 export interface BenchOptions {
   /** Bytes moved in one run, by all streams together. */
@@ -27,37 +27,58 @@ Options:
   -h, --help     this text
 
 A store needs three times the size. docs/benchmarks.md says how to read the result.
+Exit status: 0 done, 1 something failed, 2 wrong arguments.
 `
+
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
 
 const SYSTEMS = ['imageio', 'nginx']
 
-/** Throws an Error that says what is wrong. */
+const OPTIONS = {
+  size: { type: 'string', default: '1024' },
+  runs: { type: 'string', default: '5' },
+  store: { type: 'string', multiple: true, default: ['/dev/shm'] },
+  system: { type: 'string', multiple: true, default: SYSTEMS },
+  cases: { type: 'string', default: '' },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const satisfies ParseArgsOptionsConfig
+
+/** Throws UsageError. */
 export function parseOptions(argv: readonly string[]): BenchOptions | 'help' {
-  const { values } = parseArgs({
-    args: [...argv],
-    options: {
-      size: { type: 'string', default: '1024' },
-      runs: { type: 'string', default: '5' },
-      store: { type: 'string', multiple: true, default: ['/dev/shm'] },
-      system: { type: 'string', multiple: true, default: SYSTEMS },
-      cases: { type: 'string', default: '' },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  })
+  const values = parse(argv)
   if (values.help) return 'help'
   const unknown = values.system.find((name) => !SYSTEMS.includes(name))
-  if (unknown !== undefined) throw new Error(`--system ${unknown}: imageio or nginx`)
+  if (unknown !== undefined) throw new UsageError(`--system ${unknown}: imageio or nginx`)
   return {
     // A multiple of 4 streams' blocks, so that every image has the same size.
     size: positive('--size', values.size) * 2 ** 20,
     runs: positive('--runs', values.runs),
     stores: values.store,
     systems: values.system,
-    filter: new RegExp(values.cases),
+    filter: pattern(values.cases),
   }
 }
 
 function positive(name: string, text: string): number {
   if (/^[1-9]\d{0,6}$/.test(text)) return Number(text)
-  throw new Error(`${name} must be a positive number`)
+  throw new UsageError(`${name} must be a positive number`)
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({ args: [...argv], options: OPTIONS }).values
+  } catch (cause) {
+    const [reason = ''] = (cause as Error).message.split(/\.?\s*\n|\. /)
+    throw new UsageError(reason, { cause })
+  }
+}
+
+function pattern(text: string): RegExp {
+  try {
+    return new RegExp(text)
+  } catch (cause) {
+    throw new UsageError('--cases must be a regular expression', { cause })
+  }
 }

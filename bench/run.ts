@@ -6,12 +6,12 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { MiB } from '../core/units.js'
-import { preparePki, type Pki } from '../start/pki.js'
+import { preparePki } from '../start/pki.js'
 import { cpuSeconds } from './cpu.js'
 import { startImageio } from './imageio.js'
 import { runLoad } from './load.js'
 import { startNginx } from './nginx.js'
-import { HELP, parseOptions, type BenchOptions } from './options.js'
+import { HELP, parseOptions, UsageError, type BenchOptions } from './options.js'
 import { formatReport, type Result, type Run } from './report.js'
 import type { Direction, System, Transport } from './system.js'
 
@@ -41,10 +41,9 @@ async function main(): Promise<void> {
     return false
   })
   if (!isInstalled('curl')) throw new Error('curl is not installed')
-  const pki = await preparePki(join(root, '.dev', 'pki'), 'localhost')
   const results: Result[] = []
   for (const store of options.stores) {
-    results.push(...(await measureStore(store, { ...options, systems }, pki)))
+    results.push(...(await measureStore(store, { ...options, systems })))
   }
   const cpus = availableParallelism()
   process.stdout.write(
@@ -53,12 +52,14 @@ async function main(): Promise<void> {
   process.stdout.write(formatReport(results))
 }
 
-async function measureStore(parent: string, options: BenchOptions, pki: Pki): Promise<Result[]> {
+async function measureStore(parent: string, options: BenchOptions): Promise<Result[]> {
   const dir = await mkdtemp(join(tmpdir(), 'imageio-bench-'))
   const store = await mkdtemp(join(parent, 'imageio-bench-'))
   await chmod(store, 0o755)
   const systems: System[] = []
   try {
+    const caDir = join(root, '.dev', 'pki')
+    const pki = await preparePki({ caDir, runDir: dir, name: 'localhost' })
     for (const name of options.systems) {
       const start = name === 'nginx' ? startNginx(dir, store, pki) : startImageio(root, dir, pki)
       systems.push(await start)
@@ -174,5 +175,5 @@ try {
   await main()
 } catch (error) {
   note(`bench: ${error instanceof Error ? error.message : String(error)}`)
-  process.exitCode = 1
+  process.exitCode = error instanceof UsageError ? 2 : 1
 }

@@ -39,7 +39,7 @@ function handOver(path: string, uid: number, gid: number): void {
 }
 
 /** getent asks every source the system knows, as initgroups does. Both records hold the id third. */
-function lookUpId(database: 'passwd' | 'group', name: string): number {
+export function lookUpId(database: 'passwd' | 'group', name: string): number {
   const kind = database === 'passwd' ? 'user' : 'group'
   const { stdout, error } = spawnSync('getent', [database, '--', name], { encoding: 'utf8' })
   if (error !== undefined) {

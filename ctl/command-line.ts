@@ -1,6 +1,7 @@
 /** The arguments of imageioctl, and its help. */
 import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
 import { DEFAULT_CONFIG_DIR } from '../core/config/load.js'
+import { VERSION } from '../core/http/version.js'
 
 interface Common {
   readonly confDir: string
@@ -8,6 +9,7 @@ interface Common {
 }
 
 export type Command =
+  /** What is known without a daemon: help, version. */
   | { readonly name: 'help'; readonly text: string }
   | (Common & { readonly name: 'add'; readonly file: string })
   | (Common & { readonly name: 'show'; readonly id: string })
@@ -62,6 +64,7 @@ const OPTIONS = {
   'conf-dir': { type: 'string', short: 'c', default: DEFAULT_CONFIG_DIR },
   json: { type: 'boolean', default: false },
   timeout: { type: 'string' },
+  version: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 } as const satisfies ParseArgsOptionsConfig
 
@@ -69,6 +72,7 @@ const OPTIONS = {
 export function parseCommandLine(argv: readonly string[]): Command {
   const { values, positionals } = parse(argv)
   const [word, ...rest] = positionals
+  if (values.version) return { name: 'help', text: `imageioctl ${VERSION}\n` }
   if (word === undefined) {
     if (argv.length > 0 && !values.help) throw new UsageError('no command')
     return { name: 'help', text: HELP }
@@ -98,7 +102,8 @@ function parse(argv: readonly string[]) {
   try {
     return parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true })
   } catch (cause) {
-    const [reason = ''] = (cause as Error).message.split('. ')
+    // The parser goes on with advice, in sentences or lines of their own.
+    const [reason = ''] = (cause as Error).message.split(/\.?\s*\n|\. /)
     throw new UsageError(reason, { cause })
   }
 }
@@ -113,6 +118,7 @@ function seconds(text: string | undefined, word: string): number {
 const COMMON_HELP = `Options:
   -c, --conf-dir DIR  configuration of the daemon (default ${DEFAULT_CONFIG_DIR})
       --json          print the daemon's JSON
+      --version       print the version
   -h, --help          this text
 `
 

@@ -232,6 +232,13 @@ export const schema = {
       min: 1,
       description: 'Seconds an operation waits for a buffer before it is answered with 503.',
     }),
+    max_checksums: integer({
+      default: 4,
+      min: 1,
+      description:
+        'Checksums at a time; one more is answered with 503. Each uses all cores, so more are no ' +
+        'faster, and they read whole images.',
+    }),
     idle_timeout: seconds({
       default: 60,
       min: 1,

@@ -8,7 +8,7 @@ import type { Logger } from '../core/log.js'
 import { dropPrivileges } from '../core/privileges.js'
 import { parseDefinition, type DefinitionOptions } from '../core/tickets/definition.js'
 import { ticketRoutes } from '../core/tickets/routes.js'
-import { TicketStore } from '../core/tickets/store.js'
+import { logFields, TicketStore } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { MiB } from '../core/units.js'
 import type { Backend } from './backends/backend.js'
@@ -19,6 +19,7 @@ import { splitPaths, type DaemonConfig } from './config.js'
 import type { OpenImage } from './images/context.js'
 import { imageRoutes, infoRoute } from './images/routes.js'
 import { BufferPool } from './operations/buffer-pool.js'
+import { ChecksumSlots } from './operations/checksum-slots.js'
 import { createServices, type Service } from './services.js'
 
 export interface DaemonOptions {
@@ -64,8 +65,9 @@ export class Daemon {
     this.#store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
     const images = imageRoutes({
       store: this.#store,
-      open: imageOpener(config),
+      open: imageOpener(config, logger),
       buffers: bufferPool(config),
+      checksums: new ChecksumSlots(config.limits.max_checksums),
       minBodyRate: config.limits.min_body_rate,
       localSocket: config.local.enable ? config.local.socket : undefined,
     })
@@ -88,8 +90,17 @@ export class Daemon {
   /** Stops accepting, lets requests finish for the configured time, then cuts. */
   async stop(): Promise<void> {
     await Promise.all(this.#services.map(({ server }) => server.close(this.#shutdownMs)))
-    for (const service of this.#listening) service.cleanUp()
+    for (const service of this.#listening) this.#cleanUp(service)
     this.#store.close()
+  }
+
+  /** A socket that cannot be removed is replaced at the next start. */
+  #cleanUp({ name, cleanUp }: Service): void {
+    try {
+      cleanUp()
+    } catch (error) {
+      this.#logger.warn({ service: name, err: error }, 'the socket cannot be removed')
+    }
   }
 
   async #listen(config: DaemonConfig, logFiles: readonly string[]): Promise<void> {
@@ -127,7 +138,7 @@ export function readTls({ tls }: DaemonConfig): TlsMaterial | undefined {
 /** For what a canceled ticket has in flight on an NBD server: less than DELETE waits, if it does. */
 const MAX_CANCEL_GRACE_MS = 10_000
 
-function imageOpener(config: DaemonConfig): OpenImage {
+function imageOpener(config: DaemonConfig, logger: Logger): OpenImage {
   const graceMs = Math.min(MAX_CANCEL_GRACE_MS, config.control.remove_timeout * 500)
   const options = {
     maxConnections: config.daemon.max_connections,
@@ -136,15 +147,20 @@ function imageOpener(config: DaemonConfig): OpenImage {
     nbd: nbdSettings(config),
     cancelGraceMs: graceMs > 0 ? graceMs : MAX_CANCEL_GRACE_MS,
   }
-  return (ticket: Ticket): Promise<Backend> => {
+  return async (ticket: Ticket): Promise<Backend> => {
     const { url, ops, dirty } = ticket.definition
-    return openBackend(url, {
+    const writable = ops.includes('write')
+    const backend = await openBackend(url, {
       ...options,
-      writable: ops.includes('write'),
+      writable,
       dirty,
       signal: ticket.canceled,
       onWritesLost: (cause) => ticket.breakOff(cause),
     })
+    const { name, blockSize } = backend
+    const facts = { backend: name, block: blockSize, writable }
+    logger.info({ ...logFields(ticket.definition), ...facts }, 'image opened')
+    return backend
   }
 }
 

@@ -5,7 +5,8 @@ import { DEFAULT_CONFIG_DIR } from '../core/config/load.js'
 import { createLog, type Log } from '../core/log.js'
 import { ready, stopping, watchdog } from '../core/systemd.js'
 import { loadDaemonConfig, logSettings, showConfig, type DaemonConfig } from './config.js'
-import { Daemon, readTls } from './daemon.js'
+import { Daemon } from './daemon.js'
+import { preflight } from './preflight.js'
 
 const USAGE = `Usage: imageio-daemon [options]
 
@@ -14,7 +15,7 @@ Serves virtual machine disks to clients that hold a ticket.
 Options:
   -c, --conf-dir DIR  directory of conf.d (default: ${DEFAULT_CONFIG_DIR})
       --show-config   print the effective configuration as JSON and exit
-      --check-config  check configuration, certificate and key, and exit
+      --check-config  check configuration, and what it needs of this host, and exit
   -t, --ticket FILE   start with the ticket in FILE (JSON)
       --version       print the version and exit
   -h, --help          print this and exit
@@ -50,9 +51,13 @@ async function main(): Promise<void> {
     return
   }
   if (options['check-config']) {
-    for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`)
-    readTls(config)
-    print('configuration is good\n')
+    const found = await preflight(config)
+    for (const warning of [...warnings, ...found.warnings]) {
+      process.stderr.write(`warning: ${warning}\n`)
+    }
+    for (const problem of found.problems) process.stderr.write(`imageio-daemon: ${problem}\n`)
+    if (found.problems.length === 0) print('configuration is good\n')
+    else process.exitCode = 1
     return
   }
   const log = createLog(logSettings(config))

@@ -51,6 +51,20 @@ export interface PeerCredentials {
 
 export type AllocateMode = 'allocate' | 'zero-range' | 'punch-hole'
 
+/** Names of Python's hashlib. */
+export type DigestAlgorithm =
+  | 'blake2b'
+  | 'blake2s'
+  | 'md5'
+  | 'sha1'
+  | `sha${224 | 256 | 384 | 512}`
+  | `sha3_${224 | 256 | 384 | 512}`
+
+/** Opaque; only the addon looks inside. */
+interface DigestHandle {
+  readonly isDigest: true
+}
+
 interface Addon {
   readonly setErrorClass: (errorClass: typeof SystemError) => void
   readonly pageSize: number
@@ -76,7 +90,13 @@ interface Addon {
     end: number,
     limit: number,
   ) => Promise<DataRanges>
+  readonly digestAlgorithms: readonly DigestAlgorithm[]
+  readonly createDigest: (algorithm: string) => DigestHandle
+  readonly updateDigest: (digest: DigestHandle, buffer: Buffer) => Promise<void>
+  readonly updateDigestNow: (digest: DigestHandle, buffer: Buffer) => void
+  readonly finishDigest: (digest: DigestHandle) => Buffer
   readonly peerCredentials: (fd: number) => PeerCredentials
+  readonly hasPeerEnded: (fd: number) => boolean
   readonly sendDatagram: (path: string, message: string) => void
 }
 
@@ -181,7 +201,47 @@ export const dataRanges = addon.dataRanges
 export const peerCredentials = addon.peerCredentials
 
 /**
+ * Whether the peer of a TCP socket has ended its side or reset the connection (TCP_INFO: CLOSE_WAIT,
+ * CLOSE), whatever of its bytes is still unread. Throws SystemError.
+ */
+export const hasPeerEnded = addon.hasPeerEnded
+
+/**
  * One datagram to a Unix socket, '@name' or a leading NUL is abstract. Never waits: EAGAIN when the
  * receiver's queue is full. Throws SystemError.
  */
 export const sendDatagram = addon.sendDatagram
+
+/** All there are, sorted. `blake2b` has 32 bytes, which node:crypto cannot make. */
+export const DIGEST_ALGORITHMS: readonly DigestAlgorithm[] = Object.freeze(addon.digestAlgorithms)
+
+/** A digest that is fed piece by piece, by the OpenSSL inside Node. One call at a time. */
+export class Digest {
+  readonly #handle: DigestHandle
+
+  constructor(algorithm: DigestAlgorithm) {
+    this.#handle = addon.createDigest(algorithm)
+  }
+
+  /** On libuv's pool; the buffer belongs to the call until its promise is settled. */
+  update(buffer: Buffer): Promise<void> {
+    return addon.updateDigest(this.#handle, buffer)
+  }
+
+  /** On this thread, for a few bytes. */
+  updateNow(buffer: Buffer): void {
+    addon.updateDigestNow(this.#handle, buffer)
+  }
+
+  /** The digest. Nothing can be added afterwards. */
+  finish(): Buffer {
+    return addon.finishDigest(this.#handle)
+  }
+}
+
+/** The digest of one buffer, on libuv's pool. */
+export async function hashBlock(algorithm: DigestAlgorithm, block: Buffer): Promise<Buffer> {
+  const digest = new Digest(algorithm)
+  await digest.update(block)
+  return digest.finish()
+}

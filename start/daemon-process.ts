@@ -28,10 +28,18 @@ const POLL_MS = 50
 const STOP_TIMEOUT_MS = 10_000
 const LOG_LINES = 20
 
+/**
+ * Becomes the program, which the kernel ends when its parent dies, even by SIGKILL. setpriv belongs to
+ * util-linux; where it is missing, or is busybox's, the program goes without.
+ */
+const END_WITH_PARENT = `
+setpriv --pdeathsig TERM -- true 2>/dev/null && exec setpriv --pdeathsig TERM -- "$@"
+exec "$@"`
+
 /** Resolves when the daemon answers. Throws StartError. */
 export async function startDaemon(options: DaemonOptions): Promise<DaemonProcess> {
   const { program, confDir, client, signal, onLog } = options
-  const child = spawn(program, ['--conf-dir', confDir], {
+  const child = spawn('sh', ['-c', END_WITH_PARENT, 'sh', program, '--conf-dir', confDir], {
     stdio: ['ignore', 'ignore', 'pipe'],
     // Its own group: Ctrl-C reaches us alone, and we end the daemon in order.
     detached: true,

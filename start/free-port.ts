@@ -21,5 +21,6 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
   if (code === 'EACCES') return 'permission denied'
   if (code === 'EADDRNOTAVAIL') return 'this machine has no such address'
   if (code === 'ENOTFOUND') return 'no such host'
+  if (code === 'EAI_AGAIN') return 'the name cannot be looked up'
   return message
 }

@@ -8,6 +8,8 @@ export interface Image {
   readonly size: number
   readonly isWritable: boolean
   readonly isSparse: boolean
+  /** Made for this run, and gone with it. */
+  readonly isSample?: boolean
 }
 
 const SECTOR_SIZE = 512 // the unit of sysfs, whatever the device's own sectors are

@@ -44,6 +44,7 @@ function imageInstructions(place: Place, image: ServedImage): string {
     ['first 512 bytes', curl('-r', '0-511', '-o', `${copy}.part`, url)],
     ['upload', image.isWritable ? curl('-T', copy, url) : readOnly],
     ['zero', image.isWritable ? patch({ op: 'zero', offset: 0, size, flush: true }) : readOnly],
+    ...(image.isWritable && !image.isSparse ? [['', KEEPS_SPACE] as const] : []),
     ['extents', curl(`${url}/extents`)],
     [
       'unix socket',
@@ -58,13 +59,17 @@ function imageInstructions(place: Place, image: ServedImage): string {
     ],
   ] as const
   const access = image.isWritable ? 'writable' : 'read only'
-  return `${clean(image.path)}  (${humanBytes(image.size)}, ${access})
+  const sample = image.isSample ? ', a sample, removed at the end' : ''
+  return `${clean(image.path)}  (${humanBytes(image.size)}, ${access}${sample})
 
   URL  ${url}
   CA   ${clean(caFile)}
 
 ${lines.map(([name, line]) => `  ${name.padEnd(16)}${clean(line)}\n`).join('')}`
 }
+
+/** A comment to the shell, should somebody paste it as well. */
+const KEEPS_SPACE = '# zeroes stay allocated; start with --sparse to give their space back'
 
 /** What the printed line zeroes: enough to see, little enough to regret. */
 const MAX_ZERO = 65_536

@@ -5,6 +5,8 @@ import { HELP, parseOptions, UsageError, type StartOptions } from './options.js'
 import { serve } from './serve.js'
 import { StartError } from './start-error.js'
 
+const PARENT_POLL_MS = 500
+
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 // npm runs scripts in the checkout and says here where the user is.
@@ -13,6 +15,14 @@ const directory = npm_lifecycle_event === 'start' && INIT_CWD ? INIT_CWD : proce
 
 const stop = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort())
+
+// npm passes signals on, but cannot when it is killed with SIGKILL.
+if (npm_lifecycle_event === 'start') {
+  const npm = process.ppid
+  setInterval(() => {
+    if (process.ppid !== npm) stop.abort()
+  }, PARENT_POLL_MS).unref()
+}
 
 // The reader of a pipe may have seen enough.
 process.stdout.on('error', () => stop.abort())

@@ -49,7 +49,8 @@ function parse(argv: readonly string[]) {
     if (parsed.positionals.includes('')) throw new UsageError('an image has an empty name')
     return parsed
   } catch (cause) {
-    const [reason = ''] = (cause as Error).message.split('. ')
+    // The parser goes on with advice, in sentences or lines of their own.
+    const [reason = ''] = (cause as Error).message.split(/\.?\s*\n|\. /)
     throw new UsageError(reason, { cause })
   }
 }
@@ -69,7 +70,7 @@ export const HELP = `Serves disk images over HTTPS from this machine, to try thi
 Usage: npm start [-- [OPTIONS] [IMAGE ...]]
 
 IMAGE is a raw image file or a block device; each gets its own URL. Without one a small sample
-disk is made, which may be written to.
+disk is made, which may be written to and is removed at the end.
 
 Options:
   --writable    clients may change the images (default: read only)
@@ -80,8 +81,11 @@ Options:
   -h, --help    this text
 
 A URL holds a random ticket id, and whoever knows it has access until you stop with Ctrl-C. The
-certificate is signed by a CA made for this checkout, kept in .dev/pki; point clients at its
-ca.pem. The live line counts bytes each time they are moved.
+certificate is made for each run and signed by a CA made once for this checkout, kept in .dev/pki;
+point clients at its ca.pem. The live line counts bytes each time they are moved.
 
-Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 the images cannot be served, 2 wrong arguments.
+Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 the images cannot be served, 2 wrong arguments. npm
+passes it on, but Ctrl-C reaches npm as well, and the shell may see npm's own 130 instead of 0.
+SIGTERM to npm ends everything. After SIGKILL the daemon ends as well, but its directory
+imageio-XXXXXX stays in TMPDIR (/tmp).
 `

@@ -1,11 +1,11 @@
 /**
- * A certificate authority for this checkout and a server certificate signed by it, so that clients
- * check certificates as they will in production. Made once; made again when about to expire or when
- * the server is to have another name.
+ * A certificate authority for this checkout, kept for as long as it is valid, and a server certificate
+ * signed by it for each run: clients check certificates as they will in production, and need the CA
+ * once, whatever the server is called next time.
  */
 import { execFile } from 'node:child_process'
-import { randomBytes, X509Certificate } from 'node:crypto'
-import { chmod, mkdtemp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto'
+import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -17,109 +17,109 @@ export interface Pki {
   readonly keyFile: string
 }
 
-const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1']
-const VALID_DAYS = 397 // browsers refuse server certificates of a longer life
-const RENEW_BEFORE_MS = 7 * 24 * 3600 * 1000
-
-/** `name` is the server's, beside those of the loopback. Throws StartError. */
-export async function preparePki(dir: string, name: string): Promise<Pki> {
-  const names = [...new Set([...LOCAL_NAMES, name])]
-  const pki = {
-    caFile: join(dir, 'ca.pem'),
-    certFile: join(dir, 'server.pem'),
-    keyFile: join(dir, 'server.key'),
-  }
-  if (await isUsable(pki, names)) return pki
-  await mkdir(join(dir, '..'), { recursive: true, mode: 0o700 })
-  // mkdtemp makes directories only their owner can enter, before there is a key in it.
-  const made = await mkdtemp(`${dir}.`)
-  try {
-    await makeCertificates(made, names)
-    await rm(dir, { recursive: true, force: true })
-    await rename(made, dir)
-  } catch (cause) {
-    await rm(made, { recursive: true, force: true })
-    // Another start may have been quicker.
-    if (!(await isUsable(pki, names))) throw cause
-  }
-  return pki
+export interface PkiOptions {
+  /** Holds the CA; made if need be. */
+  readonly caDir: string
+  /** Private to this run, for the server's certificate and key. */
+  readonly runDir: string
+  /** The server's, beside those of the loopback. */
+  readonly name: string
 }
 
-async function isUsable({ caFile, certFile, keyFile }: Pki, names: string[]): Promise<boolean> {
+interface Authority {
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1']
+const CA_DAYS = 3650 // whoever added it to a browser's or the system's store does not want to again
+const SERVER_DAYS = 397 // browsers refuse server certificates of a longer life
+const RENEW_BEFORE_MS = 7 * 24 * 3600 * 1000
+const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-sha256']
+
+/** Throws StartError. */
+export async function preparePki({ caDir, runDir, name }: PkiOptions): Promise<Pki> {
+  const authority = { certFile: join(caDir, 'ca.pem'), keyFile: join(caDir, 'ca.key') }
+  if (!(await isUsable(authority))) await replaceAuthority(caDir, authority)
+  const names = [...new Set([...LOCAL_NAMES, name])]
+  return { caFile: authority.certFile, ...(await signServer(authority, runDir, names)) }
+}
+
+async function isUsable({ certFile, keyFile }: Authority): Promise<boolean> {
   try {
-    const ca = new X509Certificate(await readFile(caFile))
-    const cert = new X509Certificate(await readFile(certFile))
-    await readFile(keyFile)
-    const isFresh = (one: X509Certificate): boolean =>
-      one.validToDate.getTime() - Date.now() > RENEW_BEFORE_MS
-    const isNamed = (name: string): boolean =>
-      (isIP(name) ? cert.checkIP(name) : cert.checkHost(name)) !== undefined
-    return isFresh(ca) && isFresh(cert) && cert.verify(ca.publicKey) && names.every(isNamed)
+    const certificate = new X509Certificate(await readFile(certFile))
+    const isFresh = certificate.validToDate.getTime() - Date.now() > RENEW_BEFORE_MS
+    return isFresh && certificate.checkPrivateKey(createPrivateKey(await readFile(keyFile)))
   } catch {
     return false
   }
 }
 
-async function makeCertificates(dir: string, names: string[]): Promise<void> {
-  const file = (name: string): string => join(dir, name)
-  await writeFile(file('openssl.cnf'), opensslConfig(names))
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-sha256']
-  const config = ['-config', file('openssl.cnf')]
+/** The directory appears complete or not at all; of starts at the same time the first one wins. */
+async function replaceAuthority(caDir: string, authority: Authority): Promise<void> {
+  await mkdir(join(caDir, '..'), { recursive: true, mode: 0o700 })
+  // mkdtemp makes directories only their owner can enter, before there is a key in it.
+  const made = await mkdtemp(`${caDir}.`)
+  try {
+    await makeAuthority(made)
+    if ((await moveTo(caDir, made)) || (await isUsable(authority))) return
+    await rename(caDir, `${made}.old`).catch(() => undefined)
+    await moveTo(caDir, made)
+  } finally {
+    await rm(made, { recursive: true, force: true })
+    await rm(`${made}.old`, { recursive: true, force: true })
+  }
+}
+
+/** False when there is something already. */
+async function moveTo(target: string, made: string): Promise<boolean> {
+  try {
+    await rename(made, target)
+    return true
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(code)) return false
+    throw error
+  }
+}
+
+async function makeAuthority(dir: string): Promise<void> {
+  const config = join(dir, 'openssl.cnf')
+  const [keyFile, certFile] = [join(dir, 'ca.key'), join(dir, 'ca.pem')]
+  await writeFile(config, opensslConfig(LOCAL_NAMES))
   await openssl(
-    'req',
-    '-x509',
-    ...key,
-    ...config,
-    '-extensions',
-    'ca',
-    '-days',
-    `${VALID_DAYS}`,
-    '-subj',
-    '/CN=imageio development CA',
-    '-keyout',
-    file('ca.key'),
-    '-out',
-    file('ca.pem'),
+    ...['req', '-x509', ...NEW_KEY, '-config', config, '-extensions', 'ca'],
+    ...['-days', `${CA_DAYS}`, '-subj', '/CN=imageio development CA'],
+    ...['-keyout', keyFile, '-out', certFile],
+  )
+  await chmod(keyFile, 0o600)
+  await rm(config)
+}
+
+async function signServer(
+  authority: Authority,
+  dir: string,
+  names: readonly string[],
+): Promise<{ certFile: string; keyFile: string }> {
+  const [keyFile, certFile] = [join(dir, 'server.key'), join(dir, 'server.pem')]
+  const [config, request] = [join(dir, 'openssl.cnf'), join(dir, 'server.csr')]
+  await writeFile(config, opensslConfig(names))
+  await openssl(
+    ...['req', '-new', ...NEW_KEY, '-config', config],
+    ...['-subj', '/CN=imageio development server', '-keyout', keyFile, '-out', request],
   )
   await openssl(
-    'req',
-    '-new',
-    ...key,
-    ...config,
-    '-subj',
-    '/CN=imageio development server',
-    '-keyout',
-    file('server.key'),
-    '-out',
-    file('server.csr'),
+    ...['x509', '-req', '-in', request, '-CA', authority.certFile, '-CAkey', authority.keyFile],
+    ...['-set_serial', `0x7f${randomBytes(15).toString('hex')}`, '-days', `${SERVER_DAYS}`],
+    ...['-sha256', '-extfile', config, '-extensions', 'server', '-out', certFile],
   )
-  await openssl(
-    'x509',
-    '-req',
-    '-in',
-    file('server.csr'),
-    '-CA',
-    file('ca.pem'),
-    '-CAkey',
-    file('ca.key'),
-    '-set_serial',
-    `0x7f${randomBytes(15).toString('hex')}`,
-    '-days',
-    `${VALID_DAYS}`,
-    '-sha256',
-    '-extfile',
-    file('openssl.cnf'),
-    '-extensions',
-    'server',
-    '-out',
-    file('server.pem'),
-  )
-  await Promise.all(['ca.key', 'server.key'].map((name) => chmod(file(name), 0o600)))
-  await Promise.all(['openssl.cnf', 'server.csr'].map((name) => rm(file(name))))
+  await chmod(keyFile, 0o600)
+  await Promise.all([config, request].map((path) => rm(path)))
+  return { certFile, keyFile }
 }
 
 /** Everything is said here, since the system's own configuration of openssl may say anything. */
-function opensslConfig(names: string[]): string {
+function opensslConfig(names: readonly string[]): string {
   const subjects = names.map((name) => `${isIP(name) ? 'IP' : 'DNS'}:${name}`).join(',')
   return `[req]
 distinguished_name = name

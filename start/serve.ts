@@ -40,14 +40,16 @@ const LOOPBACK = /^(127\.|::1$|localhost$)/
 /** Resolves when the signal is aborted and all is cleaned up. Throws StartError. */
 export async function serve(options: StartOptions, around: Surroundings): Promise<void> {
   const { root, signal } = around
-  const images = await inspectImages(options, root)
+  const given = await inspectImages(options)
   const { host } = options
-  const name = ANY_ADDRESS.has(host) ? hostname() : host
-  const pki = await preparePki(join(root, '.dev', 'pki'), name)
+  // Before anything is made: a name of no machine is told here.
   const port = await freePort(host, options.port)
+  const name = ANY_ADDRESS.has(host) ? hostname() : host
   const runDir = await mkdtemp(join(tmpdir(), 'imageio-'))
   let daemon: DaemonProcess | undefined
   try {
+    const pki = await preparePki({ caDir: join(root, '.dev', 'pki'), runDir, name })
+    const images = given.length > 0 ? given : [await sampleImage(runDir)]
     const paths = await writeDaemonConfig(runDir, { ...options, pki, port })
     const client = new ControlClient({ address: { socketPath: paths.controlSocket } })
     const onLog = options.isVerbose ? { onLog: around.printLog } : {}
@@ -71,19 +73,21 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
   }
 }
 
-async function inspectImages(options: StartOptions, root: string): Promise<Image[]> {
-  const { images, isSparse, isWritable } = options
-  if (images.length > 0) {
-    return Promise.all(
-      images.map(async (path) => {
-        return { path, size: await inspectImage(path, isWritable), isSparse, isWritable }
-      }),
-    )
-  }
-  const path = join(root, '.dev', 'sample.img')
+async function inspectImages({ images, isSparse, isWritable }: StartOptions): Promise<Image[]> {
+  return Promise.all(
+    images.map(async (path) => {
+      return { path, size: await inspectImage(path, isWritable), isSparse, isWritable }
+    }),
+  )
+}
+
+/** Each run has its own: two that wrote to the same one would disturb each other. */
+async function sampleImage(runDir: string): Promise<Image> {
+  const path = join(runDir, 'sample.img')
   await makeSample(path)
   // Nobody else's data: uploads and zeroing can be tried at once.
-  return [{ path, size: await inspectImage(path, true), isSparse: true, isWritable: true }]
+  const size = await inspectImage(path, true)
+  return { path, size, isSparse: true, isWritable: true, isSample: true }
 }
 
 /** Shows progress and keeps the tickets alive until the signal is aborted. */

@@ -74,9 +74,14 @@ export class RequestBody {
    */
   cut(): void {
     this.#isCut = true
-    const held = takeHeld(this.#stream)
-    if (!this.#isStarted) this.#rest.push(held) // else it went to the listener
+    this.#keepHeld()
     this.#checkCut()
+  }
+
+  /** The connection ended, but all of the body had come before. */
+  complete(): void {
+    this.#keepHeld()
+    this.#onEnd()
   }
 
   /** Must be called when nobody reads any more. */
@@ -85,6 +90,11 @@ export class RequestBody {
     this.#options.signal.removeEventListener('abort', this.#onAbort)
     if (!this.#isStarted) return
     this.#stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose)
+  }
+
+  #keepHeld(): void {
+    const held = takeHeld(this.#stream)
+    if (!this.#isStarted) this.#rest.push(held) // else it went to the listener
   }
 
   #start(): void {

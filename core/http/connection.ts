@@ -5,6 +5,7 @@
 import type { ServerHttp2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 import { ClientGoneError } from './errors.js'
+import { hasLeft } from './peer.js'
 
 /** Something opened for a connection, ended with it. */
 export interface Closable {
@@ -30,10 +31,10 @@ export class Connection {
   /** No request that arrives from now on is executed. */
   isClosing = false
   /**
-   * HTTP/1: the request in whose body the parser stumbled before it was served, with what had come
-   * of the body. It is answered all the same.
+   * HTTP/1: the request behind whose head the parser stumbled before it was served. It is answered
+   * all the same. `held` is what had come of its body when that is not all.
    */
-  broken: { readonly request: object; readonly held: Buffer } | undefined
+  broken: { readonly request: object; readonly held: Buffer | undefined } | undefined
   readonly #session: ServerHttp2Session | undefined
   readonly #gone = new AbortController()
   #active = 0
@@ -43,6 +44,7 @@ export class Connection {
   /** HTTP/1: the request before must be answered completely first. */
   #tail: Promise<void> = Promise.resolve()
   #queued = 0
+  #isOverrun = false
 
   constructor(
     socket: Socket,
@@ -89,14 +91,27 @@ export class Connection {
     }
   }
 
-  /** HTTP/1: runs requests strictly in order. False when too many wait already. */
-  enqueue(task: () => Promise<void>): boolean {
-    if (this.#queued >= MAX_PIPELINED) return false
+  /**
+   * HTTP/2: ends the connection when the client has. Node loses the end of a connection that comes
+   * while its session begins, and would keep it, and its requests, for ever.
+   */
+  checkPeer(): void {
+    if (this.#session !== undefined && hasLeft(this.socket)) this.cut()
+  }
+
+  /** HTTP/1: runs requests strictly in order. What comes beyond MAX_PIPELINED is not executed. */
+  enqueue(task: () => Promise<void>): void {
+    this.#isOverrun ||= this.#queued >= MAX_PIPELINED
+    if (this.#isOverrun) return
     this.#queued++
     this.#tail = this.#tail.then(task).finally(() => {
       this.#queued--
     })
-    return true
+  }
+
+  /** The response that is sent now is the last one. */
+  get isLast(): boolean {
+    return this.isClosing || (this.#isOverrun && this.#queued === 1)
   }
 
   begin(): void {
@@ -112,8 +127,8 @@ export class Connection {
   /** Ends the connection now; what was not sent is lost, and the client sees that. */
   cut(): void {
     this.isClosing = true
-    if (this.#session === undefined) this.socket.destroy()
-    else this.#session.destroy()
+    this.#session?.destroy()
+    this.socket.destroy()
   }
 
   /** Ends the connection as soon as nothing is in progress. */

@@ -1,6 +1,6 @@
 /** The one place where an error becomes a response. */
 import { ServiceError } from '../errors.js'
-import type { ErrorHeaders, ErrorWithHeaders } from './errors.js'
+import { ClientGoneError, type ErrorHeaders, type ErrorWithHeaders } from './errors.js'
 import type { Exchange } from './exchange.js'
 import { VERSION } from './version.js'
 
@@ -13,14 +13,15 @@ export function replyError(exchange: Exchange, error: unknown): void {
   const { logger } = exchange
   const isKnown = error instanceof ServiceError
   const status = isKnown ? error.statusCode : 500
-  if (exchange.closed.aborted) {
-    logger.debug({ err: error }, 'nobody is left to tell about an error')
+  if (error instanceof ClientGoneError) {
+    logger.info('the client left before the end')
+    exchange.cut()
     return
   }
   const facts = { status, code: isKnown ? error.code : 'ERR_INTERNAL' }
   if (status >= 500) logger.error({ ...facts, err: error }, 'request failed')
   else logger.warn({ ...facts, reason: isKnown ? error.message : undefined }, 'request refused')
-  if (exchange.headersSent) {
+  if (exchange.headersSent || exchange.closed.aborted) {
     exchange.cut()
     return
   }

@@ -65,6 +65,19 @@ export class IncompleteBodyError extends ServiceError {
   }
 }
 
+/** The body is not the one whose digest its sender gave. It was stored as it came. */
+export class ContentDigestError extends ServiceError {
+  readonly code = 'ERR_CONTENT_DIGEST'
+  readonly statusCode = 400
+
+  constructor(algorithm: string) {
+    super(
+      `the body does not match its Content-Digest (${algorithm}) and was stored as it came: ` +
+        'the range must be sent again',
+    )
+  }
+}
+
 export class BodyTooLargeError extends ServiceError {
   readonly code = 'ERR_BODY_TOO_LARGE'
   readonly statusCode = 413
@@ -101,7 +114,7 @@ export class ClientGoneError extends ServiceError {
   readonly code = 'ERR_CLIENT_GONE'
   readonly statusCode = 400
 
-  constructor() {
-    super('the client has closed the connection')
+  constructor(options?: ErrorOptions) {
+    super('the client has closed the connection', options)
   }
 }

@@ -50,10 +50,10 @@ export class Exchange {
   readonly #watch: WatchOptions
   readonly #abort = new AbortController()
   readonly #rootLogger: Logger
-  readonly #service: string
+  #bindings: Readonly<Record<string, string | number>>
   #logger: Logger | undefined
   #body: RequestBody | undefined
-  /** Set when the body was cut before anybody read it. */
+  /** Set when the body was cut, or its connection closed, before anybody read it. */
   #held: Buffer | undefined
   #closes = false
 
@@ -66,19 +66,20 @@ export class Exchange {
     this.query = parseQuery(request.url ?? '')
     this.connection = connection
     this.#rootLogger = logger
-    this.#service = service
+    this.#bindings = { service, connection: connection.id, client: connection.address }
     response.once('close', () => this.#abort.abort(CLOSED))
   }
 
   /** Made when first needed: most requests log nothing. */
   get logger(): Logger {
-    const { id, address } = this.connection
-    this.#logger ??= this.#rootLogger.child({
-      service: this.#service,
-      connection: id,
-      client: address,
-    })
+    this.#logger ??= this.#rootLogger.child(this.#bindings)
     return this.#logger
+  }
+
+  /** Further lines about this request tell these fields, too. */
+  bind(fields: Readonly<Record<string, string>>): void {
+    this.#logger = undefined
+    this.#bindings = { ...this.#bindings, ...fields }
   }
 
   get isDebugged(): boolean {
@@ -142,7 +143,13 @@ export class Exchange {
     // connection without it (images-api.md, 2.2).
     this.#writeHead(status, { 'content-length': payload.length, ...headers })
     this.#response.end(payload)
-    this.#ignoreRest()
+    this.#finish()
+  }
+
+  /** Answers HEAD where only the work itself would tell the length of the body. */
+  sendHead(status: number, headers: Headers): void {
+    this.#writeHead(status, headers)
+    this.end()
   }
 
   sendJson(value: unknown, headers: Headers = {}): void {
@@ -160,7 +167,7 @@ export class Exchange {
       },
       onReceived: (size) => void (this.connection.bytesReceived += size),
     })
-    if (this.#held !== undefined) this.#body.cut()
+    if (this.#held !== undefined) this.#endBody(this.#body)
     return this.#body
   }
 
@@ -188,14 +195,31 @@ export class Exchange {
       closed: this.closed,
       onStart: () => this.#writeHead(status, headers),
       onSent: (size) => void (this.connection.bytesSent += size),
-      onTimeout: cut,
+      onTimeout: () => {
+        this.logger.warn('the client takes nothing, or too little')
+        cut()
+      },
     })
   }
 
+  get isH2(): boolean {
+    return !isHttp1(this.#request)
+  }
+
+  /** Whether the client does something with fields behind the body (RFC 9110, 6.5.1). */
+  get takesTrailers(): boolean {
+    if (this.isH2) return true
+    const codings = this.header('te')?.toLowerCase().split(',') ?? []
+    const isNamed = codings.some((coding) => coding.trim() === 'trailers')
+    return isNamed && this.#request.httpVersion === '1.1'
+  }
+
   /** Ends a response whose body went through a sink. */
-  end(): void {
+  end(trailers?: Record<string, string>): void {
+    // The compatibility response takes the same call.
+    if (trailers !== undefined) (this.#response as ServerResponse).addTrailers(trailers)
     this.#response.end()
-    this.#ignoreRest()
+    this.#finish()
   }
 
   /**
@@ -214,6 +238,18 @@ export class Exchange {
     else this.#body.cut()
   }
 
+  /** HTTP/1: the connection closes now, and with it goes what Node holds of a body that is complete. */
+  keepBody(): void {
+    if (!isHttp1(this.#request) || !this.#request.complete) return
+    if (this.#body === undefined) this.#held ??= takeHeld(this.#bodyStream)
+    else this.#endBody(this.#body)
+  }
+
+  #endBody(body: RequestBody): void {
+    if (isHttp1(this.#request) && this.#request.complete) body.complete()
+    else body.cut()
+  }
+
   get #bodyStream(): Readable {
     return isHttp1(this.#request) ? this.#request : this.#request.stream
   }
@@ -229,7 +265,7 @@ export class Exchange {
     response.setHeader('server', `imageio/${VERSION}`)
     response.setHeader('date', new Date().toUTCString())
     if (isHttp1(this.#request)) {
-      if (this.#closes || this.#hasUnreadBody() || this.connection.isClosing) {
+      if (this.#closes || this.#hasUnreadBody() || this.connection.isLast) {
         this.connection.isClosing = true
         response.setHeader('connection', 'close')
       }
@@ -237,6 +273,13 @@ export class Exchange {
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     // The compatibility response takes the same call.
     ;(response as ServerResponse).writeHead(status)
+  }
+
+  /** A client that does not take the answer must not hold its connection. */
+  #finish(): void {
+    const timer = setTimeout(() => this.cut(), this.#watch.inactivityMs)
+    this.#response.once('close', () => clearTimeout(timer))
+    this.#ignoreRest()
   }
 
   #ignoreRest(): void {

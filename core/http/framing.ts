@@ -63,12 +63,16 @@ function checkLength(request: RawRequest): FramingError | undefined {
   return new FramingError('Content-Length is larger than any image', 413)
 }
 
+/** uri-host [":" port] (RFC 9110, 7.2), or nothing. */
+const HOST = /^(\[[\da-f:.]+\]|[\w.~%!$&'()*+,;=-]*)(:\d*)?$/i
+
 function checkHttp1(request: IncomingMessage, requireHost: boolean): FramingError | undefined {
   const hosts = valuesOf(request, 'host')
   if (hosts.length > 1) return new FramingError('Host is given more than once')
   if (requireHost && hosts.length === 0 && request.httpVersionMinor >= 1) {
     return new FramingError('Host is missing')
   }
+  if (!HOST.test(hosts[0] ?? '')) return new FramingError('Host is not a host')
   const codings = valuesOf(request, 'transfer-encoding')
   if (codings.length === 0) return undefined
   if (request.httpVersionMinor < 1) return new FramingError('HTTP/1.0 has no Transfer-Encoding')

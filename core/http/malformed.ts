@@ -46,7 +46,7 @@ export function answerMalformed(
   if (request !== undefined) {
     // A request is being served, or will be: its handler learns that the body ends here, and answers.
     const exchange = exchangeOf(request)
-    if (exchange === undefined) connection.broken = { request, held: takeHeld(request) }
+    if (exchange === undefined) connection.broken = { request, held: heldOf(request) }
     else exchange.cutBody()
     return
   }
@@ -57,9 +57,24 @@ export function answerMalformed(
   socket.destroySoon()
 }
 
-/** CONNECT has no path; no listener of ours is a tunnel. */
-export function refuseConnect(socket: Socket): void {
-  socket.end(errorPage(405, 'Method Not Allowed', 'CONNECT is not allowed', [ALLOW]))
+/** What has come of a body that is cut; undefined when all of it has. */
+function heldOf(request: IncomingMessage): Buffer | undefined {
+  return request.complete ? undefined : takeHeld(request)
+}
+
+/** CONNECT has no path; no listener of ours is a tunnel. Requests before it are answered first. */
+export function refuseConnect({ socket }: IncomingMessage, connection: Connection): void {
+  const request = (socket as ServedSocket)._httpMessage?.req
+  const isFirst = !connection.isClosing
+  connection.isClosing = true
+  socket.resume() // the parser has let go of it, and its end must be seen
+  if (request !== undefined) {
+    connection.broken = { request, held: undefined }
+    return
+  }
+  if (!isFirst) return
+  socket.write(errorPage(405, 'Method Not Allowed', 'CONNECT is not allowed', [ALLOW]))
+  socket.destroySoon()
 }
 
 /** Everything is in its place, so what is wrong can only be the method. */

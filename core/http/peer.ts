@@ -1,7 +1,7 @@
-/** Who is at the other end of a Unix socket, as the kernel says. */
+/** What the kernel says about the other end of a socket. */
 import { statSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { peerCredentials, type PeerCredentials } from '../../native/index.js'
+import { hasPeerEnded, peerCredentials, type PeerCredentials } from '../../native/index.js'
 
 /** Node has no public way to a socket's descriptor; this is where it has kept it since version 0.5. */
 interface SocketWithHandle extends Socket {
@@ -22,10 +22,19 @@ export function mayManage(socket: Socket, path: string): boolean {
   return peer.uid === uid || peer.gid === gid || peer.groups.includes(gid)
 }
 
+/** Whether the client of a TCP connection has ended it, also when Node has not noticed. */
+export function hasLeft(socket: Socket): boolean {
+  return ask(socket, hasPeerEnded) ?? false
+}
+
 function credentialsOf(socket: Socket): PeerCredentials | undefined {
+  return ask(socket, peerCredentials)
+}
+
+function ask<T>(socket: Socket, call: (fd: number) => T): T | undefined {
   const fd = (socket as SocketWithHandle)._handle?.fd
   try {
-    return fd === undefined || fd < 0 ? undefined : peerCredentials(fd)
+    return fd === undefined || fd < 0 ? undefined : call(fd)
   } catch {
     return undefined
   }

@@ -63,11 +63,7 @@ export async function createRouter(
   app.setNotFoundHandler((request, reply) => {
     reply.hijack()
     const exchange = makeExchange({ req: request.raw, res: reply.raw })
-    const isKnown = METHODS.some((method) => method === exchange.method)
-    return run(
-      exchange,
-      refuse(isKnown ? new NoSuchPathError() : new MethodNotAllowedError(METHODS)),
-    )
+    return run(exchange, refuse(new NoSuchPathError()))
   })
   await app.ready()
   return {

@@ -11,10 +11,12 @@ import type { Logger } from '../log.js'
 import type { Admission } from './admission.js'
 import { Connection } from './connection.js'
 import { replyError } from './error-reply.js'
+import { FramingError, MethodNotAllowedError } from './errors.js'
 import { Exchange, type Request, type Response } from './exchange.js'
 import { checkFraming, isHttp1, MAX_FIELDS, MAX_HEAD, PARSER_MAX_HEAD } from './framing.js'
 import { linger } from './linger.js'
 import { answerMalformed, refuseConnect } from './malformed.js'
+import { METHODS } from './methods.js'
 import { createRouter, type Route, type Router } from './routes.js'
 import { idOf } from './target.js'
 import { tlsOptions, type TlsMaterial } from './tls.js'
@@ -57,6 +59,8 @@ export class HttpServer {
   readonly #options: HttpServerOptions
   readonly #server: http.Server | https.Server
   readonly #h2: Http2Server
+  /** Also those whose TLS handshake is not finished, which are no connections yet. */
+  readonly #sockets = new Set<Socket>()
   readonly #connections = new Set<Connection>()
   readonly #bySource = new WeakMap<object, Connection>()
   readonly #exchanges = new WeakMap<object, Exchange>()
@@ -116,7 +120,7 @@ export class HttpServer {
 
   #cutAll(): void {
     for (const connection of this.#connections) connection.cut()
-    this.#server.closeAllConnections()
+    for (const socket of this.#sockets) socket.destroy()
   }
 
   #createH1(): http.Server | https.Server {
@@ -140,6 +144,7 @@ export class HttpServer {
             handshakeTimeout: limits.handshakeTimeout * 1000,
           })
     server.timeout = 0
+    allowHalfOpen(server)
     server.maxHeadersCount = 0 // default drops the fields after 2000 silently; checkFraming refuses
     server.maxRequestsPerSocket = 0
     interpose(server, 'connection', (socket) => this.#admit(socket))
@@ -148,7 +153,7 @@ export class HttpServer {
     } else {
       interpose(server, 'secureConnection', (socket) => {
         const isH2 = socket.alpnProtocol === 'h2'
-        if (isH2) this.#h2.emit('connection', socket)
+        if (isH2) this.#startSession(socket)
         else this.#opened(socket)
         return !isH2
       })
@@ -164,13 +169,15 @@ export class HttpServer {
     const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
       const connection = this.#bySource.get(request.socket)
       if (connection === undefined || connection.isClosing) return
-      const isQueued = connection.enqueue(() => this.#contain(connection, request, response))
-      if (!isQueued) connection.cut()
+      connection.enqueue(() => this.#contain(connection, request, response))
     }
     server.on('request', onRequest)
     server.on('checkContinue', onRequest)
     server.on('checkExpectation', onRequest) // other expectations are ignored
-    server.on('connect', (_request: IncomingMessage, socket: Socket) => refuseConnect(socket))
+    server.on('connect', (request: IncomingMessage) => {
+      const connection = this.#bySource.get(request.socket)
+      if (connection !== undefined) refuseConnect(request, connection)
+    })
     server.on('clientError', (error: Error, socket: Socket) => {
       answerMalformed(error, socket, this.#bySource.get(socket), (request) =>
         this.#exchanges.get(request),
@@ -188,7 +195,6 @@ export class HttpServer {
       },
       maxHeaderListPairs: MAX_FIELDS + 4 + 1, // four pseudo fields; one more shows there are too many
     })
-    server.on('session', (session) => this.#openedSession(session))
     const onRequest = (request: Request, response: Response): void => {
       const connection = isHttp1(request)
         ? undefined
@@ -208,7 +214,11 @@ export class HttpServer {
     const leave = this.#isStopping ? undefined : admission.enter(address)
     const isWelcome = leave !== undefined && mayConnect(socket)
     if (isWelcome) {
-      socket.once('close', leave)
+      this.#sockets.add(socket)
+      socket.once('close', () => {
+        this.#sockets.delete(socket)
+        leave()
+      })
       return true
     }
     leave?.()
@@ -225,10 +235,20 @@ export class HttpServer {
     socket.once('close', () => this.#closed(connection))
   }
 
-  #openedSession(session: ServerHttp2Session): void {
-    const connection = this.#track(session, session.socket, session)
-    session.on('error', () => undefined) // 'close' follows
-    session.once('close', () => this.#closed(connection))
+  /** The socket tells reliably when a connection is over, the session does not. */
+  #startSession(socket: TLSSocket): void {
+    const onSession = (session: ServerHttp2Session): void => {
+      const connection = this.#track(session, socket, session)
+      session.on('error', () => undefined) // 'close' follows
+      session.once('close', () => socket.destroy())
+      socket.once('close', () => {
+        session.destroy()
+        this.#closed(connection)
+      })
+    }
+    this.#h2.once('session', onSession)
+    this.#h2.emit('connection', socket)
+    this.#h2.off('session', onSession)
   }
 
   #track(key: object, socket: Socket, session: ServerHttp2Session | undefined): Connection {
@@ -275,16 +295,20 @@ export class HttpServer {
     connection.begin()
     this.#bySource.set(request, connection)
     const closed = new Promise<void>((resolve) => response.once('close', () => resolve()))
-    const wrong = checkFraming(request, this.#options.requireHost)
+    const wrong = checkFraming(request, this.#options.requireHost) ?? checkMethod(request)
     if (wrong === undefined) {
       delete request.headers['content-type'] // no route cares, and fastify would
       this.#router?.handle(request as IncomingMessage, response as ServerResponse)
     } else {
       const exchange = this.#makeExchange({ req: request, res: response })
-      exchange.closeAfter()
+      if (wrong instanceof FramingError) exchange.closeAfter()
       replyError(exchange, wrong)
     }
+    // Before Node's own listener, which throws away what nobody has read.
+    const keepBody = (): void => this.#exchanges.get(request)?.keepBody()
+    if (isHttp1(request)) connection.socket.prependListener('close', keepBody)
     await closed
+    if (isHttp1(request)) connection.socket.off('close', keepBody)
     connection.end()
     endIfClosing(connection)
   }
@@ -304,20 +328,35 @@ export class HttpServer {
       id: parameter === undefined ? '' : idOf(parameter),
     })
     this.#exchanges.set(request, exchange)
-    if (connection.broken?.request === request) exchange.cutBody(connection.broken.held)
+    const { broken } = connection
+    if (broken?.request === request && broken.held !== undefined) exchange.cutBody(broken.held)
     return exchange
   }
 
   #closeIdle(): void {
     for (const connection of this.#connections) {
       if (connection.isIdleTooLong) connection.cut()
+      else connection.checkPeer()
     }
   }
+}
+
+/** Fastify answers methods it does not know by itself. */
+function checkMethod({ method }: Request): MethodNotAllowedError | undefined {
+  return METHODS.some((known) => known === method) ? undefined : new MethodNotAllowedError(METHODS)
 }
 
 /** A response has said that the connection ends with it. */
 function endIfClosing(connection: Connection): void {
   if (connection.isClosing) connection.shutDown()
+}
+
+/**
+ * A client that has sent its request and closed its sending side (`nc -N`) still gets the answer. Node
+ * has kept this property since version 0.5, undocumented.
+ */
+function allowHalfOpen(server: http.Server & { httpAllowHalfOpen?: boolean }): void {
+  server.httpAllowHalfOpen = true
 }
 
 /** Puts `decide` before the listeners Node has installed: they run only when it returns true. */

@@ -1,4 +1,5 @@
 /** A response body as a sink of bytes. */
+import { ClientGoneError } from './errors.js'
 import { ClientWatch, type WatchOptions } from './watch.js'
 
 /** What is written to; both servers' responses have it. */
@@ -79,7 +80,7 @@ export class ResponseSink {
         closed.addEventListener('abort', onClosed)
         this.#stream.write(piece, (error) => {
           closed.removeEventListener('abort', onClosed)
-          if (error) reject(error)
+          if (error) reject(new ClientGoneError({ cause: error }))
           else resolve()
         })
       })

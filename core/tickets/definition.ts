@@ -31,7 +31,7 @@ export interface DefinitionOptions {
 }
 
 /** Characters of the id in a transfer id we make up ourselves. */
-const TRANSFER_ID_LENGTH = 18
+export const TRANSFER_ID_LENGTH = 18
 const MAX_SIZE = 2n ** 64n
 /** Seconds; the engine holds times in 31 bits. */
 const MAX_TIMEOUT = 2 ** 31 - 1

@@ -1,7 +1,7 @@
 /** All tickets of the process. They live in memory only. */
 import { createHmac, randomBytes } from 'node:crypto'
 import { shortId, type Logger } from '../log.js'
-import type { TicketDefinition, TicketOp } from './definition.js'
+import { TRANSFER_ID_LENGTH, type TicketDefinition, type TicketOp } from './definition.js'
 import { NoSuchTicketError, TicketBusyError, TicketDeniedError } from './errors.js'
 import { monotonicSeconds, Ticket, type Clock } from './ticket.js'
 
@@ -82,7 +82,7 @@ export class TicketStore {
     }
     await this.#end(ticket, timeoutMs)
     this.#forget(key, ticket)
-    this.#log(ticket.definition, 'ticket removed', {})
+    this.#log(ticket.definition, 'ticket removed', { moved: ticket.moved })
   }
 
   /** Cancels all. Throws the first TicketBusyError, after having removed what could be. */
@@ -137,7 +137,8 @@ export function logFields(definition: TicketDefinition): { ticket: string; trans
   return { ticket: shortId(definition.id), transfer: publicTransferId(definition) }
 }
 
-/** A transfer id made of a short ticket id would hold all of it. */
+/** A transfer id may be made of the ticket's, as those are that we make up ourselves. */
 function publicTransferId({ id, transferId }: TicketDefinition): string {
-  return transferId.includes(id) ? transferId.replaceAll(id, shortId(id)) : transferId
+  const prefix = id.slice(0, TRANSFER_ID_LENGTH)
+  return transferId.replaceAll(id, shortId(id)).replaceAll(prefix, shortId(id))
 }

@@ -25,7 +25,7 @@ export interface TicketContext {
 export interface TicketUse {
   /** Aborted with TicketCanceledError when the ticket is. */
   readonly signal: AbortSignal
-  /** Bytes [offset, offset + size) are done; counts as transferred, and as life (expiry). */
+  /** Bytes [offset, offset + size) are done: a sign of life (expiry); counts as its kind says. */
   progress(offset: number, size: number): void
   /** Idempotent. */
   end(): void
@@ -34,6 +34,8 @@ export interface TicketUse {
 export type UseKind =
   /** Moves data: the ticket is active, ranges count as transferred, the end is activity. */
   | 'operation'
+  /** Reads the image and sends none of it: the ticket is active as above, but nothing is moved. */
+  | 'inspection'
   /** Keeps the image open for a request, which may still be refused: no sign of life by itself. */
   | 'hold'
 
@@ -125,15 +127,16 @@ export class Ticket {
 
   begin(kind: UseKind): TicketUse {
     if (this.isCanceled) throw new TicketCanceledError()
-    const isOperation = kind === 'operation'
+    const isOperation = kind !== 'hold'
+    const moves = kind === 'operation'
     if (isOperation) this.#operations++
     else this.#holds++
     let isEnded = false
     return {
       signal: this.#canceling.signal,
       progress: (offset, size) => {
-        if (isOperation) this.#moved += size
-        if (isOperation && this.definition.ops.length <= 1) this.#transferred.add(offset, size)
+        if (moves) this.#moved += size
+        if (moves && this.definition.ops.length <= 1) this.#transferred.add(offset, size)
         this.#renew()
       },
       end: () => {

@@ -23,7 +23,8 @@ export class BlockDeviceBackend extends DescriptorBackend {
   }
 
   protected override async currentSize(): Promise<number> {
-    this.#knownSize = await blockDeviceSize(this.io.fd)
+    // A last sector that is not complete cannot be reached by any means.
+    this.#knownSize = roundDown(await blockDeviceSize(this.io.fd), this.blockSize)
     return this.#knownSize
   }
 

@@ -4,7 +4,7 @@ import type { Exchange } from '../../core/http/exchange.js'
 const MAX_AGE_SECONDS = '86400'
 const METHODS = 'OPTIONS,GET,HEAD,PUT,PATCH'
 /** What a script may read beyond the few fields it always may. */
-const EXPOSED = 'content-range,content-disposition,content-length,accept-ranges,etag'
+const EXPOSED = 'content-range,content-disposition,content-length,accept-ranges,etag,content-digest'
 
 /** Set before anything can fail: the portal shows error texts, too. */
 export function allowCrossOrigin(exchange: Exchange): void {

@@ -38,23 +38,26 @@ async function send(
   pieces: AsyncGenerator<string, undefined>,
   headers: Record<string, string>,
 ): Promise<void> {
-  const first = await pieces.next()
-  const second = await pieces.next()
-  ticket.touch()
-  if (exchange.method === 'HEAD' || second.done === true) {
-    exchange.send(200, first.value ?? '', headers)
-    await pieces.return(undefined)
-    return
-  }
-  const watch = watchOf(ticket, services)
-  const sink = exchange.sink(200, headers, { watch, cut: () => exchange.cut() })
   try {
-    await sink.write(Buffer.from(first.value ?? ''))
-    await sink.write(Buffer.from(second.value))
-    for await (const piece of pieces) await sink.write(Buffer.from(piece))
-    exchange.end()
+    const first = await pieces.next()
+    const second = await pieces.next()
+    ticket.touch()
+    if (exchange.method === 'HEAD' || second.done === true) {
+      exchange.send(200, first.value ?? '', headers)
+      return
+    }
+    const start = [first.value ?? '', second.value]
+    const watch = watchOf(ticket, services)
+    const sink = exchange.sink(200, headers, { watch, cut: () => exchange.cut() })
+    try {
+      for (const piece of start) await sink.write(Buffer.from(piece))
+      for await (const piece of pieces) await sink.write(Buffer.from(piece))
+      exchange.end()
+    } finally {
+      sink.release()
+    }
   } finally {
-    sink.release()
+    await pieces.return(undefined)
   }
 }
 

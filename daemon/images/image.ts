@@ -1,11 +1,14 @@
 /** What all requests on an image have in common: the ticket, the open image, the operation. */
+import { ClientGoneError } from '../../core/http/errors.js'
 import type { Exchange } from '../../core/http/exchange.js'
 import type { WatchOptions } from '../../core/http/watch.js'
 import type { TicketOp } from '../../core/tickets/definition.js'
+import { shortId } from '../../core/log.js'
 import { logFields, type TicketStore } from '../../core/tickets/store.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
 import type { BufferPool } from '../operations/buffer-pool.js'
+import type { ChecksumSlots } from '../operations/checksum-slots.js'
 import type { OperationContext } from '../operations/operation.js'
 import { ImageContext, type OpenImage } from './context.js'
 
@@ -14,6 +17,7 @@ export interface ImageServices {
   readonly store: TicketStore
   readonly open: OpenImage
   readonly buffers: BufferPool
+  readonly checksums: ChecksumSlots
   /** Bytes per second a body must move. */
   readonly minBodyRate: number
   /** Told to clients on this host, absent when there is no local service. */
@@ -33,7 +37,9 @@ export async function useImage(
   op: TicketOp,
   work: (image: OpenedImage) => Promise<void>,
 ): Promise<void> {
+  exchange.bind({ ticket: shortId(exchange.id) })
   const ticket = services.store.authorize(exchange.id, op)
+  exchange.bind(logFields(ticket.definition))
   const hold = ticket.begin('hold')
   try {
     const context = ImageContext.of(exchange.connection, ticket, services.open)
@@ -45,7 +51,7 @@ export async function useImage(
 
 export interface OperateOptions {
   /** For the log. */
-  readonly op: 'read' | 'write' | 'zero' | 'flush'
+  readonly op: 'read' | 'write' | 'zero' | 'flush' | 'checksum'
   readonly offset: number
   /** Undefined when only the end of the body will tell. */
   readonly size: number | undefined
@@ -61,7 +67,7 @@ export async function operate(
   { op, offset, size, endsWithClient }: OperateOptions,
   work: (context: OperationContext) => Promise<void>,
 ): Promise<void> {
-  const use = ticket.begin('operation')
+  const use = ticket.begin(op === 'checksum' ? 'inspection' : 'operation')
   const abort = new AbortController()
   const stop = follow(abort, endsWithClient ? [use.signal, exchange.closed] : [use.signal])
   const startedAt = performance.now()
@@ -72,12 +78,31 @@ export async function operate(
   }
   try {
     await work({ signal: abort.signal, buffers, onProgress })
+  } catch (error) {
+    // Who was canceled was cut off by us, and did not leave.
+    throw error instanceof ClientGoneError && abort.signal.aborted ? abort.signal.reason : error
   } finally {
     stop()
     use.end()
     const ms = Math.round(performance.now() - startedAt)
-    const facts = { ...logFields(ticket.definition), op, offset, size, done, ms }
-    exchange.logger[op === 'flush' ? 'info' : 'debug'](facts, 'operation ended')
+    exchange.logger.debug({ op, offset, size, done, ms }, 'operation ended')
+  }
+}
+
+/** Runs `work`, which sends a body: a write that waits for the client ends only with the connection. */
+export async function cutOnAbort(
+  exchange: Exchange,
+  signal: AbortSignal,
+  work: () => Promise<void>,
+): Promise<void> {
+  const cut = (): void => {
+    if (exchange.headersSent) exchange.cut()
+  }
+  signal.addEventListener('abort', cut)
+  try {
+    await work()
+  } finally {
+    signal.removeEventListener('abort', cut)
   }
 }
 

@@ -7,8 +7,8 @@ import { requireId } from './requests.js'
 
 const READ_METHODS = 'OPTIONS,GET'
 const WRITE_METHODS = 'OPTIONS,GET,PUT,PATCH'
-const READ_FEATURES = ['extents']
-const WRITE_FEATURES = ['extents', 'flush', 'zero']
+const READ_FEATURES = ['checksum', 'extents']
+const WRITE_FEATURES = ['checksum', 'extents', 'flush', 'zero']
 
 export async function imageOptions(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)

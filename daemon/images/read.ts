@@ -8,8 +8,16 @@ import {
 import type { Exchange, Headers } from '../../core/http/exchange.js'
 import { readRange } from '../operations/read.js'
 import { checkMatch, isNotModified, mayUseRange, quoted } from './conditions.js'
+import { DigestedBody } from './content-digest.js'
 import { contentDisposition } from './content-disposition.js'
-import { operate, useImage, watchOf, type ImageServices, type OpenedImage } from './image.js'
+import {
+  cutOnAbort,
+  operate,
+  useImage,
+  watchOf,
+  type ImageServices,
+  type OpenedImage,
+} from './image.js'
 import { noteClose, requireId } from './requests.js'
 
 export async function getImage(exchange: Exchange, services: ImageServices): Promise<void> {
@@ -56,22 +64,16 @@ async function download(
 ): Promise<void> {
   const watch = watchOf(image.ticket, services)
   const sink = exchange.sink(status, headers, { watch, cut: () => exchange.cut() })
+  const digested = DigestedBody.of(exchange, headers, sink, size)
   const options = { op: 'read', offset, size, endsWithClient: true } as const
   try {
-    await operate(exchange, image, services.buffers, options, async (context) => {
-      // A write that waits for the client ends only with the connection.
-      const cut = (): void => {
-        if (exchange.headersSent) exchange.cut()
-      }
-      context.signal.addEventListener('abort', cut)
-      try {
-        await readRange(image.backend, offset, size, sink, context)
-      } finally {
-        context.signal.removeEventListener('abort', cut)
-      }
-    })
+    await operate(exchange, image, services.buffers, options, (context) =>
+      cutOnAbort(exchange, context.signal, () =>
+        readRange(image.backend, offset, size, digested ?? sink, context),
+      ),
+    )
     sink.start()
-    exchange.end()
+    exchange.end(digested?.trailers())
   } finally {
     sink.release()
   }

@@ -3,6 +3,7 @@ import type { Exchange } from '../../core/http/exchange.js'
 import type { Handler, Route } from '../../core/http/routes.js'
 import { VERSION } from '../../core/http/version.js'
 import { ServiceError } from '../../core/errors.js'
+import { getChecksum, listAlgorithms } from './checksum.js'
 import { allowCrossOrigin } from './cors.js'
 import { getExtents } from './extents.js'
 import type { ImageServices } from './image.js'
@@ -34,6 +35,16 @@ export function imageRoutes(services: ImageServices): Route[] {
       path: '/images/:id/extents',
       prepare: allowCrossOrigin,
       methods: { GET: serve(getExtents), HEAD: serve(getExtents), OPTIONS: preflight },
+    },
+    {
+      path: '/images/:id/checksum',
+      prepare: allowCrossOrigin,
+      methods: { GET: serve(getChecksum), HEAD: serve(getChecksum), OPTIONS: preflight },
+    },
+    {
+      path: '/images/:id/checksum/algorithms',
+      prepare: allowCrossOrigin,
+      methods: { GET: listAlgorithms, HEAD: listAlgorithms, OPTIONS: preflight },
     },
   ]
 }

@@ -7,6 +7,7 @@ import { writeRange } from '../operations/write.js'
 import type { Backend } from '../backends/backend.js'
 import { BeyondEndError } from '../backends/errors.js'
 import { checkBeforeChange } from './conditions.js'
+import { BodyCheck } from './content-digest.js'
 import { flush, operate, useImage, watchOf, type ImageServices } from './image.js'
 import { noteClose, parseFlush, requireId } from './requests.js'
 
@@ -20,6 +21,7 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
   const range = exchange.header('content-range')
   const offset = range === undefined ? 0 : parseContentRange(range)
   const mustFlush = parseFlush(exchange)
+  const check = new BodyCheck(exchange)
   await useImage(exchange, services, 'write', async (image) => {
     const { ticket, backend } = image
     if (offset + (size ?? 0) > ticket.limit) throw beyondTicket(ticket.definition.size)
@@ -31,7 +33,8 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
       const body = exchange.body(watchOf(ticket, services), context.signal)
       try {
         const limit = ticket.limit - offset
-        await writeRange(backend, offset, size, body, { ...context, limit })
+        await writeRange(backend, offset, size, check.of(body), { ...context, limit })
+        check.verify()
       } catch (error) {
         throw error instanceof RangeLimitError ? beyondTicket(ticket.definition.size) : error
       } finally {

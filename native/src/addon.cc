@@ -39,7 +39,12 @@ constexpr Export kExports[] = {
     {"blockDeviceZeroOut", BlockDeviceZeroOut},
     {"blockDeviceDiscard", BlockDeviceDiscard},
     {"dataRanges", FindDataRanges},
+    {"createDigest", CreateDigest},
+    {"updateDigest", UpdateDigest},
+    {"updateDigestNow", UpdateDigestNow},
+    {"finishDigest", FinishDigest},
     {"peerCredentials", PeerCredentials},
+    {"hasPeerEnded", HasPeerEnded},
 };
 
 }  // namespace
@@ -49,6 +54,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["setErrorClass"] = Napi::Function::New(env, SetErrorClass, "setErrorClass");
   exports["sendDatagram"] = Napi::Function::New(env, SendDatagram, "sendDatagram");
   exports["pageSize"] = PageSize(env);
+  exports["digestAlgorithms"] = DigestAlgorithms(env);
   for (const Export& each : kExports) {
     exports[each.name] = Napi::Function::New(env, each.function, each.name);
   }

@@ -39,8 +39,16 @@ Napi::Value BlockDeviceDiscard(const Napi::CallbackInfo& info);
 // data_ranges.cc
 Napi::Value FindDataRanges(const Napi::CallbackInfo& info);
 
+// digest.cc
+Napi::Value DigestAlgorithms(Napi::Env env);
+Napi::Value CreateDigest(const Napi::CallbackInfo& info);
+Napi::Value UpdateDigest(const Napi::CallbackInfo& info);
+Napi::Value UpdateDigestNow(const Napi::CallbackInfo& info);
+Napi::Value FinishDigest(const Napi::CallbackInfo& info);
+
 // unix_socket.cc
 Napi::Value PeerCredentials(const Napi::CallbackInfo& info);
+Napi::Value HasPeerEnded(const Napi::CallbackInfo& info);
 void SendDatagram(const Napi::CallbackInfo& info);
 
 }  // namespace imageio

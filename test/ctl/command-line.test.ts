@@ -25,6 +25,20 @@ t.test('an id that begins with a dash can be given behind two dashes', async (t)
   t.match(parseCommandLine(['show', '--', '-id']), { name: 'show', id: '-id' })
 })
 
+t.test('the version is told without a command', async (t) => {
+  t.match(parseCommandLine(['--version']), { text: /^imageioctl \d+\.\d+\.\d+\n$/ })
+})
+
+t.test('a mistake is told in one line', async (t) => {
+  for (const argv of [
+    ['modify', 'x', '--timeout', '-4'],
+    ['list', '-c'],
+    ['list', '--no'],
+  ]) {
+    t.throws(() => parseCommandLine(argv), { message: /^[^\n]*[^\n.]$/ }, argv.join(' '))
+  }
+})
+
 t.test('help is printed when asked for, and when nothing was asked for', async (t) => {
   t.match(parseCommandLine([]), { name: 'help', text: /Commands:/ })
   t.match(parseCommandLine(['--help']), { name: 'help', text: /Commands:/ })

@@ -29,12 +29,23 @@ const CALLS: readonly [name: string, kinds: string][] = [
   ['blockDeviceZeroOut', 'nnn'],
   ['blockDeviceDiscard', 'nnn'],
   ['dataRanges', 'nnnn'],
+  ['createDigest', 's'],
+  ['updateDigest', 'hb'],
+  ['updateDigestNow', 'hb'],
+  ['finishDigest', 'h'],
   ['peerCredentials', 'n'],
+  ['hasPeerEnded', 'n'],
   ['sendDatagram', 'ss'],
 ]
 
 // No such descriptor: a check that lets something through ends in EBADF, not in a file.
-const RIGHT: Readonly<Record<string, unknown>> = { n: 65_536, b: BUFFER, s: '/', f: false }
+const RIGHT: Readonly<Record<string, unknown>> = {
+  n: 65_536,
+  b: BUFFER,
+  s: '/',
+  f: false,
+  h: addon['createDigest']!('md5'),
+}
 
 function called(name: string, kinds: string, index: number, value: unknown): () => unknown {
   const args = Array.from(kinds, (kind) => RIGHT[kind])
@@ -46,7 +57,7 @@ for (const [name, kinds] of CALLS) {
   t.test(`${name} throws at once for wrong arguments`, async (t) => {
     Array.from(kinds).forEach((kind, index) => {
       for (const wrong of WRONG_TYPES) {
-        if (typeof wrong === typeof RIGHT[kind] && kind !== 'b') continue
+        if (typeof wrong === typeof RIGHT[kind] && !'bh'.includes(kind)) continue
         t.throws(
           called(name, kinds, index, wrong),
           { name: 'TypeError' },

@@ -26,6 +26,12 @@ t.test('every option is in the help', async (t) => {
   }
 })
 
+t.test('a mistake is told in one line', async (t) => {
+  for (const argv of [['--port', '-4'], ['--port'], ['--frobnicate'], ['--writable=yes']]) {
+    t.throws(() => parseOptions(argv, '/'), { message: /^[^\n]*[^\n.]$/ }, argv.join(' '))
+  }
+})
+
 t.test('what makes no sense is a usage error', async (t) => {
   for (const argv of [
     ['--frobnicate'],

@@ -14,6 +14,7 @@ import type { AddressInfo } from 'node:net'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { without } from '../support/tools.js'
 import { until, within } from '../support/wait.js'
 
 const MAIN = join(process.cwd(), 'dist/start/main.js')
@@ -30,8 +31,24 @@ interface Started {
 
 /** `npm start` with its run directory under `dir`, which is also where the user is. */
 function start(t: Test, dir: string, args: string[]): Started {
-  const env = { ...process.env, TMPDIR: join(dir, 'tmp'), npm_lifecycle_event: 'test' }
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd: dir, env })
+  return started(t, dir, process.execPath, [MAIN, ...args])
+}
+
+/** By npm, in the checkout; what must be built is. */
+function startByNpm(t: Test, dir: string, args: string[]): Started {
+  return started(t, dir, 'npm', ['start', '--ignore-scripts', '--', ...args])
+}
+
+function started(t: Test, dir: string, program: string, args: string[]): Started {
+  const npm = program === 'npm'
+  const env = {
+    ...process.env,
+    TMPDIR: join(dir, 'tmp'),
+    npm_lifecycle_event: 'test',
+    NODE_OPTIONS: '',
+    NODE_DISABLE_COMPILE_CACHE: '1', // npm's would lie in TMPDIR
+  }
+  const child = spawn(program, args, { cwd: npm ? process.cwd() : dir, env })
   let [output, errors] = ['', '']
   child.stdout.setEncoding('utf8').on('data', (text: string) => void (output += text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => void (errors += text))
@@ -142,6 +159,88 @@ t.test('a daemon that dies is reported with its log', async (t) => {
   t.equal(await within('end', 15_000, started.ended), 1)
   t.match(started.errors(), /^imageio: the daemon was killed by SIGKILL\n.*ready/s)
   t.strictSame(readdirSync(join(dir, 'tmp')), [])
+})
+
+/** Processes it started, in the order of their ids. */
+function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+  return text === '' ? [] : text.split(' ').map(Number)
+}
+
+/** Also true of one that has ended and nobody has asked for: its parent may be a careless one. */
+function hasEnded(pid: number): boolean {
+  if (!existsSync(`/proc/${pid}/stat`)) return true
+  return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+}
+
+t.test('without an image each start has a sample of its own', { skip }, async (t) => {
+  const dir = userDir(t)
+  const both = [start(t, dir, []), start(t, dir, [])] as const
+  const texts = await Promise.all(both.map(ready))
+  for (const text of texts) t.match(text, /sample\.img +\(64 MiB, writable, a sample, removed/)
+  const paths = texts.map((text) => /^\/\S+sample\.img/m.exec(text)?.[0] ?? '')
+  t.not(paths[0], paths[1])
+  const second = readFileSync(paths[1] ?? '')
+  paste(dir, texts[0] ?? '', 'zero')
+  t.ok(readFileSync(paths[1] ?? '').equals(second), 'the other one is left alone')
+  for (const { child } of both) child.kill('SIGTERM')
+  await Promise.all(both.map(({ ended }) => within('end', 15_000, ended)))
+  t.strictSame(readdirSync(join(dir, 'tmp')), [])
+})
+
+t.test('zero says when space is kept', async (t) => {
+  const dir = userDir(t)
+  writeFileSync(join(dir, 'a.img'), 'text')
+  const kept = start(t, dir, ['a.img', '--writable'])
+  t.match(await ready(kept), /^ +zero .*\n +# .*--sparse/m)
+  const given = start(t, dir, ['a.img', '--writable', '--sparse'])
+  t.notMatch(await ready(given), '--sparse')
+})
+
+t.test('SIGTERM to npm ends everything', { skip: without('npm') }, async (t) => {
+  const dir = userDir(t)
+  const started = startByNpm(t, dir, [])
+  await ready(started)
+  const [main = 0] = childrenOf(started.child.pid ?? 0)
+  const [daemon = 0] = childrenOf(main)
+  t.ok(daemon > 0, 'npm has no shell between')
+  started.child.kill('SIGTERM')
+  await within('end', 15_000, started.ended)
+  t.ok(hasEnded(main))
+  t.ok(hasEnded(daemon))
+  t.notOk(readdirSync(join(dir, 'tmp')).some((name) => name.startsWith('imageio-')))
+})
+
+t.test('SIGKILL to npm ends everything', { skip: without('npm') }, async (t) => {
+  const dir = userDir(t)
+  const started = startByNpm(t, dir, [])
+  await ready(started)
+  const [main = 0] = childrenOf(started.child.pid ?? 0)
+  const [daemon = 0] = childrenOf(main)
+  started.child.kill('SIGKILL')
+  await until('the end of both', () => hasEnded(main) && hasEnded(daemon), { timeoutMs: 15_000 })
+  t.notOk(readdirSync(join(dir, 'tmp')).some((name) => name.startsWith('imageio-')))
+})
+
+t.test('SIGKILL leaves no daemon behind', { skip: without('setpriv') }, async (t) => {
+  const started = start(t, userDir(t), [])
+  await ready(started)
+  const [daemon = 0] = childrenOf(started.child.pid ?? 0)
+  t.ok(daemon > 0)
+  started.child.kill('SIGKILL')
+  await until('the end of the daemon', () => hasEnded(daemon), { timeoutMs: 15_000 })
+})
+
+t.test('a host that is not there changes no CA', async (t) => {
+  const dir = userDir(t)
+  const running = start(t, dir, [])
+  await ready(running)
+  const authority = readFileSync('.dev/pki/ca.pem')
+  const wrong = start(t, dir, ['--host', 'no-such-host.invalid'])
+  t.equal(await wrong.ended, 1)
+  t.match(wrong.errors(), /^imageio: cannot listen on no-such-host\.invalid port 0: .*\n$/)
+  t.ok(readFileSync('.dev/pki/ca.pem').equals(authority))
+  t.equal(readdirSync(join(dir, 'tmp')).length, 1, 'only that of the running one')
 })
 
 t.test('a mistake is one line, and no daemon is started', async (t) => {

@@ -98,7 +98,7 @@ t.test('149-156: a browser up- and downloads from another origin', { skip }, asy
     put: 200,
     patch: 200,
     range: [206, 'xxxxxx\0\0\0\0', 'bytes 4090-4099/65536'],
-    options: ['extents', 'flush', 'zero'],
+    options: ['checksum', 'extents', 'flush', 'zero'],
     error: [403, true],
     preflight: /TypeError/,
   })

@@ -144,6 +144,33 @@ t.test('cut() in the middle ends a read that waits', async (t) => {
   await t.rejects(empty, INCOMPLETE)
 })
 
+t.test('complete() keeps what the stream held, and that is all', async (t) => {
+  for (const readFirst of [0, 1]) {
+    const stream = new PassThrough()
+    const { body } = make(t, stream)
+    stream.write('abc')
+    const first = readFirst > 0 ? await take(body, readFirst) : ''
+    stream.write('def')
+    body.complete()
+    stream.destroy()
+    await turn()
+    t.equal(first + (await take(body, 10)), 'abcdef')
+    t.equal(await take(body, 10), '')
+  }
+})
+
+t.test('complete() ends a read that waits', async (t) => {
+  const stream = new PassThrough()
+  const { body } = make(t, stream)
+  const read = take(body, 10)
+  stream.write('abc')
+  await turn()
+  body.complete()
+  stream.destroy()
+  t.equal(await read, 'abc')
+  t.equal(await take(body, 10), '')
+})
+
 t.test('a body that is complete is not cut', async (t) => {
   const stream = new PassThrough()
   const { body } = make(t, stream)

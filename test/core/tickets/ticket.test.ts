@@ -125,6 +125,21 @@ t.test('what a hold does is not transferred', async (t) => {
   t.equal(ticket.moved, 0)
 })
 
+t.test('an inspection is an operation that moves nothing', async (t) => {
+  const { ticket, clock } = make({ timeout: 10 })
+  const use = ticket.begin('inspection')
+  t.equal(ticket.isActive, true)
+  clock.seconds += 9
+  use.progress(0, 100)
+  t.equal(ticket.secondsLeft, 10, 'its progress is a sign of life')
+  clock.seconds += 4
+  use.end()
+  t.equal(ticket.isActive, false)
+  t.equal(ticket.info()['idle_time'], 0)
+  t.equal(ticket.info()['transferred'], 0)
+  t.equal(ticket.moved, 0)
+})
+
 t.test('a ticket for both ways does not tell what was transferred', async (t) => {
   t.notOk('transferred' in make({ ops: ['read', 'write'] }).ticket.info())
   t.equal(make({ ops: [] }).ticket.info()['transferred'], 0)

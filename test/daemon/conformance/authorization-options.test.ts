@@ -135,8 +135,8 @@ t.test('C. OPTIONS', async (t) => {
   const config = { daemon: { max_connections: 5 } }
   const daemon = await startDaemon(t, { config })
   const options = (url: string): Promise<Reply> => request(daemon.remote, 'OPTIONS', url)
-  const READ = ['extents']
-  const WRITE = ['extents', 'flush', 'zero']
+  const READ = ['checksum', 'extents']
+  const WRITE = ['checksum', 'extents', 'flush', 'zero']
 
   t.test('45-46: the star tells what the server can do, and its socket', async (t) => {
     for (const url of ['/images/*', '/images/%2A']) {
@@ -205,7 +205,7 @@ t.test('46-47: OPTIONS tells the address of the local service, if there is one',
     skips: ['local'],
   })
   const reply = await request(without.remote, 'OPTIONS', '/images/*')
-  t.strictSame(reply.json, { features: ['extents', 'flush', 'zero'] })
+  t.strictSame(reply.json, { features: ['checksum', 'extents', 'flush', 'zero'] })
   const path = join(without.dir, 'run', 'local.sock')
   const pathname = await startDaemon(t, { config: { local: { socket: path } }, skips: ['local'] })
   const other = await request(pathname.remote, 'OPTIONS', '/images/*')

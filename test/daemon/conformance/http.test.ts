@@ -79,17 +79,25 @@ t.test('A. HTTP layer', async (t) => {
     const post = await ask(remote, `POST /images/x HTTP/1.1\r\n${HOST}${none}`)
     t.equal(post.status, 405)
     t.match(post.headers['allow'], /GET.*PUT.*PATCH.*OPTIONS|OPTIONS.*GET.*PUT.*PATCH/)
-    const put = await ask(remote, `PUT /images/x/extents HTTP/1.1\r\n${HOST}${none}`)
-    t.equal(put.status, 405)
-    t.match(put.headers['allow'], /GET/)
-    t.notMatch(put.headers['allow'], /PUT/)
+    for (const rest of ['extents', 'checksum', 'checksum/algorithms']) {
+      const put = await ask(remote, `PUT /images/x/${rest} HTTP/1.1\r\n${HOST}${none}`)
+      t.equal(put.status, 405)
+      t.match(put.headers['allow'], /GET/)
+      t.notMatch(put.headers['allow'], /PUT/)
+    }
     const info = await ask(remote, `PUT /info/ HTTP/1.1\r\n${HOST}${none}`)
     t.equal(info.status, 405)
     t.match(info.headers['allow'], /GET/)
   })
 
   t.test('8: HEAD answers like GET, without the body', async (t) => {
-    for (const path of [image.url, `${image.url}/extents`, '/info/']) {
+    for (const path of [
+      image.url,
+      `${image.url}/extents`,
+      `${image.url}/checksum`,
+      '/images/x/checksum/algorithms',
+      '/info/',
+    ]) {
       const wire = await Wire.open(remote)
       const head = await wire.ask(`HEAD ${path} HTTP/1.1\r\n${HOST}\r\n`, { isHead: true })
       const body = await wire.ask(get(path))

@@ -81,7 +81,7 @@ t.test('149-156: other origins', async (t) => {
     for (const method of ['OPTIONS', 'GET', 'PUT', 'PATCH']) {
       t.ok(methods(allowed).has(method), `${method} is allowed`)
     }
-    t.match(reply.json, { features: ['extents', 'flush', 'zero'] })
+    t.match(reply.json, { features: ['checksum', 'extents', 'flush', 'zero'] })
   })
 
   t.test('153: each request field has its own answer', async (t) => {
@@ -99,6 +99,7 @@ t.test('149-156: other origins', async (t) => {
       ['OPTIONS', image.url],
       ['OPTIONS', '/images/*'],
       ['GET', `${image.url}/extents`],
+      ['GET', `${image.url}/checksum`],
       ['GET', '/info/'],
       ['GET', '/images/unknown'],
     ] as const) {
@@ -114,21 +115,26 @@ t.test('149-156: other origins', async (t) => {
     t.match(cors(reply), { 'allow-origin': '*', 'max-age': '86400', 'allow-methods': /PUT/ })
   })
 
-  t.test('156: PATCH and extents have them, too, so that browsers can use them', async (t) => {
-    const zero = await ask('PATCH', image.url, ORIGIN, '{"op":"zero","size":10}')
-    t.equal(zero.status, 200)
-    t.match(cors(zero), { 'allow-origin': '*', 'max-age': '86400' })
-    const wrong = await ask('PATCH', image.url, ORIGIN, '{"op":"none"}')
-    t.equal(wrong.status, 400)
-    t.match(cors(wrong), { 'allow-origin': '*' })
-    const extents = await ask('GET', `${image.url}/extents`, ORIGIN)
-    t.equal(extents.status, 200)
-    t.match(cors(extents), { 'allow-origin': '*', 'max-age': '86400' })
-    const preflight = { ...ORIGIN, 'access-control-request-method': 'GET' }
-    const before = await ask('OPTIONS', `${image.url}/extents`, preflight)
-    t.ok(before.status >= 200 && before.status < 300, `preflight of extents: ${before.status}`)
-    t.match(cors(before), { 'allow-origin': '*', 'allow-methods': /GET/ })
-  })
+  t.test(
+    '156: PATCH, extents and checksum have them, too, so that browsers can use them',
+    async (t) => {
+      const zero = await ask('PATCH', image.url, ORIGIN, '{"op":"zero","size":10}')
+      t.equal(zero.status, 200)
+      t.match(cors(zero), { 'allow-origin': '*', 'max-age': '86400' })
+      const wrong = await ask('PATCH', image.url, ORIGIN, '{"op":"none"}')
+      t.equal(wrong.status, 400)
+      t.match(cors(wrong), { 'allow-origin': '*' })
+      const preflight = { ...ORIGIN, 'access-control-request-method': 'GET' }
+      for (const rest of ['extents', 'checksum', 'checksum/algorithms']) {
+        const reply = await ask('GET', `${image.url}/${rest}`, ORIGIN)
+        t.equal(reply.status, 200, rest)
+        t.match(cors(reply), { 'allow-origin': '*', 'max-age': '86400' })
+        const before = await ask('OPTIONS', `${image.url}/${rest}`, preflight)
+        t.ok(before.status >= 200 && before.status < 300, `preflight of ${rest}: ${before.status}`)
+        t.match(cors(before), { 'allow-origin': '*', 'allow-methods': /GET/ })
+      }
+    },
+  )
 
   t.test('149: the same over HTTP/2', async (t) => {
     const session = await openH2(daemon.remote)

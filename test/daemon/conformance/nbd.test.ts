@@ -55,7 +55,7 @@ t.test('L. the NBD client', { skip }, async (t) => {
       max_readers: 8,
       max_writers: 8,
       block_size: 1,
-      features: ['extents', 'flush', 'zero'],
+      features: ['checksum', 'extents', 'flush', 'zero'],
     })
     t.equal((await put(path, Buffer.alloc(10), 8 * MiB - 5)).status, 500, 'past the end')
     t.equal((await ask('GET', path, { headers: { range: `bytes=${8 * MiB}-` } })).status, 416)

@@ -1,0 +1,127 @@
+/**
+ * Digests of blocks, several at a time: each has a buffer for itself while it is read and hashed,
+ * piece by piece, so memory does not depend on the size of blocks.
+ */
+import { availableParallelism } from 'node:os'
+import { Digest, type DigestAlgorithm } from '../../native/index.js'
+import type { Backend } from '../backends/backend.js'
+import type { BufferPool } from './buffer-pool.js'
+import { ImageTruncatedError } from './operation.js'
+
+/**
+ * While some blocks are read others are hashed. Two for each core left it idle for a sixth of the
+ * time, four for a tenth; more than libuv's pool has threads would only wait.
+ */
+const MAX_LANES = Math.min(4 * availableParallelism(), 16)
+
+export interface BlockHasherOptions {
+  readonly algorithm: DigestAlgorithm
+  /** Where the hashed part of the image ends. */
+  readonly end: number
+  readonly buffers: BufferPool
+  readonly signal: AbortSignal
+}
+
+export class BlockHasher {
+  readonly #backend: Backend
+  readonly #options: BlockHasherOptions
+  readonly #buffers: readonly Buffer[]
+  readonly #idle: Buffer[]
+  readonly #waiting: ((buffer: Buffer) => void)[] = []
+  readonly #zeroDigests = new Map<number, Promise<Buffer>>()
+  #isStopped = false
+
+  /** Takes as many buffers as are to spare, one at least. To be ended by release(). */
+  static async create(backend: Backend, options: BlockHasherOptions): Promise<BlockHasher> {
+    const { buffers, signal } = options
+    const lent = [await buffers.acquire(signal)]
+    while (lent.length < MAX_LANES) {
+      const buffer = buffers.tryAcquire()
+      if (buffer === undefined) break
+      lent.push(buffer)
+    }
+    return new BlockHasher(backend, options, lent)
+  }
+
+  private constructor(backend: Backend, options: BlockHasherOptions, buffers: readonly Buffer[]) {
+    this.#backend = backend
+    this.#options = options
+    this.#buffers = buffers
+    this.#idle = [...buffers]
+  }
+
+  /** Blocks that may usefully be asked for at a time: none of the buffers is ever idle. */
+  get lanes(): number {
+    return 2 * this.#buffers.length
+  }
+
+  /** The digest of the block's content. */
+  data(offset: number, size: number): Promise<Buffer> {
+    return this.#hash(size, async (buffer, position) => {
+      const end = offset + size
+      const start = offset + position
+      // Whole blocks of the storage also at the end, so that direct I/O reads into the buffer.
+      const alignment = Math.min(this.#backend.blockSize, buffer.length)
+      const room = buffer.length - (buffer.length % alignment)
+      const wanted = Math.min(room, end - start)
+      const readSize = Math.min(room, wanted + ((alignment - (wanted % alignment)) % alignment))
+      const got = await this.#backend.pread(buffer.subarray(0, readSize), start)
+      if (got < wanted) throw new ImageTruncatedError(this.#options.end, start + got)
+      return buffer.subarray(0, wanted)
+    })
+  }
+
+  /** The digest of that many zero bytes, made once. */
+  zeroes(size: number): Promise<Buffer> {
+    const known = this.#zeroDigests.get(size)
+    if (known !== undefined) return known
+    const digest = this.#hash(size, (buffer, position) => {
+      const piece = buffer.subarray(0, Math.min(buffer.length, size - position))
+      if (position === 0) piece.fill(0)
+      return Promise.resolve(piece)
+    })
+    this.#zeroDigests.set(size, digest)
+    return digest
+  }
+
+  /** Blocks that have begun end with an error soon. */
+  stop(): void {
+    this.#isStopped = true
+  }
+
+  /** Only when no block is under way. */
+  release(): void {
+    for (const buffer of this.#buffers) this.#options.buffers.release(buffer)
+  }
+
+  /** `piece` fills the buffer with what begins at `position` in the block. */
+  async #hash(
+    size: number,
+    piece: (buffer: Buffer, position: number) => Promise<Buffer>,
+  ): Promise<Buffer> {
+    const buffer = await this.#take()
+    try {
+      const digest = new Digest(this.#options.algorithm)
+      for (let position = 0; position < size;) {
+        this.#options.signal.throwIfAborted()
+        if (this.#isStopped) throw new Error('hashing was stopped')
+        const bytes = await piece(buffer, position)
+        await digest.update(bytes)
+        position += bytes.length
+      }
+      return digest.finish()
+    } finally {
+      this.#give(buffer)
+    }
+  }
+
+  #take(): Buffer | Promise<Buffer> {
+    return this.#idle.pop() ?? new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  #give(buffer: Buffer): void {
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#idle.push(buffer)
+    else next(buffer)
+  }
+}

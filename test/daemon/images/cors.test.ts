@@ -1,0 +1,39 @@
+import t from 'tap'
+import { allowCrossOrigin } from '../../../daemon/images/cors.js'
+import { exchangeWith } from '../../core/http/exchanges.js'
+
+function allowed(headers: Record<string, string>, method = 'GET'): Record<string, unknown> {
+  const { exchange, response } = exchangeWith(headers, { method })
+  allowCrossOrigin(exchange)
+  return { ...response.getHeaders() }
+}
+
+const AGE = { 'access-control-max-age': '86400' }
+
+t.test('who does not ask gets nothing', async (t) => {
+  t.strictSame(allowed({}), {})
+  t.strictSame(allowed({ origin: '' }), {})
+})
+
+t.test('any origin may use the API and read its fields', async (t) => {
+  t.strictSame(allowed({ origin: 'https://portal' }), {
+    'access-control-allow-origin': '*',
+    'access-control-expose-headers':
+      'content-range,content-disposition,content-length,accept-ranges,etag,content-digest',
+    ...AGE,
+  })
+})
+
+t.test('a preflight is told what it asks', async (t) => {
+  t.strictSame(allowed({ 'access-control-request-headers': 'content-range' }, 'OPTIONS'), {
+    'access-control-allow-headers': '*',
+    ...AGE,
+  })
+  t.strictSame(allowed({ 'access-control-request-method': 'PATCH' }, 'OPTIONS'), {
+    'access-control-allow-methods': 'OPTIONS,GET,HEAD,PUT,PATCH',
+    ...AGE,
+  })
+  t.match(allowed({ 'access-control-request-method': 'GET' }, 'GET'), {
+    'access-control-allow-methods': '*',
+  })
+})
