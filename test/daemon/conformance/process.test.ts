@@ -94,7 +94,14 @@ t.test('231: the file with the later name wins, and /etc over the vendor', async
 })
 
 t.test('232: unknown options are ignored with a warning, bad values are fatal', async (t) => {
-  const unknown = { ...OFF, daemon: { no_such_option: 1 }, no_such_section: { a: 1 } }
+  const unknown = {
+    ...OFF,
+    daemon: { no_such_option: 1, drop_privileges: false },
+    control: { enable: false },
+    handlers: { keys: 'stderr' },
+    logger_root: { handlers: 'stderr' },
+    no_such_section: { a: 1 },
+  }
   const { status, stderr, stdout } = run(confDir(t, unknown), '--check-config')
   t.equal(status, 0)
   t.match(stderr + stdout, /no_such_option/)
