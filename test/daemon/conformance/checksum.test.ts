@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto'
 import { truncateSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { startDaemon, type Daemon, type TestImage } from '../../support/daemon.js'
 import { keepAlive, openH2, request, requestH2, type Reply } from '../../support/http.js'
+import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 import { IMAGES, VECTORS } from '../operations/checksum-vectors.js'
 
@@ -290,7 +290,14 @@ t.test('146: cancel and admission', async (t) => {
     const wire = await Wire.open(daemon.remote, { isReading: false })
     const query = `checksum?manifest=y&block_size=${MiB}`
     await wire.send(`GET ${one.url}/${query} HTTP/1.1\r\n${HOST}\r\n`)
-    await setTimeout(1000)
+    await daemon.ticketWhen(one.id, 'it has begun', ({ active }) => active)
+    let size = daemon.residentSize()
+    const hasSettled = (): boolean => {
+      const grown = daemon.residentSize() - size
+      size += grown
+      return Math.abs(grown) < MiB
+    }
+    await until('nothing grows any more', hasSettled, { everyMs: 300 })
     t.ok((await daemon.ticket(one.id)).active)
     const grown = daemon.residentSize() - before
     t.ok(grown < 100 * MiB, `${grown}`)
