@@ -35,6 +35,7 @@ want curl curl
 if [ "$goal" = test ]; then
     want qemu-img qemu-utils
     want mke2fs e2fsprogs
+    want mkfs.xfs xfsprogs
     want sfdisk fdisk
     want xorriso xorriso
     want nbdkit nbdkit
