@@ -4,6 +4,7 @@ import type { Extent, ExtentContext } from '../backend.js'
 import { DirtyExtentsUnavailableError } from '../errors.js'
 import { ALLOCATION_DEPTH, BASE_ALLOCATION, type Negotiated } from './handshake.js'
 import { broken } from './messages.js'
+import type { StatusList } from './status-list.js'
 import { StatusQuestions, type AskStatus } from './status-questions.js'
 
 /** Flag of base:allocation. */
@@ -13,7 +14,7 @@ const STATE_DIRTY = 1 << 0
 
 /** What one context says of a range. */
 type Facts = Partial<Record<'zero' | 'hole' | 'dirty', boolean>>
-type Meaning = (value: number) => Facts
+type Meaning = (list: StatusList, index: number) => Facts
 
 export async function* nbdExtents(
   start: number,
@@ -59,11 +60,13 @@ function meaningsOf(
   const depth = contexts.get(ALLOCATION_DEPTH)
   const dirty = bitmap === undefined ? undefined : contexts.get(bitmap)
   if (context === 'dirty' && dirty === undefined) throw new DirtyExtentsUnavailableError()
-  if (base !== undefined) meanings.set(base, (value) => ({ zero: (value & STATE_ZERO) !== 0 }))
+  if (base !== undefined) {
+    meanings.set(base, (list, index) => ({ zero: (list.flags(index) & STATE_ZERO) !== 0 }))
+  }
   if (context === 'dirty' && dirty !== undefined) {
-    meanings.set(dirty, (value) => ({ dirty: (value & STATE_DIRTY) !== 0 }))
+    meanings.set(dirty, (list, index) => ({ dirty: (list.flags(index) & STATE_DIRTY) !== 0 }))
   } else if (base !== undefined && depth !== undefined) {
-    meanings.set(depth, (value) => ({ hole: value === 0 }))
+    meanings.set(depth, (list, index) => ({ hole: list.isZero(index) }))
   }
   return meanings
 }
@@ -75,15 +78,15 @@ async function* pieces(
   start: number,
   end: number,
   meanings: ReadonlyMap<number, Meaning>,
-  { size, blockSizes: { minimum } }: Negotiated,
+  { size, blockSizes: { minimum }, dialect }: Negotiated,
   ask: AskStatus,
 ): AsyncGenerator<Piece> {
-  const questions = new StatusQuestions(Math.min(size, roundUp(end, minimum)), ask)
+  const questions = new StatusQuestions(Math.min(size, roundUp(end, minimum)), dialect, ask)
   let position = roundDown(start, minimum)
   while (position < end) {
     const { status, length } = await questions.at(position)
     const lists = [...meanings].map(([id, meaning]) => ({
-      pairs: checkedPairs(status.get(id), position, length, { minimum, size }),
+      list: checked(status.get(id), position, length, { minimum, size }),
       meaning,
     }))
     for (const piece of combine(lists)) {
@@ -96,40 +99,39 @@ async function* pieces(
   }
 }
 
-/** Lengths at even, values at odd places. Only the last extent may reach beyond the request. */
-function checkedPairs(
-  bytes: Buffer | undefined,
+/** Only the last extent may reach beyond the request. */
+function checked(
+  list: StatusList | undefined,
   offset: number,
   length: number,
   { minimum, size }: { minimum: number; size: number },
-): Buffer {
-  if (bytes === undefined || bytes.length === 0) throw broken('no extents')
+): StatusList {
+  if (list === undefined) throw broken('no extents')
   let covered = 0
-  for (let at = 0; at < bytes.length; at += 8) {
+  for (let index = 0; index < list.count; index++) {
     if (covered >= length) throw broken('an extent behind the end of the request')
-    const extent = bytes.readUInt32BE(at)
+    const extent = list.length(index)
     covered += extent
     if (extent === 0) throw broken('an empty extent')
     if (extent % minimum !== 0 && offset + covered < size) {
       throw broken('an extent that is no multiple of the block size')
     }
   }
-  return bytes
+  return list
 }
 
 /** Cuts at every boundary of any list; ends with the shortest. */
-function* combine(lists: readonly { pairs: Buffer; meaning: Meaning }[]): Generator<Piece> {
-  const cursors = lists.map(({ pairs, meaning }) => ({ pairs, meaning, at: 0, left: 0 }))
+function* combine(lists: readonly { list: StatusList; meaning: Meaning }[]): Generator<Piece> {
+  const cursors = lists.map(({ list, meaning }) => ({ list, meaning, index: -1, left: 0 }))
   for (;;) {
     let length = Infinity
     let said: Facts = {}
     for (const cursor of cursors) {
       if (cursor.left === 0) {
-        if (cursor.at >= cursor.pairs.length) return
-        cursor.left = cursor.pairs.readUInt32BE(cursor.at)
-        cursor.at += 8
+        if (++cursor.index >= cursor.list.count) return
+        cursor.left = cursor.list.length(cursor.index)
       }
-      said = { ...said, ...cursor.meaning(cursor.pairs.readUInt32BE(cursor.at - 4)) }
+      said = { ...said, ...cursor.meaning(cursor.list, cursor.index) }
       length = Math.min(length, cursor.left)
     }
     for (const cursor of cursors) cursor.left -= length

@@ -3,9 +3,10 @@ import { Coverage } from './coverage.js'
 import type { NbdServerError } from './errors.js'
 import { broken, type Request } from './messages.js'
 import { Command } from './protocol.js'
+import type { StatusList } from './status-list.js'
 
-/** Status of each context: pairs of length and value, as they came. */
-export type BlockStatus = ReadonlyMap<number, Buffer>
+/** What each context says. */
+export type BlockStatus = ReadonlyMap<number, StatusList>
 
 export class PendingRequest {
   readonly command: number
@@ -16,7 +17,7 @@ export class PendingRequest {
   /** The last chunk has come. */
   isFinished = false
   onFinished: () => void = () => undefined
-  readonly status = new Map<number, Buffer>()
+  readonly status = new Map<number, StatusList>()
   #error: NbdServerError | undefined
   readonly #target: Buffer | undefined
   readonly #coverage: Coverage
@@ -49,10 +50,11 @@ export class PendingRequest {
     return target
   }
 
-  addStatus(context: number, pairs: Buffer): void {
+  addStatus(list: StatusList): void {
+    const { context } = list
     if (!this.#contexts.has(context)) throw broken('extents of an unknown context')
     if (this.status.has(context)) throw broken('extents of a context twice')
-    this.status.set(context, pairs)
+    this.status.set(context, list)
   }
 
   checkWithin(offset: number): void {

@@ -163,7 +163,7 @@ t.test('a violation ends the connection with its reason', async (t) => {
   }
 })
 
-const none = { flags: 0, type: 0, offset: 0, length: 0, payload: Buffer.alloc(0) }
+const none = { magic: 0, flags: 0, type: 0, offset: 0, length: 0, payload: Buffer.alloc(0) }
 
 t.test('a second reply to a request is one too many', async (t) => {
   const backend = await served(t, [
