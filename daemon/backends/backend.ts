@@ -22,6 +22,11 @@ export interface Backend {
   pread(buffer: Buffer, offset: number): Promise<number>
   /** Writes the whole buffer at any offset, or rejects. */
   pwrite(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<void>
+  /**
+   * pwrite() and flush() at once, where the storage can do that and nothing else waits for a flush:
+   * resolves with true when everything is on stable storage, with false when nothing was done.
+   */
+  pwriteStable?(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<boolean>
   /** Makes [offset, offset + size) read as zeroes. mayPunchHole: deallocate, else stay allocated. */
   zero(
     offset: number,

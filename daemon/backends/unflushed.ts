@@ -31,6 +31,7 @@ export class UnflushedWrites {
   readonly #options: UnflushedOptions
   #lastWrite = 0
   #flushed = 0
+  #hasFlushed = false
 
   constructor(clock: WriteClock, options: UnflushedOptions) {
     this.#clock = clock
@@ -41,6 +42,11 @@ export class UnflushedWrites {
   get isPending(): boolean {
     const flushed = this.#options.coversAll ? this.#clock.flushed : 0
     return this.#lastWrite > Math.max(this.#flushed, flushed)
+  }
+
+  /** Everything written so far is stable, also what was written before this connection. */
+  get isClean(): boolean {
+    return this.#hasFlushed && ![...this.#clock.writers].some((writes) => writes.isPending)
   }
 
   /** A write was acknowledged. */
@@ -58,6 +64,7 @@ export class UnflushedWrites {
   async flushOwn(): Promise<void> {
     const until = this.#clock.now
     await this.#options.flush()
+    this.#hasFlushed = true
     this.#flushed = Math.max(this.#flushed, until)
     if (this.#options.coversAll) this.#clock.flushed = Math.max(this.#clock.flushed, until)
   }

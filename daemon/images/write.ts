@@ -33,14 +33,15 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
       const body = exchange.body(watchOf(ticket, services), context.signal)
       try {
         const limit = ticket.limit - offset
-        await writeRange(backend, offset, size, check.of(body), { ...context, limit })
+        const stable = mustFlush ? { flush: () => flush(image) } : {}
+        const source = check.of(body)
+        await writeRange(backend, offset, size, source, { ...context, limit, ...stable })
         check.verify()
       } catch (error) {
         throw error instanceof RangeLimitError ? beyondTicket(ticket.definition.size) : error
       } finally {
         body.release()
       }
-      if (mustFlush) await flush(image)
     })
     exchange.send(200)
   })

@@ -9,11 +9,11 @@ import { splitAt } from '../descriptor-backend.js'
 import { BeyondEndError, StorageError, StorageReadOnlyError } from '../errors.js'
 import type { ImageState, ImageStates } from '../image-states.js'
 import { UnflushedWrites } from '../unflushed.js'
-import { MAX_ZERO_WRITE } from '../zero.js'
 import type { NbdConnection } from './connection.js'
-import { isUnsupported, nbdError } from './errors.js'
+import { nbdError } from './errors.js'
 import { nbdExtents } from './extents.js'
-import { CAN_MULTI_CONN, NO_HOLE, READ_ONLY, SEND_FLUSH, SEND_WRITE_ZEROES } from './protocol.js'
+import { CAN_MULTI_CONN, FUA, READ_ONLY, SEND_FLUSH, SEND_FUA } from './protocol.js'
+import { zeroBlocks, type ZeroOptions } from './zero.js'
 
 export interface NbdBackendOptions {
   /** Closed by close(). */
@@ -31,11 +31,6 @@ export interface NbdBackendOptions {
 
 /** For a last flush before good-bye, when nobody waits for its result any more. */
 const CLOSE_FLUSH_TIMEOUT_MS = 10_000
-
-interface ZeroOptions {
-  readonly mayPunchHole: boolean
-  readonly signal?: AbortSignal
-}
 
 export class NbdBackend implements Backend {
   readonly name = 'nbd'
@@ -94,6 +89,25 @@ export class NbdBackend implements Backend {
   async pwrite(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
     if (buffer.length === 0) return
     await this.#change(offset + buffer.length, () => this.#write(buffer, offset, signal))
+  }
+
+  /**
+   * One request instead of two where the server can do both at once. Only this write is covered, so
+   * it is for when nothing else waits for a flush; the first flush of a connection is a real one, for
+   * what another process may have written.
+   */
+  async pwriteStable(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<boolean> {
+    const end = offset + buffer.length
+    const { headEnd, tailStart } = splitAt(offset, end, this.blockSize)
+    const isWhole = headEnd === offset && (tailStart === end || end === this.#size)
+    const fits = buffer.length > 0 && buffer.length <= this.#maxRequest
+    if (!isWhole || !fits || !this.#has(SEND_FUA) || !this.#unflushed.isClean) return false
+    await this.#change(end, () =>
+      this.#locked(offset, end, 'shared', signal, () =>
+        this.#connection.write(buffer, offset, FUA),
+      ),
+    )
+    return true
   }
 
   async zero(offset: number, size: number, options: ZeroOptions): Promise<void> {
@@ -197,25 +211,14 @@ export class NbdBackend implements Backend {
     })
   }
 
-  async #zeroBlocks(start: number, end: number, options: ZeroOptions): Promise<void> {
-    const { refused } = this.#options.state
-    const name = options.mayPunchHole ? 'write-zeroes' : 'write-zeroes-allocated'
-    if (this.#has(SEND_WRITE_ZEROES) && !refused.has(name)) {
-      try {
-        const flags = options.mayPunchHole ? 0 : NO_HOLE
-        await this.#acknowledged(this.#connection.zero(start, end - start, flags))
-        return
-      } catch (error) {
-        if (!isUnsupported(error)) throw error
-        refused.add(name)
-      }
-    }
-    const zeroes = Buffer.alloc(Math.min(MAX_ZERO_WRITE, this.#maxRequest, end - start))
-    for (let from = start; from < end; from += zeroes.length) {
-      options.signal?.throwIfAborted()
-      const bytes = zeroes.subarray(0, end - from)
-      await this.#acknowledged(this.#connection.write(bytes, from))
-    }
+  #zeroBlocks(start: number, end: number, options: ZeroOptions): Promise<void> {
+    return zeroBlocks(start, end, options, {
+      flags: this.#connection.facts.flags,
+      maxRequest: this.#maxRequest,
+      refused: this.#options.state.refused,
+      zero: (offset, size, flags) => this.#acknowledged(this.#connection.zero(offset, size, flags)),
+      write: (bytes, offset) => this.#acknowledged(this.#connection.write(bytes, offset)),
+    })
   }
 
   /** Head, whole blocks, tail. */
