@@ -3,6 +3,7 @@
  * block are read, changed and written back under an exclusive lock, and whole blocks are written
  * under a shared one (see range-lock.ts); without one, no write touches what it was not given.
  */
+import { KiB } from '../../../core/units.js'
 import { roundDown } from '../alignment.js'
 import type { Backend, Extent, ExtentContext } from '../backend.js'
 import { splitAt } from '../descriptor-backend.js'
@@ -29,6 +30,13 @@ export interface NbdBackendOptions {
   readonly onWritesLost: (cause: unknown) => void
 }
 
+/**
+ * Data goes in pieces of this size, all of them in flight at once: the server reads or writes one from
+ * its storage while another is on the socket. With one request for all of 1 MiB they take turns, which
+ * cost a fifth of the throughput from qemu-nbd; smaller pieces cost CPU.
+ */
+const PIECE_SIZE = 256 * KiB
+
 /** For a last flush before good-bye, when nobody waits for its result any more. */
 const CLOSE_FLUSH_TIMEOUT_MS = 10_000
 
@@ -42,6 +50,7 @@ export class NbdBackend implements Backend {
   readonly #options: NbdBackendOptions
   readonly #size: number
   readonly #maxRequest: number
+  readonly #pieceSize: number
   readonly #unflushed: UnflushedWrites
   #closing: Promise<void> | undefined
 
@@ -56,6 +65,7 @@ export class NbdBackend implements Backend {
     this.maxWriters = maxConnections
     const largest = Math.min(blockSizes.maximum, maxRequest)
     this.#maxRequest = Math.max(this.blockSize, roundDown(largest, this.blockSize))
+    this.#pieceSize = Math.min(this.#maxRequest, PIECE_SIZE)
     this.#unflushed = new UnflushedWrites(state.writes, {
       coversAll: this.#has(CAN_MULTI_CONN),
       flush: () => connection.flush(),
@@ -100,7 +110,7 @@ export class NbdBackend implements Backend {
     const end = offset + buffer.length
     const { headEnd, tailStart } = splitAt(offset, end, this.blockSize)
     const isWhole = headEnd === offset && (tailStart === end || end === this.#size)
-    const fits = buffer.length > 0 && buffer.length <= this.#maxRequest
+    const fits = buffer.length > 0 && buffer.length <= this.#pieceSize
     if (!isWhole || !fits || !this.#has(SEND_FUA) || !this.#unflushed.isClean) return false
     await this.#change(end, () =>
       this.#locked(offset, end, 'shared', signal, () =>
@@ -242,8 +252,8 @@ export class NbdBackend implements Backend {
     move: (from: number, to: number) => Promise<void>,
   ): Promise<void> {
     const pieces: Promise<void>[] = []
-    for (let from = start; from < end; from += this.#maxRequest) {
-      pieces.push(move(from, Math.min(end, from + this.#maxRequest)))
+    for (let from = start; from < end; from += this.#pieceSize) {
+      pieces.push(move(from, Math.min(end, from + this.#pieceSize)))
     }
     const results = await Promise.allSettled(pieces)
     const failed = results.find((result) => result.status === 'rejected')
