@@ -1,7 +1,8 @@
 /** What is printed once images are served: where they are, and lines to paste. */
-import { basename } from 'node:path'
+import { basename, parse } from 'node:path'
 import { humanBytes } from '../ctl/table.js'
-import { shellLine } from './shell.js'
+import type { Image } from './image.js'
+import { shellLine, shellQuote } from './shell.js'
 import type { ServedImage } from './tickets.js'
 
 export interface Place {
@@ -34,18 +35,22 @@ function imageInstructions(place: Place, image: ServedImage): string {
   const { origin, caFile, dataSocket } = place
   const url = `${origin}/images/${image.ticketId}`
   const curl = (...words: string[]): string => shellLine('curl', '--cacert', caFile, ...words)
-  const copy = `${basename(image.path)}.copy`
+  const copy = copyName(image)
   const patch = (json: object): string =>
     curl('-X', 'PATCH', '-H', 'Content-Type: application/json', '-d', JSON.stringify(json), url)
   const size = Math.min(MAX_ZERO, image.size)
   const readOnly = 'read only; start with --writable to allow it'
   const lines = [
     ['download', curl('-o', copy, url)],
+    ...(image.guest ? [['as qcow2', asQcow2(url, caFile, image)] as const] : []),
     ['first 512 bytes', curl('-r', '0-511', '-o', `${copy}.part`, url)],
     ['upload', image.isWritable ? curl('-T', copy, url) : readOnly],
     ['zero', image.isWritable ? patch({ op: 'zero', offset: 0, size, flush: true }) : readOnly],
     ...(image.isWritable && !image.isSparse ? [['', KEEPS_SPACE] as const] : []),
     ['extents', curl(`${url}/extents`)],
+    ...(image.guest?.bitmap === undefined
+      ? []
+      : [['changed blocks', curl(`${url}/extents?context=dirty`)] as const]),
     [
       'unix socket',
       shellLine(
@@ -58,14 +63,46 @@ function imageInstructions(place: Place, image: ServedImage): string {
       ),
     ],
   ] as const
-  const access = image.isWritable ? 'writable' : 'read only'
-  const sample = image.isSample ? ', a sample, removed at the end' : ''
-  return `${clean(image.path)}  (${humanBytes(image.size)}, ${access}${sample})
-
+  return `${clean(image.path)}  (${description(image)})
+${notes(image)
+  .map((note) => `  ${clean(note)}\n`)
+  .join('')}
   URL  ${url}
   CA   ${clean(caFile)}
 
 ${lines.map(([name, line]) => `  ${name.padEnd(16)}${clean(line)}\n`).join('')}`
+}
+
+function description({ guest, size, isWritable, isSample }: Image): string {
+  return [
+    ...(guest ? [guest.format, `${humanBytes(size)} guest data`] : [humanBytes(size)]),
+    isWritable ? 'writable' : 'read only',
+    ...(isSample ? ['a sample', 'removed at the end'] : []),
+  ].join(', ')
+}
+
+function notes({ guest, header }: Image): string[] {
+  const files = guest?.otherFiles ?? []
+  return [
+    ...files.map(({ name, format }) => `with ${name} (${format})`),
+    ...(header
+      ? [
+          `It begins like a ${header} image, but is not called so: its own bytes are served. ` +
+            `--format ${header} serves the guest's data.`,
+        ]
+      : []),
+  ]
+}
+
+/** In the user's directory; a file that has this name already is a copy as well. */
+function copyName({ path, guest }: Image): string {
+  return guest ? `${parse(path).name}.copy.raw` : `${basename(path)}.copy`
+}
+
+function asQcow2(url: string, caFile: string, { path }: Image): string {
+  const copy = shellQuote(`${parse(path).name}.copy.qcow2`)
+  const convert = `qemu-img convert -f raw -O qcow2 "$uri" ${copy}`
+  return shellLine('nbdkit', '-r', '-U', '-', 'curl', url, `cainfo=${caFile}`, '--run', convert)
 }
 
 /** A comment to the shell, should somebody paste it as well. */
