@@ -34,6 +34,7 @@ need openssl openssl
 want curl curl
 if [ "$goal" = test ]; then
     want qemu-img qemu-utils
+    want qemu-system-x86_64 qemu-system-x86
     want mke2fs e2fsprogs
     want sfdisk fdisk
     want xorriso xorriso
