@@ -37,13 +37,13 @@ async function backupsOf(t: Test, daemon: Daemon, target: Target): Promise<void>
 
   await bitmap('--add', disk, 'check1')
   {
-    const { url, stop } = await qemuNbd(t, ['-r', '-f', 'qcow2', '--allocation-depth', disk])
-    const client = await clientOf(t, daemon, target, url)
+    const server = await qemuNbd(t, ['-r', '-f', 'qcow2', '--allocation-depth', disk])
+    const client = await clientOf(t, daemon, target, server.url)
     await client.full(full)
     const bytes = client.fetched.reduce((sum, [, size]) => sum + size, 0)
     t.ok(bytes < 5 * MiB, `only data is fetched: ${bytes} bytes`)
     t.ok((await stat(full)).blocks * 512 < 6 * MiB, 'the copy is sparse')
-    await stop()
+    await server.stop()
   }
   await compareImages(disk, full)
   t.pass('the full backup equals the disk')
@@ -76,11 +76,11 @@ async function backupsOf(t: Test, daemon: Daemon, target: Target): Promise<void>
     if (writes.length > 0) await guest(...writes)
     await bitmap('--add', disk, `check${index + 2}`)
     await bitmap('--disable', disk, ends)
-    const { url, stop } = await qemuNbd(t, ['-r', '-f', 'qcow2', '-B', ends, disk])
-    const client = await clientOf(t, daemon, target, url)
+    const server = await qemuNbd(t, ['-r', '-f', 'qcow2', '-B', ends, disk])
+    const client = await clientOf(t, daemon, target, server.url)
     const incremental = await client.incremental(join(dir, `inc${index + 1}.raw`))
     const checksum = await client.checksum()
-    await stop()
+    await server.stop()
     t.strictSame(client.fetched, changed, 'only what has changed is fetched')
     const zeroes = incremental.dirty.filter(({ zero }) => zero)
     t.strictSame(

@@ -89,10 +89,10 @@ export class VirtualMachine {
     const layer = ['-b', this.#disk, '-F', 'qcow2', '-u']
     await run('qemu-img', ['create', '-q', '-f', 'qcow2', ...layer, scratch, await this.#size()])
     await this.#qmp.execute('blockdev-add', {
-      'driver': 'qcow2',
+      driver: 'qcow2',
       'node-name': SCRATCH,
-      'file': { driver: 'file', filename: scratch },
-      'backing': DISK,
+      file: { driver: 'file', filename: scratch },
+      backing: DISK,
     })
     const bitmap = (type: string, name: string, more = {}): { type: string; data: object } => ({
       type: `block-dirty-bitmap-${type}`,
@@ -103,14 +103,14 @@ export class VirtualMachine {
       bitmap('add', begins, { persistent: true }),
       {
         type: 'blockdev-backup',
-        data: { 'job-id': BACKUP, 'device': DISK, 'target': SCRATCH, 'sync': 'none' },
+        data: { 'job-id': BACKUP, device: DISK, target: SCRATCH, sync: 'none' },
       },
     ] as Parameters<Qmp['transaction']>[0])
     await this.#qmp.execute('block-export-add', {
-      'type': 'nbd',
-      'id': BACKUP,
+      type: 'nbd',
+      id: BACKUP,
       'node-name': SCRATCH,
-      'name': DISK,
+      name: DISK,
       'allocation-depth': true,
       ...(ends === undefined ? {} : { bitmaps: [ends] }),
     })
