@@ -1,0 +1,157 @@
+/** The lines of docs/backup.md, from top to bottom, with a guest that writes between them. */
+import t from 'tap'
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startDaemon } from '../support/daemon.js'
+import { run, without } from '../support/tools.js'
+
+const PAGE = 'docs/backup.md'
+const TOOLS = ['qemu-system-x86_64', 'qemu-nbd', 'qemu-img', 'qemu-io', 'curl', 'jq', 'python3']
+const skip = without('bash', ...TOOLS)
+
+/** What the world does after a block: the n-th of a section. */
+const WORLD: Readonly<Record<string, string>> = {
+  'Full backup 1': `
+    qemu-img compare -U "$disk" "$store/full.raw"
+    [ "$(stat -c %b "$store/full.raw")" -lt 16384 ]`,
+  'Verification 1': `
+    cp --sparse=always "$store/full.raw" "$store/bad.raw"
+    printf x | dd of="$store/bad.raw" bs=1 seek=5000000 conv=notrunc status=none
+    refused verify "$url" "$store/bad.raw"
+    refused diff <(ask "$url/checksum?manifest=y" | jq -r '.digest // empty') \
+           <(digests "$store/bad.raw") > "$store/differences"
+    grep -qx 2c2 "$store/differences"`,
+  'Verification 3': `cp "$store/full.ranges" "$store/kept.ranges"`,
+  'Verification 4': `
+    qemu-io -f qcow2 -c 'write -P 9 100k 1' -c 'write -z 1M 128k' -c 'write -P 3 30M 1M' "$disk"`,
+  'Incremental backup 1': `[ "$(wc -l < "$store/inc1.ranges")" = 2 ]`,
+  'Putting backups together 1': `qemu-img compare -U "$disk" "$store/disk.raw"`,
+  'Putting backups together 2': `
+    qemu-system-x86_64 -S -machine q35,accel=tcg -m 64 -nodefaults -display none -daemonize \
+        -pidfile "$run/qemu.pid" -qmp "unix:$run/qmp,server=on,wait=off" \
+        -blockdev "driver=file,node-name=file,filename=$disk" \
+        -blockdev driver=qcow2,node-name=disk,file=file -device virtio-blk-pci,drive=disk,id=disk0
+    guest() {
+        examples/qmp.py "$run/qmp" <<END
+{"execute": "human-monitor-command",
+ "arguments": {"command-line": "qemu-io -d disk0/virtio-backend \\"$1\\""}}
+END
+    }
+    guest 'write -P 21 5M 100k'
+    guest flush
+    cp "$disk" "$store/moment.qcow2"`,
+  'A running machine 1': `
+    qemu-img compare "$store/moment.qcow2" "$store/vm-full.raw"
+    guest 'write -P 22 5M 64k'
+    verify "$url" "$store/vm-full.raw"
+    refused fetch "$url-nobody" "$store/vm-full" 2> "$store/error"
+    grep -q 403 "$store/error"
+    list "$url" zero "$store/vm-full"
+    fetch "$url" "$store/vm-full"`,
+  'A running machine 2': `
+    guest 'write -P 23 40M 1M'
+    guest 'write -z 30M 512k'
+    guest flush
+    cp "$disk" "$store/moment.qcow2"`,
+  'A running machine 3': `
+    guest 'write -P 24 0 64k'
+    qemu-img compare "$store/moment.qcow2" "$store/vm.raw"
+    [ "$(wc -l < "$store/vm-inc1.ranges")" = 2 ]`,
+  'A running machine 4': `
+    examples/qmp.py "$run/qmp" <<< '{"execute": "quit"}'
+    while [ -e "$run/qemu.pid" ]; do sleep 0.1; done
+    qemu-img info "$disk" > "$store/info"
+    refused grep -w vm1 "$store/info"
+    grep -w vm2 "$store/info"`,
+  'Restore 1': `verify "$target" "$store/vm.raw"`,
+  'Cleaning up 1': `
+    qemu-img compare "$store/restored.qcow2" "$store/vm.raw"
+    qemu-img compare "$store/restored.qcow2" "$store/moment.qcow2"
+    serve --read-only -f raw "$store/full.raw"
+    url=$(ticket "nbd:unix:$run/nbd" '["read"]')
+    mv "$store/full.raw" "$store/kept.raw"
+    truncate -s "$size" "$store/full.raw"`,
+  'Speed 1': `
+    qemu-img compare "$store/full.raw" "$store/kept.raw"
+    end_serve`,
+}
+
+/** For what must fail: `set -e` does not look at what stands behind an exclamation mark. */
+const REFUSED = 'refused() { if "$@"; then echo "not refused: $*" >&2; exit 1; fi; }'
+
+interface Block {
+  /** 'Heading n'. */
+  readonly name: string
+  readonly text: string
+}
+
+function blocksOf(page: string): Block[] {
+  return page.split(/^## /m).flatMap((section) => {
+    const heading = section.slice(0, section.indexOf('\n'))
+    const blocks = [...section.matchAll(/^```sh\n(.*?)^```$/gms)]
+    return blocks.map(([, text = ''], index) => ({ name: `${heading} ${index + 1}`, text }))
+  })
+}
+
+t.test('the lines of docs/backup.md do what they say', { skip }, async (t) => {
+  const daemon = await startDaemon(t)
+  const dir = await mkdtemp(join(tmpdir(), 'imageio-docs-'))
+  const at = (name: string): string => join(dir, name)
+  t.teardown(async () => {
+    for (const name of ['nbd.pid', 'qemu.pid']) await endOf(join(at('run'), name))
+    await rm(dir, { recursive: true, force: true })
+  })
+  await mkdir(at('bin'))
+  const imageioctl = `#!/bin/sh\nexec env -u NODE_OPTIONS '${process.cwd()}/bin/imageioctl' -c '${daemon.dir}' "$@"\n`
+  await writeFile(at('bin/imageioctl'), imageioctl)
+  await chmod(at('bin/imageioctl'), 0o755)
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', at('disk.qcow2'), '64M'])
+  const first = ['write -P 1 0 3M', 'write -P 2 20M 100k', 'write -P 3 63M 1M']
+  await run('qemu-io', ['-f', 'qcow2', ...first.flatMap((one) => ['-c', one]), at('disk.qcow2')])
+
+  const ours: Readonly<Record<string, string>> = {
+    host: daemon.url,
+    ca: daemon.caFile,
+    group: '$(id -gn)',
+    disk: at('disk.qcow2'),
+    store: at('store'),
+    run: at('run'),
+  }
+  const blocks = blocksOf(await readFile(PAGE, 'utf8'))
+  const names = blocks.map(({ name }) => name)
+  t.strictSame(
+    Object.keys(WORLD).filter((name) => !names.includes(name)),
+    [],
+    'the page has the blocks this test knows',
+  )
+  const variables = /^(host|ca|group|disk|store|run)=.*$/gm
+  const script = blocks.flatMap(({ name, text }) => [
+    `echo '== ${name}'; echo '== ${name}' >&2`,
+    text.replace(variables, (_, variable: string) => `${variable}=${ours[variable] ?? ''}`),
+    WORLD[name] ?? '',
+  ])
+  await writeFile(
+    at('script'),
+    ['set -eu', REFUSED, `PATH=${at('bin')}:$PATH`, ...script].join('\n'),
+  )
+  const said = await run('bash', [at('script')], { timeoutMs: 110_000 })
+  for (const words of [
+    'the copy is identical',
+    'full and incremental are identical to the disk',
+    'restored',
+  ]) {
+    t.match(said, `\n${words}\n`)
+  }
+  t.match(said, `== ${names.at(-1)}`, 'to the last block')
+})
+
+async function endOf(pidFile: string): Promise<void> {
+  const pid = Number(await readFile(pidFile, 'utf8').catch(() => ''))
+  if (pid === 0) return
+  try {
+    process.kill(pid)
+  } catch {
+    // It has ended.
+  }
+}
