@@ -62,7 +62,7 @@ async function daemon(place: Place, file: string, size: number): Promise<Contend
   if (isInstalled('qemu-nbd')) {
     const exports = new NbdExports(place.dir)
     place.atEnd(() => exports.close())
-    const { url } = await exports.open(file)
+    const { url } = await exports.open(file, { direction: 'GET' })
     contenders.push(await contender('imageio NBD', url, exports))
   }
   return contenders

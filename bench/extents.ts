@@ -26,7 +26,10 @@ export async function measureExtents(
   place.atEnd(() => exports.close())
   for (const { kind, title } of wanted) {
     const image = kind.create(place.store)
-    const { url, uri } = await exports.open(image.exported, image.format)
+    const { url, uri } = await exports.open(image.exported, {
+      direction: 'GET',
+      format: image.format,
+    })
     const contenders: Contender<ExtentsRun>[] = []
     if (imageio !== undefined) {
       contenders.push(await daemon('imageio NBD', imageio, image, url))

@@ -72,7 +72,9 @@ export function imageioNbd(imageio: Imageio, name: string, exports: NbdExports):
     exportCpuSeconds: () => exports.cpuSeconds(),
     serve: (files, direction) =>
       Promise.all(
-        files.map(async (file) => target(imageio, file, (await exports.open(file)).url, direction)),
+        files.map(async (file) =>
+          target(imageio, file, (await exports.open(file, { direction })).url, direction),
+        ),
       ),
     release: () => exports.close(),
   }

@@ -17,10 +17,13 @@ export async function startServer(
   { program, args }: Command,
   address: NetConnectOpts,
 ): Promise<Server> {
-  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] })
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   const ended = once(child, 'close')
+  // Told only if it fails: servers complain of the connection that looks whether they listen.
+  let said = ''
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2000)))
   const fail = (): never => {
-    throw new Error(`${program} does not start`)
+    throw new Error(`${program} does not start: ${said.trim()}`)
   }
   const stop = async (): Promise<void> => {
     child.kill('SIGTERM')

@@ -1,12 +1,22 @@
-/** qemu-nbd on Unix sockets: an export, and a process, for each image. */
+/**
+ * qemu-nbd on Unix sockets: an export, and a process, for each image. Who is compared gets exports of
+ * its own: what a request costs qemu-nbd depends on the requests before, since the C library's
+ * allocator learns from their sizes whether to give memory back.
+ */
 import { mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { cpuSeconds } from './cpu.js'
 import { allowsDirect } from './images.js'
 import { startServer, type Server } from './listening.js'
+import type { Direction } from './system.js'
+
+interface OpenOptions {
+  /** Several may read the same file. */
+  readonly direction: Direction
+  readonly format?: 'raw' | 'qcow2'
+}
 
 export interface NbdExport {
-  readonly socket: string
   /** As tickets name it. */
   readonly url: string
   /** As clients of libnbd name it. */
@@ -15,35 +25,27 @@ export interface NbdExport {
 
 export class NbdExports {
   readonly #dir: string
-  readonly #running = new Map<string, { served: NbdExport; server: Server }>()
+  readonly #servers: Server[] = []
 
   /** `dir` is for sockets. */
   constructor(dir: string) {
     this.#dir = dir
   }
 
-  /** The export of a file: the same one for all who ask. */
-  async open(file: string, format: 'raw' | 'qcow2' = 'raw'): Promise<NbdExport> {
-    const known = this.#running.get(file)
-    if (known !== undefined) return known.served
+  async open(file: string, { direction, format = 'raw' }: OpenOptions): Promise<NbdExport> {
     const socket = join(await mkdtemp(join(this.#dir, 'nbd-')), 'socket')
     const cache = (await allowsDirect(file)) ? 'none' : 'writeback'
     const options = ['--persistent', '--shared=8', '-k', socket, '-f', format, `--cache=${cache}`]
-    const command = { program: 'qemu-nbd', args: [...options, file] }
-    const server = await startServer(command, { path: socket })
-    const served = { socket, url: `nbd:unix:${socket}`, uri: `nbd+unix:///?socket=${socket}` }
-    this.#running.set(file, { served, server })
-    return served
+    const args = [...options, ...(direction === 'GET' ? ['--read-only'] : []), file]
+    this.#servers.push(await startServer({ program: 'qemu-nbd', args }, { path: socket }))
+    return { url: `nbd:unix:${socket}`, uri: `nbd+unix:///?socket=${socket}` }
   }
 
   cpuSeconds(): number {
-    const servers = [...this.#running.values()].map(({ server }) => server)
-    return servers.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0)
+    return this.#servers.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0)
   }
 
   async close(): Promise<void> {
-    const servers = [...this.#running.values()].map(({ server }) => server)
-    this.#running.clear()
-    for (const server of servers) await server.stop()
+    for (const server of this.#servers.splice(0)) await server.stop()
   }
 }

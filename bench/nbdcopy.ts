@@ -10,14 +10,14 @@ import type { System, Transfer } from './system.js'
 export function nbdcopy(exports: NbdExports): System {
   return {
     name: 'nbdcopy',
-    volume: 'export',
+    volume: 'nbdcopy',
     // It is client and server in one. Each has ended when its run is over.
     cpuSeconds: endedChildrenSeconds,
     exportCpuSeconds: () => exports.cpuSeconds(),
-    serve: (files) =>
+    serve: (files, direction) =>
       Promise.all(
         files.map(async (file) => {
-          const { uri } = await exports.open(file)
+          const { uri } = await exports.open(file, { direction })
           return { file, command: (transfer) => copy(uri, transfer) }
         }),
       ),

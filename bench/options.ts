@@ -33,7 +33,7 @@ Options:
   --cases REGEX  only the cases that match, such as '^GET ×4', 'NBD.*TLS', 'checksum' (default all)
   -h, --help     this text
 
-A store needs three times the size, and 2 KiB for each extent. docs/benchmarks.md says how to read the
+A store needs four times the size, or 2 KiB for each extent if that is more. docs/benchmarks.md says how to read the
 result.
 Exit status: 0 done, 1 something failed, 2 wrong arguments.
 `

@@ -42,14 +42,17 @@ export async function measureNbd(place: Place, options: BenchOptions): Promise<R
   if (!isInstalled('qemu-nbd')) return []
   return measure('NBD ', place, options, async () => {
     const { systems } = options
-    const exports = new NbdExports(place.dir)
+    const newExports = (): NbdExports => {
+      const exports = new NbdExports(place.dir)
+      place.atEnd(() => exports.close())
+      return exports
+    }
     const found: System[] = []
     if (systems.has('imageio')) {
       const imageio = await startImageio(place)
-      found.push(imageioNbd(imageio, 'imageio NBD', exports), imageioFiles(imageio, OWN_FILES))
+      found.push(imageioNbd(imageio, 'imageio NBD', newExports()), imageioFiles(imageio, OWN_FILES))
     }
-    if (systems.has('nbdcopy') && isInstalled('nbdcopy')) found.push(nbdcopy(exports))
-    place.atEnd(() => exports.close())
+    if (systems.has('nbdcopy') && isInstalled('nbdcopy')) found.push(nbdcopy(newExports()))
     return found
   })
 }
