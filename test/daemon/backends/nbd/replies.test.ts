@@ -74,21 +74,25 @@ t.test('replies may come in any order and in any pieces', async (t) => {
   )
 })
 
-t.test('a large read is asked for in pieces, all in flight at once', async (t) => {
+t.test('large reads but the first are asked for in pieces, all in flight at once', async (t) => {
   const requests: NbdRequest[] = []
   const backend = await served(t, [
     (peer, request) => {
       requests.push(request)
       // Whoever asked for one piece at a time would wait for ever.
-      if (requests.length < 4) return
-      for (const one of requests) peer.data(one, one.offset, Buffer.alloc(one.length, 1))
+      if (![1, 5].includes(requests.length)) return
+      for (const one of requests.slice(requests.length === 1 ? 0 : 1)) {
+        peer.data(one, one.offset, Buffer.alloc(one.length, 1))
+      }
     },
   ])
-  const bytes = await read(backend, 0, 1024 * 1024)
-  t.ok(bytes.equals(Buffer.alloc(1024 * 1024, 1)))
+  for (let round = 0; round < 2; round++) {
+    const bytes = await read(backend, 0, 1024 * 1024)
+    t.ok(bytes.equals(Buffer.alloc(1024 * 1024, 1)))
+  }
   t.strictSame(
     requests.map(({ offset, length }) => [offset, length]),
-    [0, 1, 2, 3].map((index) => [index * 256 * 1024, 256 * 1024]),
+    [[0, 1024 * 1024], ...[0, 1, 2, 3].map((index) => [index * 256 * 1024, 256 * 1024])],
   )
 })
 
