@@ -68,7 +68,7 @@ export async function cutOnAbort(
 }
 
 /** Aborts with the first of the signals. AbortSignal.any would stay linked to the ticket's. */
-function follow(abort: AbortController, signals: readonly AbortSignal[]): () => void {
+export function follow(abort: AbortController, signals: readonly AbortSignal[]): () => void {
   const links = signals.map((signal) => {
     const link = (): void => abort.abort(signal.reason)
     if (signal.aborted) link()
