@@ -4,7 +4,11 @@
  * in brackets. Names are compared as the ticket writes them: what a name resolves to is not asked,
  * as the certificate has to fit the name anyway.
  */
-import type { DaemonUrl } from './daemon-url.js'
+
+export interface Place {
+  readonly host: string
+  readonly port: number
+}
 
 export interface Pattern {
   readonly host: RegExp
@@ -23,7 +27,7 @@ export function parsePatterns(text: string): Pattern[] | undefined {
   return patterns.every((pattern) => pattern !== undefined) ? patterns : undefined
 }
 
-export function isAllowed({ host, port }: DaemonUrl, patterns: readonly Pattern[]): boolean {
+export function isAllowed({ host, port }: Place, patterns: readonly Pattern[]): boolean {
   return patterns.some(
     (pattern) => pattern.host.test(host) && (pattern.port === undefined || pattern.port === port),
   )
