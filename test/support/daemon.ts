@@ -27,6 +27,8 @@ export interface DaemonOptions {
   readonly tls?: boolean
   /** Over the defaults of this file, option by option. */
   readonly config?: Sections
+  /** Network namespace to run in. */
+  readonly netns?: string
   /** More command line. */
   readonly args?: readonly string[]
   /** Services that are not where they are by default, so that nobody waits for them there. */
@@ -101,7 +103,11 @@ export class Daemon {
     this.control = { path: this.controlSocket }
     writeConfig(dir, merge(this.#defaults(isTls), options.config ?? {}))
     const args = ['--conf-dir', dir, ...(options.args ?? [])]
-    this.process = spawn(...daemonCommand(args, options.program), {
+    const [command, words] = daemonCommand(args, options.program)
+    const { netns } = options
+    const line: [string, string[]] =
+      netns === undefined ? [command, words] : ['ip', ['netns', 'exec', netns, command, ...words]]
+    this.process = spawn(...line, {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     for (const stream of [this.process.stdout, this.process.stderr]) {
