@@ -24,8 +24,9 @@ const MAX_IDLE = 32
 export interface PumpOptions {
   /** Bytes to come, if known: small bodies need no large buffers. */
   readonly size: number | undefined
-  /** Called with each piece, before it is passed on. May throw, which ends the work. */
-  readonly onPiece?: (size: number) => void
+  /** No more is passed on. A body that goes on is an error, made here. */
+  readonly limit: number
+  readonly beyond: () => Error
   /** Called when the piece is passed on. */
   readonly onMoved: (size: number) => void
 }
@@ -35,7 +36,8 @@ export class Pump {
 
   /** Resolves when all is passed on. Rejects with the first error of either side. */
   async run(source: ByteSource, sink: ByteSink, options: PumpOptions): Promise<void> {
-    const { size, onPiece, onMoved } = options
+    const { size, limit, beyond, onMoved } = options
+    let left = limit
     const buffers = [this.#acquire(size), this.#acquire(size)] as const
     let writing: Promise<void> = Promise.resolve()
     for (let turn: 0 | 1 = 0; ; turn = turn === 0 ? 1 : 0) {
@@ -49,9 +51,13 @@ export class Pump {
       }
       await writing
       if (filled === 0) break
-      onPiece?.(filled)
-      writing = sink.write(buffer.subarray(0, filled)).then(() => onMoved(filled))
+      const passed = Math.min(filled, left)
+      left -= passed
+      if (passed > 0) writing = sink.write(buffer.subarray(0, passed)).then(() => onMoved(passed))
       writing.catch(() => undefined) // awaited in the next turn
+      if (passed === filled) continue
+      await writing
+      throw beyond()
     }
     // Not after a failure: a write that was given up may still use its buffer.
     for (const buffer of buffers) this.#release(buffer)

@@ -191,12 +191,8 @@ async function stream(
   const sink = exchange.sink(status, headers, { watch, cut: () => exchange.cut() })
   try {
     const moved = onMoved ?? ((): void => ticket.touch())
-    let left = limit
-    const onPiece = (piece: number): void => {
-      left -= piece
-      if (left < 0) throw new DaemonAnswerError('more than the ticket allows')
-    }
-    await pump.run(body, sink, { size, onPiece, onMoved: moved })
+    const beyond = (): Error => new DaemonAnswerError('more than the ticket allows')
+    await pump.run(body, sink, { size, limit, beyond, onMoved: moved })
     sink.start()
     exchange.end('trailer' in headers ? answerTrailers(head) : undefined)
   } finally {

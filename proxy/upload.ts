@@ -1,5 +1,6 @@
 /** PUT /images/{id} through the proxy: the body goes on as it comes. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parseContentDigest } from '../core/http/digest-fields.js'
 import { BadRequestError } from '../core/http/errors.js'
 import type { Exchange } from '../core/http/exchange.js'
 import { parseContentRange } from '../core/http/range.js'
@@ -33,6 +34,7 @@ export async function relayUpload(exchange: Exchange, services: RelayServices): 
   const range = exchange.header('content-range')
   const offset = range === undefined ? 0 : parseContentRange(range)
   const suffix = parseFlush(exchange) ? '' : '?flush=n'
+  parseContentDigest(exchange.header('content-digest')) // the daemon compares it
   await useDaemon(
     exchange,
     services,
@@ -111,14 +113,11 @@ async function sendBody(
   const abort = new AbortController()
   const stop = follow(abort, [signal, request.settled])
   const body = exchange.body(watchOf(ticket, minBodyRate), abort.signal)
-  let left = ticket.limit - offset
   try {
     await pump.run(body, request, {
       size,
-      onPiece: (piece) => {
-        left -= piece
-        if (left < 0) throw beyondTicket(ticket.definition.size)
-      },
+      limit: ticket.limit - offset,
+      beyond: () => beyondTicket(ticket.definition.size),
       onMoved: (piece) => {
         ticket.touch()
         sent.add(piece)

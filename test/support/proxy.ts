@@ -17,6 +17,8 @@ export interface ProxyOptions {
   readonly daemon?: DaemonOptions
   /** Whether the daemon's Unix socket is used. */
   readonly usesLocalSocket?: boolean
+  /** Services the proxy does not have. */
+  readonly skips?: DaemonOptions['skips']
 }
 
 /** An image at the daemon, with a ticket of the same id at both. */
@@ -52,7 +54,7 @@ export class Pair {
 
 export async function startPair(t: Test, options: ProxyOptions = {}): Promise<Pair> {
   const daemon = await startDaemon(t, options.daemon)
-  const proxy = await startProxy(t, options.proxy, options.usesLocalSocket)
+  const proxy = await startProxy(t, options.proxy, options.usesLocalSocket, options.skips)
   return new Pair(daemon, proxy)
 }
 
@@ -61,6 +63,7 @@ export function startProxy(
   t: Test,
   config: Sections = {},
   usesLocalSocket = false,
+  skips: DaemonOptions['skips'] = [],
 ): Promise<Daemon> {
   const own = testPki('proxy')
   const base: Sections = {
@@ -75,5 +78,5 @@ export function startProxy(
   const merged = Object.fromEntries(
     [...names].map((name) => [name, { ...base[name], ...config[name] }]),
   )
-  return startDaemon(t, { program: 'imageio-proxy', pki: own, config: merged })
+  return startDaemon(t, { program: 'imageio-proxy', pki: own, config: merged, skips })
 }
