@@ -41,6 +41,7 @@ if [ "$goal" = test ]; then
     want nbdcopy libnbd-bin
     want nginx nginx-light
     want haproxy haproxy
+    want ip iproute2
     want aria2c aria2
     want wget wget
     want chromium chromium
