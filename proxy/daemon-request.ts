@@ -1,6 +1,7 @@
 /** One request to a daemon, up to the head of its answer; every wait is bounded. */
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { TLSSocket } from 'node:tls'
 import { RequestBody } from '../core/http/body.js'
 import { IncompleteBodyError, BodyTimeoutError } from '../core/http/errors.js'
@@ -25,8 +26,6 @@ export interface DaemonAnswer {
 export class DaemonRequest {
   /** Rejects with an error of proxy/errors.ts, or the reason of cancel(). */
   readonly answer: Promise<DaemonAnswer>
-  /** Resolves when the daemon wants the body, see Expect. */
-  readonly continued: Promise<void>
   /** Aborted when there is an answer, or none will come: the body has no use any more. */
   readonly settled: AbortSignal
   readonly #request: ClientRequest
@@ -35,7 +34,10 @@ export class DaemonRequest {
   readonly #watch: ClientWatch
   #answerTimer: NodeJS.Timeout | undefined
   #reason: Error | undefined
+  readonly #connected = Promise.withResolvers<undefined>()
+  readonly #continued = Promise.withResolvers<undefined>()
   #isConnected = false
+  #isComplete = false
 
   constructor(request: ClientRequest, deadlines: Deadlines) {
     this.#request = request
@@ -45,20 +47,24 @@ export class DaemonRequest {
     this.#watch = new ClientWatch({ inactivityMs: silenceMs, minRate: 0 }, () =>
       this.cancel(new DaemonTimeoutError('it takes no more of the body')),
     )
-    this.continued = new Promise((resolve) => request.once('continue', resolve))
+    request.once('continue', () => this.#continued.resolve(undefined))
     const connecting = setTimeout(
       () => this.cancel(new DaemonTimeoutError('no connection')),
       connectMs,
     )
     const onConnected = (): void => {
       this.#isConnected = true
+      this.#connected.resolve(undefined)
       clearTimeout(connecting)
     }
     request.once('socket', (socket) => whenConnected(socket, request.reusedSocket, onConnected))
     this.answer = new Promise((resolve, reject) => {
       request.once('response', (head) => {
         this.#stop(connecting)
-        const body = new AnswerBody(head, silenceMs, () => this.#reason)
+        const body = new AnswerBody(head, silenceMs, {
+          reason: () => this.#reason,
+          onRelease: () => this.#release(),
+        })
         resolve({ status: head.statusCode ?? 0, head, body })
         this.#settled.abort(new AnsweredEarly())
       })
@@ -80,6 +86,23 @@ export class DaemonRequest {
   /** The connection was one that had been idle: it may have been dead before this request. */
   get isReused(): boolean {
     return this.#request.reusedSocket
+  }
+
+  /**
+   * Expect: resolves when the daemon wants the body, has answered, or has said nothing for `ms` since
+   * there is a connection.
+   */
+  async invited(ms: number): Promise<void> {
+    const asked = new AbortController()
+    const silence = async (): Promise<void> => {
+      await this.#connected.promise
+      await sleep(ms, undefined, { signal: asked.signal }).catch(() => undefined)
+    }
+    try {
+      await Promise.race([this.#continued.promise, this.answer, silence()])
+    } finally {
+      asked.abort()
+    }
   }
 
   /** Sends a part of the body. Resolves when its memory is free again; rejects when `settled`. */
@@ -104,6 +127,7 @@ export class DaemonRequest {
 
   /** The request is complete; the daemon's turn. */
   end(body?: Buffer): void {
+    this.#isComplete = true
     this.#request.end(body)
     if (this.settled.aborted) return
     this.#answerTimer = setTimeout(
@@ -116,6 +140,11 @@ export class DaemonRequest {
   cancel(reason: Error): void {
     this.#reason ??= reason
     this.#request.destroy(reason)
+  }
+
+  /** A daemon that still waits for a body would take the next request for it. */
+  #release(): void {
+    if (!this.#isComplete) this.#request.destroy()
   }
 
   #stop(connecting: NodeJS.Timeout): void {
@@ -132,17 +161,24 @@ export class AnsweredEarly extends Error {
   }
 }
 
+/** What the body of an answer has to do with its request. */
+interface Owner {
+  /** Why we ended the connection, if we did. */
+  readonly reason: () => Error | undefined
+  readonly onRelease: () => void
+}
+
 /** The body of an answer as a source of bytes. */
 export class AnswerBody {
   readonly #body: RequestBody
   readonly #head: IncomingMessage
-  readonly #reason: () => Error | undefined
+  readonly #owner: Owner
   readonly #never = new AbortController()
   #onRelease: (() => void) | undefined
 
-  constructor(head: IncomingMessage, silenceMs: number, reason: () => Error | undefined) {
+  constructor(head: IncomingMessage, silenceMs: number, owner: Owner) {
     this.#head = head
-    this.#reason = reason
+    this.#owner = owner
     head.on('error', () => undefined) // 'close' follows
     this.#body = new RequestBody(head, {
       inactivityMs: silenceMs,
@@ -158,7 +194,7 @@ export class AnswerBody {
     try {
       return await this.#body.read(target, lingerMs)
     } catch (error) {
-      const reason = this.#reason()
+      const reason = this.#owner.reason()
       if (reason !== undefined) throw reason
       if (error instanceof IncompleteBodyError) throw new DaemonGoneError(error)
       if (error instanceof BodyTimeoutError) throw new DaemonTimeoutError('it sends nothing more')
@@ -174,6 +210,7 @@ export class AnswerBody {
   release(): void {
     this.#body.release()
     this.#onRelease?.()
+    this.#owner.onRelease()
     if (!this.#head.complete) this.#head.destroy()
     else this.#head.resume()
   }

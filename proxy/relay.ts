@@ -158,6 +158,7 @@ export async function passOn(
   try {
     if (status === 403) exchange.closeAfter() // as the daemon does: the ticket is no good any more
     const length = headers['content-length']
+    if (hasNoEnd(exchange, answer)) throw new DaemonAnswerError('a body whose end nobody can tell')
     const size = length === undefined ? undefined : Number(length)
     if (exchange.method === 'HEAD' || status === 204 || status === 304) {
       if (size === undefined) exchange.sendHead(status, headers)
@@ -172,6 +173,13 @@ export async function passOn(
   } finally {
     body.release()
   }
+}
+
+/** It ends with the connection: a daemon that was killed would look as if it had finished. */
+function hasNoEnd({ method }: Exchange, { status, head }: DaemonAnswer): boolean {
+  if (method === 'HEAD' || status === 204 || status === 304) return false
+  const { 'content-length': length, 'transfer-encoding': coding } = head.headers
+  return length === undefined && coding === undefined
 }
 
 interface Streamed extends PassOptions {

@@ -1,5 +1,4 @@
 /** PUT /images/{id} through the proxy: the body goes on as it comes. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { parseContentDigest } from '../core/http/digest-fields.js'
 import { BadRequestError } from '../core/http/errors.js'
 import type { Exchange } from '../core/http/exchange.js'
@@ -82,13 +81,12 @@ async function send(
     const progress = { isBodyTouched: false }
     try {
       if (exchange.expectsContinue) {
-        await Promise.race([request.continued, request.answer, sleep(CONTINUE_MS)])
+        await request.invited(CONTINUE_MS)
       }
-      if (upload.size !== 0 && !request.settled.aborted) {
-        progress.isBodyTouched = true
-        await sendBody(exchange, services, relay, request, upload, signal)
+      if (!request.settled.aborted) {
+        progress.isBodyTouched = upload.size !== 0
+        if (await sendBody(exchange, services, relay, request, upload, signal)) request.end()
       }
-      request.end()
       const answer = await request.answer
       answer.body.whenReleased(stop)
       return answer
@@ -101,7 +99,7 @@ async function send(
   }
 }
 
-/** Ends without an error when the daemon has answered before the end of the body. */
+/** False when the daemon has answered before the end of the body. */
 async function sendBody(
   exchange: Exchange,
   { pump, minBodyRate }: RelayServices,
@@ -109,7 +107,8 @@ async function sendBody(
   request: DaemonRequest,
   { offset, size, sent }: Upload,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
+  if (size === 0) return true
   const abort = new AbortController()
   const stop = follow(abort, [signal, request.settled])
   const body = exchange.body(watchOf(ticket, minBodyRate), abort.signal)
@@ -123,8 +122,10 @@ async function sendBody(
         sent.add(piece)
       },
     })
+    return true
   } catch (error) {
-    if (!(error instanceof AnsweredEarly)) throw error
+    if (error instanceof AnsweredEarly) return false
+    throw error
   } finally {
     stop()
     body.release()

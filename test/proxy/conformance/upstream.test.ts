@@ -125,6 +125,11 @@ t.test('the proxy and odd daemons', async (t) => {
     }
   })
 
+  t.test('a body that ends with the connection is none', async (t) => {
+    t.equal((await answered(t, `${OK}Connection: close\r\n\r\nhalf`, true)).status, 502)
+    t.equal((await answered(t, 'HTTP/1.0 200 OK\r\n\r\nhalf', true)).status, 502)
+  })
+
   t.test('a redirect is followed by nobody', async (t) => {
     const elsewhere = await startFakeDaemon(t, () => undefined)
     const location = `Location: ${elsewhere.url}/images/x\r\nContent-Length: 0\r\n\r\n`
@@ -277,6 +282,9 @@ t.test('the proxy and odd daemons', async (t) => {
     const { status, text } = await wire.ask(head)
     t.match({ status, text }, { status: 507, text: 'full\n' })
     t.equal((await fake.when(1)).body().length, 0)
+    // The daemon still waits for eight bytes there: they must not be the next request's.
+    await request(proxy.remote, 'PUT', url, { body: '' })
+    t.equal(fake.connections(), 2)
   })
 
   t.test('Expect: the daemon invites, and so the proxy does', async (t) => {
@@ -306,6 +314,7 @@ t.test('the proxy and odd daemons', async (t) => {
     const { status, text, headers } = await wire.response()
     t.match({ status, text }, { status: 403, text: 'canceled\n' })
     t.equal(headers['connection'], 'close')
+    await until('the connection that waits for a body is not kept', () => fake.open() === 0)
   })
 
   t.test('a ticket removed here ends the connection to the daemon, and the client', async (t) => {
