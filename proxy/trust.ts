@@ -15,8 +15,8 @@ export function readTrust({ backend_http, tls }: ProxyConfig): SecureContextOpti
   }
   const { cert_file, key_file } = backend_http
   if (cert_file === '') return options
-  const own = { ...options, cert: readFileSync(cert_file), key: readFileSync(key_file) }
   try {
+    const own = { ...options, cert: readFileSync(cert_file), key: readFileSync(key_file) }
     createSecureContext(own)
     return own
   } catch (cause) {
@@ -24,5 +24,16 @@ export function readTrust({ backend_http, tls }: ProxyConfig): SecureContextOpti
     throw new Error(`cannot use key ${key_file} with certificate ${cert_file}: ${reason}`, {
       cause,
     })
+  }
+}
+
+/** For --check-config, which has looked at the authorities itself. */
+export function trustProblems(config: ProxyConfig): string[] {
+  if (config.backend_http.cert_file === '') return []
+  try {
+    readTrust(config)
+    return []
+  } catch (error) {
+    return [`[backend_http] ${error instanceof Error ? error.message : String(error)}`]
   }
 }

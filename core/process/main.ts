@@ -15,6 +15,8 @@ export interface Program<C extends CheckedConfig> {
   readonly purpose: string
   /** Throws ConfigError. */
   readonly load: (dir: string) => LoadedConfig<C>
+  /** What else --check-config finds, one line each: keeps the program from starting. */
+  readonly problems?: (config: C) => readonly string[]
   /** Resolves when it serves. */
   readonly start: (options: StartOptions<C>) => Promise<RunningServer<C>>
 }
@@ -77,7 +79,7 @@ async function main<C extends CheckedConfig>(program: Program<C>): Promise<void>
     return
   }
   if (options['check-config']) {
-    await checkConfig(name, config, warnings)
+    await checkConfig(program, config, warnings)
     return
   }
   const log = createLog(logSettings(config))
@@ -85,17 +87,18 @@ async function main<C extends CheckedConfig>(program: Program<C>): Promise<void>
   await serve(program, { dir, config, log, ticketFile: options.ticket })
 }
 
-async function checkConfig(
-  name: string,
-  config: CheckedConfig,
+async function checkConfig<C extends CheckedConfig>(
+  { name, problems: findMore = () => [] }: Program<C>,
+  config: C,
   warnings: readonly string[],
 ): Promise<void> {
   const found = await preflight(config)
+  const problems = [...found.problems, ...findMore(config)]
   for (const warning of [...warnings, ...found.warnings]) {
     process.stderr.write(`warning: ${warning}\n`)
   }
-  for (const problem of found.problems) process.stderr.write(`${name}: ${problem}\n`)
-  if (found.problems.length === 0) print('configuration is good\n')
+  for (const problem of problems) process.stderr.write(`${name}: ${problem}\n`)
+  if (problems.length === 0) print('configuration is good\n')
   else process.exitCode = 1
 }
 

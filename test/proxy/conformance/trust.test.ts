@@ -1,11 +1,12 @@
 /** Which daemons the proxy believes, and which way it takes to them. */
 import t, { type Test } from 'tap'
-import { execFileSync } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
+import { join } from 'node:path'
 import { startDaemon, type Daemon, type Sections } from '../../support/daemon.js'
 import { request, type Reply } from '../../support/http.js'
 import { testPki } from '../../support/pki.js'
@@ -155,8 +156,16 @@ t.test('network namespaces', async (t) => {
         stdio: 'pipe',
       })
     t.throws(() => curl(url), 'no way to the daemon')
+    // Distance, where the kernel can simulate it, changes nothing but the time it takes.
+    for (const name of names) {
+      spawnSync('tc', ['qdisc', 'add', 'dev', `ve${name}`, 'root', 'netem', 'delay', '20ms'])
+    }
     const relayed = curl(`https://10.213.0.1:${proxy.port}${image.url}`)
     t.ok(relayed.equals(image.bytes()))
+    const body = join(daemon.dir, 'body')
+    writeFileSync(body, randomBytes(1_000_000))
+    curl('-T', body, `https://10.213.0.1:${proxy.port}${image.url}`)
+    t.ok(image.bytes().equals(readFileSync(body)))
   })
 })
 
