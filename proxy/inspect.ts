@@ -5,6 +5,7 @@ import { parsePatch } from '../core/images/patch-request.js'
 import { beyondTicket, requireId } from '../core/images/requests.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { requestHeaders } from './headers.js'
+import { extentsOld, isWithoutPatch, patchOld } from './old-daemon.js'
 import { ask, operateThere, passOn, useDaemon, whileValid, type RelayServices } from './relay.js'
 
 /** The daemon gets what was understood here, not what was written. */
@@ -33,6 +34,11 @@ export async function relayPatch(exchange: Exchange, services: RelayServices): P
         // Zeroing twice is not harmless: somebody may have written in between.
         const call = { method: 'PATCH', headers, body, isWork: true, isRepeatable: false }
         const answer = await ask(relay.upstream, call, signal)
+        if (isWithoutPatch(answer)) {
+          answer.body.release()
+          await patchOld(exchange, services, relay, request, { signal, onProgress })
+          return
+        }
         if (answer.status < 300) onProgress(offset, size)
         await passOn(exchange, services, relay.ticket, answer)
       })
@@ -54,6 +60,12 @@ export async function relayExtents(exchange: Exchange, services: RelayServices):
         const call = { method, suffix, headers: requestHeaders(exchange), isRepeatable: true }
         const answer = await ask(upstream, { ...call, isWork: true }, signal)
         if (answer.status < 300) ticket.touch()
+        const isDirty = exchange.query.get('context') === 'dirty'
+        if (!isDirty && (answer.status === 404 || answer.status === 405)) {
+          answer.body.release()
+          await extentsOld(exchange, { ticket, upstream }, signal)
+          return
+        }
         await passOn(exchange, services, ticket, answer)
       })
     },

@@ -361,6 +361,34 @@ t.test('the proxy and odd daemons', async (t) => {
     }
   })
 
+  t.test('228: an old daemon is written zeroes, and all its image is data', async (t) => {
+    const fake = await startFakeDaemon(t, (asked) => {
+      const { socket, method, path } = asked
+      if (method === 'PATCH' || path.includes('/extents')) {
+        socket.write('HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n')
+      } else if (method === 'GET') {
+        socket.write(`${OK}Content-Length: 5000\r\n\r\nstart`)
+      } else {
+        void until('the zeroes are there', () => asked.body().length === MiB - 8192).then(() =>
+          socket.write(`${OK}Content-Length: 0\r\n\r\n`),
+        )
+      }
+    })
+    const url = await addTicket(proxy, fake, { ops: ['write'] })
+    const zero = { body: `{"op": "zero", "offset": 4096, "size": ${MiB - 8192}, "flush": true}` }
+    t.equal((await request(proxy.remote, 'PATCH', url, zero)).status, 200)
+    const put = fake.asked.find(({ method }) => method === 'PUT')!
+    t.equal(put.headers.get('content-range'), `bytes 4096-${MiB - 4097}/*`)
+    t.ok(put.body().equals(Buffer.alloc(MiB - 8192)))
+    t.equal((await proxy.ticket(url.slice(8))).transferred, MiB - 8192)
+    const flush = await request(proxy.remote, 'PATCH', url, { body: '{"op": "flush"}' })
+    t.equal(flush.status, 200)
+    const extents = await request(proxy.remote, 'GET', `${url}/extents`)
+    t.strictSame(extents.json, [{ start: 0, length: 5000, zero: false, hole: false }])
+    const dirty = await request(proxy.remote, 'GET', `${url}/extents?context=dirty`)
+    t.equal(dirty.status, 405)
+  })
+
   t.test('a daemon without features offers none', async (t) => {
     const text = '{"features": ["extents", "telepathy"], "max_readers": 3}'
     const fake = await startFakeDaemon(t, ({ socket }) => {
