@@ -7,13 +7,13 @@ module.exports = {
       comment: 'the addon knows node and nothing of ours',
       severity: 'error',
       from: { path: '^native/' },
-      to: { path: '^(core|daemon|ctl|start|test|bench)/' },
+      to: { path: '^(core|daemon|proxy|ctl|start|test|bench)/' },
     },
     {
       name: 'core-is-the-bottom',
       severity: 'error',
       from: { path: '^core/' },
-      to: { path: '^(daemon|ctl|start|test|bench)/' },
+      to: { path: '^(daemon|proxy|ctl|start|test|bench)/' },
     },
     {
       name: 'operations-see-neither-http-nor-tickets',
@@ -28,15 +28,27 @@ module.exports = {
       to: { path: '^(daemon/(images|operations)|core/(http|tickets))/' },
     },
     {
+      name: 'proxy-and-daemon-are-strangers',
+      severity: 'error',
+      from: { path: '^proxy/' },
+      to: { path: '^(daemon|ctl|start|test|bench)/' },
+    },
+    {
+      name: 'daemon-knows-no-proxy',
+      severity: 'error',
+      from: { path: '^daemon/' },
+      to: { path: '^proxy/' },
+    },
+    {
       name: 'ctl-is-a-client',
       severity: 'error',
       from: { path: '^ctl/' },
-      to: { path: '^(daemon/(?!config\\.ts)|start|test|bench)' },
+      to: { path: '^(daemon/(?!config\\.ts)|proxy|start|test|bench)' },
     },
     {
       name: 'product-never-imports-tests',
       severity: 'error',
-      from: { path: '^(core|daemon|ctl|native|start)/' },
+      from: { path: '^(core|daemon|proxy|ctl|native|start)/' },
       to: { path: '^(test|bench)/' },
     },
     {

@@ -4,84 +4,20 @@
  */
 import { isAbsolute, normalize } from 'node:path'
 import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
-import { checkLogging, logSettings, loggingSchema } from '../core/config/logging.js'
-import {
-  boolean,
-  choice,
-  float,
-  integer,
-  socket,
-  string,
-  type ConfigOf,
-} from '../core/config/schema.js'
+import { integer, string, type ConfigOf } from '../core/config/schema.js'
+import { checkServer, seconds, serverSchema } from '../core/config/server.js'
 import { GiB, KiB, MiB } from '../core/units.js'
 
-export { logSettings }
-
-const MAX_PORT = 65535
-
-/** About 24 days: Node's timers count milliseconds in 31 bits and fire at once beyond. */
-const MAX_SECONDS = 2_147_483
-
-const seconds = (spec: { default: number; min: number; description: string }) =>
-  integer({ ...spec, max: MAX_SECONDS })
-
 export const schema = {
+  ...serverSchema,
   daemon: {
-    poll_interval: float({
-      default: 1,
-      min: 0,
-      description: 'Accepted and not used: signals wake the daemon, nothing polls.',
-    }),
+    ...serverSchema.daemon,
     max_connections: integer({
       default: 8,
       min: 1,
       description:
         'Reported as max_readers and max_writers of files, devices and NBD exports. More than 8 ' +
         'parallel connections to one image seldom move more bytes.',
-    }),
-    inactivity_timeout: seconds({
-      default: 60,
-      min: 1,
-      description:
-        'Seconds without a byte before a connection is cut, for tickets without their own.',
-    }),
-    run_dir: string({
-      default: '/run/ovirt-imageio',
-      description: 'Directory of sockets, given to the user when privileges are dropped.',
-    }),
-    drop_privileges: boolean({
-      default: true,
-      description: 'When started as root, become user_name and group_name once everything is open.',
-    }),
-    user_name: string({ default: 'ovirtimg', description: 'User the daemon serves as.' }),
-    group_name: string({ default: 'ovirtimg', description: 'Primary group the daemon serves as.' }),
-    systemd_enable: boolean({
-      default: true,
-      description: 'Tell the service manager when all services listen, and feed its watchdog.',
-    }),
-    shutdown_timeout: seconds({
-      default: 30,
-      min: 0,
-      description: 'Seconds running requests may take to end after SIGTERM before they are cut.',
-    }),
-  },
-  tls: {
-    enable: boolean({ default: true, description: 'TLS on the remote service.' }),
-    key_file: string({ default: '', description: 'Private key (PEM). Required with TLS.' }),
-    cert_file: string({
-      default: '',
-      description: 'Certificate (PEM), with its chain if it has one. Required with TLS.',
-    }),
-    ca_file: string({
-      default: '',
-      description:
-        'Trust anchors (PEM) for connections to other daemons; empty is the system store. ' +
-        'Clients are not asked for certificates.',
-    }),
-    enable_tls1_1: boolean({
-      default: false,
-      description: 'Accepted and ignored with a warning: TLS 1.2 is always the minimum.',
     }),
   },
   backend_file: {
@@ -138,90 +74,8 @@ export const schema = {
       description: 'Trust anchors for remote daemons; empty is tls.ca_file.',
     }),
   },
-  remote: {
-    host: string({
-      default: '::',
-      description:
-        'Address or name to listen on. :: is IPv6 and IPv4, 0.0.0.0 and empty are IPv4 only.',
-    }),
-    port: integer({
-      default: 54322,
-      min: 0,
-      max: MAX_PORT,
-      description: 'TCP port; 0 takes a free one.',
-    }),
-  },
-  local: {
-    enable: boolean({
-      default: true,
-      description: 'Serve images on a Unix socket, faster for clients on this host.',
-    }),
-    socket: socket({
-      default: '\0/org/ovirt/imageio',
-      description: 'Its address; empty is a random abstract name, which OPTIONS tells clients.',
-    }),
-  },
-  control: {
-    enable: boolean({ default: true, description: 'The service that manages tickets.' }),
-    transport: choice({
-      of: ['unix', 'tcp'],
-      default: 'unix',
-      description:
-        'tcp listens on the loopback address without authentication: every user of the host can ' +
-        'then manage tickets.',
-    }),
-    socket: socket({ default: '/run/ovirt-imageio/sock', description: 'Address for unix.' }),
-    port: integer({
-      default: -1,
-      min: -1,
-      max: MAX_PORT,
-      description: 'Port for tcp, where it is required; 0 takes a free one.',
-    }),
-    prefer_ipv4: boolean({
-      default: true,
-      description: 'Which loopback address tcp uses when localhost has two.',
-    }),
-    remove_timeout: seconds({
-      default: 60,
-      min: 0,
-      description: 'Seconds DELETE waits for running operations; 0 answers at once.',
-    }),
-    expired_ticket_grace: seconds({
-      default: 3600,
-      min: 0,
-      description:
-        'Seconds an expired, unused ticket stays listed, so that its owner can still read its ' +
-        'progress; then it is forgotten.',
-    }),
-  },
   limits: {
-    max_connections: integer({
-      default: 1024,
-      min: 1,
-      description: 'Data connections over TCP and Unix together; bounds descriptors and memory.',
-    }),
-    max_connections_per_address: integer({
-      default: 512,
-      min: 1,
-      description: 'Data connections of one client address, so that one cannot take them all.',
-    }),
-    header_timeout: seconds({
-      default: 60,
-      min: 1,
-      description: 'Seconds a client may take to send the header of a request.',
-    }),
-    handshake_timeout: seconds({
-      default: 20,
-      min: 1,
-      description: 'Seconds a client may take for the TLS handshake.',
-    }),
-    min_body_rate: integer({
-      default: KiB,
-      min: 0,
-      description:
-        'Bytes per second a body must move, averaged over the inactivity timeout; 0 is off. One ' +
-        'byte a minute would hold a backend for ever.',
-    }),
+    ...serverSchema.limits,
     buffer_memory: integer({
       default: GiB,
       min: 16 * MiB,
@@ -239,11 +93,6 @@ export const schema = {
         'Checksums at a time; one more is answered with 503. Each uses all cores, so more are no ' +
         'faster, and they read whole images.',
     }),
-    idle_timeout: seconds({
-      default: 60,
-      min: 1,
-      description: 'Seconds a connection that never showed a valid ticket may stay idle.',
-    }),
   },
   profile: {
     filename: string({
@@ -251,7 +100,6 @@ export const schema = {
       description: 'Accepted and not used: there is no /profile/, use the profiler of Node.',
     }),
   },
-  ...loggingSchema,
 } as const
 
 export type DaemonConfig = ConfigOf<typeof schema>
@@ -261,12 +109,6 @@ export function loadDaemonConfig(dir: string, vendorDir = VENDOR_DIR): LoadedCon
   return loadConfig(schema, { dir, vendorDir, check })
 }
 
-/** The effective configuration as JSON, sections in alphabetical order. */
-export function showConfig(config: DaemonConfig): string {
-  const sections = Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1))
-  return `${JSON.stringify(Object.fromEntries(sections), undefined, 2)}\n`
-}
-
 /** The directories of backend_file.allowed_paths; empty means anything is allowed. */
 export function splitPaths(text: string): string[] {
   const paths = text.split(':').map((path) => path.trim())
@@ -274,20 +116,11 @@ export function splitPaths(text: string): string[] {
 }
 
 function check(config: DaemonConfig, report: Report): void {
-  const { control, limits, tls } = config
-  for (const key of ['key_file', 'cert_file'] as const) {
-    if (tls.enable && tls[key] === '') {
-      report.fail('tls', key, 'must name a file while [tls] enable is on')
-    }
-  }
-  if (tls.enable_tls1_1) report.warn('tls', 'enable_tls1_1', 'ignored, TLS 1.2 is the minimum')
-  if (control.enable && control.transport === 'tcp' && control.port < 0) {
-    report.fail('control', 'port', `must be from 0 to ${MAX_PORT} while transport is tcp`)
-  }
+  const { limits } = config
+  checkServer(config, report)
   for (const section of ['backend_file', 'backend_nbd', 'backend_http'] as const) {
     if (limits.buffer_memory < config[section].buffer_size) {
       report.fail('limits', 'buffer_memory', `must hold at least one [${section}] buffer_size`)
     }
   }
-  checkLogging(config, report)
 }

@@ -1,14 +1,7 @@
-/** Puts the daemon together: configuration, tickets, images, services. Nothing is global. */
-import { hostname } from 'node:os'
-import { readFileSync } from 'node:fs'
-import { readTlsMaterial, type TlsMaterial } from '../core/http/tls.js'
-import { VERSION } from '../core/http/version.js'
-import { parseExactJson } from '../core/json.js'
+/** Puts the daemon together: the images service on storage, in a server. Nothing is global. */
 import type { Logger } from '../core/log.js'
-import { dropPrivileges } from '../core/privileges.js'
-import { parseDefinition, type DefinitionOptions } from '../core/tickets/definition.js'
-import { ticketRoutes } from '../core/tickets/routes.js'
-import { logFields, TicketStore } from '../core/tickets/store.js'
+import { Server, type StartOptions } from '../core/process/server.js'
+import { logFields } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { MiB } from '../core/units.js'
 import type { Backend } from './backends/backend.js'
@@ -17,122 +10,28 @@ import type { NbdSettings } from './backends/nbd/open.js'
 import { normalizeUrl, openBackend } from './backends/open.js'
 import { splitPaths, type DaemonConfig } from './config.js'
 import type { OpenImage } from './images/context.js'
-import { imageRoutes, infoRoute } from './images/routes.js'
+import { imageRoutes } from './images/routes.js'
 import { BufferPool } from './operations/buffer-pool.js'
 import { ChecksumSlots } from './operations/checksum-slots.js'
-import { createServices, type Service } from './services.js'
-
-export interface DaemonOptions {
-  readonly config: DaemonConfig
-  readonly logger: Logger
-  /** Files and directories to hand over with the privileges, besides the daemon's own. */
-  readonly logFiles: readonly string[]
-  /** A ticket that is there from the start (JSON). */
-  readonly ticketFile?: string | undefined
-}
 
 /** Storage and TLS are as fast with 1 MiB as with more; two buffers per operation. */
 const CHUNK_SIZE = MiB
 
-export class Daemon {
-  readonly #logger: Logger
-  readonly #store: TicketStore
-  readonly #services: readonly Service[]
-  /** Those whose address is ours, not another daemon's that was there first. */
-  readonly #listening: Service[] = []
-  readonly #shutdownMs: number
-
-  /** Resolves when every service listens. Rejects with what an administrator has to mend. */
-  static async start(options: DaemonOptions): Promise<Daemon> {
-    const { config, logger } = options
-    logger.info({ version: VERSION, host: hostname(), node: process.version }, 'starting')
-    const daemon = new Daemon(options, readTls(config))
-    try {
-      await daemon.#listen(config, options.logFiles)
-      if (options.ticketFile !== undefined) {
-        await daemon.#addTicketFile(options.ticketFile, definitionOptions(config))
-      }
-    } catch (error) {
-      await daemon.stop()
-      throw error
-    }
-    return daemon
-  }
-
-  private constructor({ config, logger }: DaemonOptions, tls: TlsMaterial | undefined) {
-    this.#logger = logger
-    this.#shutdownMs = config.daemon.shutdown_timeout * 1000
-    this.#store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
-    const images = imageRoutes({
-      store: this.#store,
-      open: imageOpener(config, logger),
-      buffers: bufferPool(config),
-      checksums: new ChecksumSlots(config.limits.max_checksums),
-      minBodyRate: config.limits.min_body_rate,
-      localSocket: config.local.enable ? config.local.socket : undefined,
-    })
-    const tickets = ticketRoutes({
-      ...definitionOptions(config),
-      store: this.#store,
-      removeTimeout: config.control.remove_timeout,
-    })
-    this.#services = createServices(config, { images, info: infoRoute, tickets }, tls, logger)
-  }
-
-  /** Reads the certificate again; connections that exist keep theirs. */
-  reload(config: DaemonConfig): void {
-    const material = readTls(config)
-    if (material === undefined) return
-    for (const { server } of this.#services) server.replaceCertificate(material)
-    this.#logger.info('certificate reloaded')
-  }
-
-  /** Stops accepting, lets requests finish for the configured time, then cuts. */
-  async stop(): Promise<void> {
-    await Promise.all(this.#services.map(({ server }) => server.close(this.#shutdownMs)))
-    for (const service of this.#listening) this.#cleanUp(service)
-    this.#store.close()
-  }
-
-  /** A socket that cannot be removed is replaced at the next start. */
-  #cleanUp({ name, cleanUp }: Service): void {
-    try {
-      cleanUp()
-    } catch (error) {
-      this.#logger.warn({ service: name, err: error }, 'the socket cannot be removed')
-    }
-  }
-
-  async #listen(config: DaemonConfig, logFiles: readonly string[]): Promise<void> {
-    for (const service of this.#services) {
-      const { name, server, listen } = service
-      await listen()
-      this.#listening.push(service)
-      this.#logger.info({ service: name, ...addressFields(server.address) }, 'listening')
-    }
-    const { drop_privileges, user_name, group_name, run_dir } = config.daemon
-    if (!drop_privileges) return
-    const { control } = config
-    const sockets = control.enable && control.transport === 'unix' ? [control.socket] : []
-    const chown = [run_dir, ...logFiles, ...sockets]
-    if (dropPrivileges({ user: user_name, group: group_name, chown })) {
-      this.#logger.info({ user: user_name, group: group_name }, 'privileges dropped')
-    }
-  }
-
-  async #addTicketFile(file: string, options: DefinitionOptions): Promise<void> {
-    try {
-      await this.#store.add(parseDefinition(parseExactJson(readFileSync(file)), options), 0)
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause)
-      throw new Error(`cannot use the ticket ${file}: ${reason}`, { cause })
-    }
-  }
-}
-
-/** Fails when it cannot be used; nothing without TLS. */
-export function readTls({ tls }: DaemonConfig): TlsMaterial | undefined {
-  return tls.enable ? readTlsMaterial(tls.key_file, tls.cert_file) : undefined
+/** Resolves when every service listens. Rejects with what an administrator has to mend. */
+export function startDaemon(options: StartOptions<DaemonConfig>): Promise<Server> {
+  const { config, logger } = options
+  return Server.start(options, {
+    normalizeUrl,
+    routes: (store) =>
+      imageRoutes({
+        store,
+        open: imageOpener(config, logger),
+        buffers: bufferPool(config),
+        checksums: new ChecksumSlots(config.limits.max_checksums),
+        minBodyRate: config.limits.min_body_rate,
+        localSocket: config.local.enable ? config.local.socket : undefined,
+      }),
+  })
 }
 
 /** For what a canceled ticket has in flight on an NBD server: less than DELETE waits, if it does. */
@@ -182,14 +81,3 @@ function bufferPool({ backend_file, limits }: DaemonConfig): BufferPool {
     waitTimeoutMs: limits.buffer_wait_timeout * 1000,
   })
 }
-
-function definitionOptions({ daemon }: DaemonConfig): DefinitionOptions {
-  return { inactivityTimeout: daemon.inactivity_timeout, normalizeUrl }
-}
-
-function addressFields(address: HttpAddress): Record<string, string | number> {
-  if (typeof address === 'string') return { path: address }
-  return { address: address.address, port: address.port }
-}
-
-type HttpAddress = Service['server']['address']

@@ -43,6 +43,8 @@ if [ "$goal" = test ]; then
     want nbdkit nbdkit
     want nbdcopy libnbd-bin
     want nginx nginx-light
+    want haproxy haproxy
+    want ip iproute2
     want aria2c aria2
     want wget wget
     want chromium chromium
@@ -176,7 +178,7 @@ if [ ! -f native/build/Release/imageio.node ] || ! is_built $addon_stamp "$sourc
 fi
 
 rooms=''
-for room in core ctl daemon native start test bench; do
+for room in core ctl daemon native proxy start test bench; do
     [ -d $room ] && rooms="$rooms $room"
 done
 # shellcheck disable=SC2086 # a list of words

@@ -19,6 +19,7 @@ export interface BodyOptions extends WatchOptions {
 
 interface PendingRead {
   readonly target: Buffer
+  readonly lingerMs: number | undefined
   readonly resolve: (size: number) => void
   readonly reject: (error: Error) => void
 }
@@ -35,6 +36,7 @@ export class RequestBody {
   #rest: Buffer[] = []
   #pending: PendingRead | undefined
   #filled = 0
+  #lingering: NodeJS.Timeout | undefined
 
   constructor(stream: Readable, options: BodyOptions) {
     this.#stream = stream
@@ -48,8 +50,11 @@ export class RequestBody {
    * Fills the target. Resolves with fewer bytes only when no more come, with 0 when the body has
    * ended and is complete. Rejects with IncompleteBodyError, BodyTimeoutError or the signal's
    * reason, after everything that came before was handed over. One read at a time.
+   *
+   * With `lingerMs` it also resolves, with at least one byte, so long after the first one: for who
+   * passes on what comes, and must not hold it back until much has come.
    */
-  read(target: Buffer): Promise<number> {
+  read(target: Buffer, lingerMs?: number): Promise<number> {
     if (this.#options.signal.aborted) this.#onAbort()
     this.#start()
     this.#filled = 0
@@ -61,7 +66,8 @@ export class RequestBody {
     if (this.#error !== undefined) return Promise.reject(this.#error)
     if (this.#isEnded) return Promise.resolve(0)
     return new Promise((resolve, reject) => {
-      this.#pending = { target, resolve, reject }
+      this.#pending = { target, lingerMs, resolve, reject }
+      if (this.#filled > 0) this.#linger()
       this.#watch.wait()
       this.#stream.resume()
       this.#checkCut()
@@ -86,6 +92,7 @@ export class RequestBody {
 
   /** Must be called when nobody reads any more. */
   release(): void {
+    clearTimeout(this.#lingering)
     this.#watch.stop()
     this.#options.signal.removeEventListener('abort', this.#onAbort)
     if (!this.#isStarted) return
@@ -117,6 +124,7 @@ export class RequestBody {
     }
     this.#copy(pending.target, chunk)
     if (this.#filled < pending.target.length) {
+      this.#linger()
       this.#checkCut()
       return
     }
@@ -130,6 +138,16 @@ export class RequestBody {
   }
 
   readonly #onClose = (): void => this.cut()
+
+  /** Bounds the time that the bytes of a read wait for more. */
+  #linger(): void {
+    const lingerMs = this.#pending?.lingerMs
+    if (lingerMs === undefined || this.#lingering !== undefined) return
+    this.#lingering = setTimeout(() => {
+      this.#stream.pause()
+      this.#settle()?.resolve(this.#filled)
+    }, lingerMs)
+  }
 
   /** What had come before the cut is read first. */
   #checkCut(): void {
@@ -150,6 +168,8 @@ export class RequestBody {
     const pending = this.#pending
     if (pending === undefined) return undefined
     this.#pending = undefined
+    clearTimeout(this.#lingering)
+    this.#lingering = undefined
     this.#watch.done()
     return pending
   }

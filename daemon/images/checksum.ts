@@ -10,10 +10,11 @@ import {
   type ChecksumOptions,
   type DigestAlgorithm,
 } from '../operations/checksum.js'
-import { cutOnAbort, operate, useImage, watchOf } from './image.js'
+import { cutOnAbort } from '../../core/images/operate.js'
+import { operate, useImage, watchOf } from './image.js'
 import type { ImageServices, OpenedImage } from './image.js'
 import { MANIFEST_TYPE, ManifestWriter } from './manifest.js'
-import { requireId } from './requests.js'
+import { requireId } from '../../core/images/requests.js'
 
 const DEFAULT_ALGORITHM = 'blake2b'
 const DEFAULT_BLOCK_SIZE = 4 * MiB

@@ -6,7 +6,7 @@ import { resolveRange } from '../../core/http/range.js'
 import type { Extent, ExtentContext } from '../backends/backend.js'
 import { DirtyExtentsUnavailableError } from '../backends/errors.js'
 import { useImage, watchOf, type ImageServices, type OpenedImage } from './image.js'
-import { requireId } from './requests.js'
+import { requireId } from '../../core/images/requests.js'
 
 const JSON_TYPE = 'application/json'
 const LINES_TYPE = 'application/x-ndjson'

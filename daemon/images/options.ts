@@ -3,7 +3,7 @@ import type { Exchange } from '../../core/http/exchange.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
 import { useImage, type ImageServices } from './image.js'
-import { requireId } from './requests.js'
+import { requireId } from '../../core/images/requests.js'
 
 const READ_METHODS = 'OPTIONS,GET'
 const WRITE_METHODS = 'OPTIONS,GET,PUT,PATCH'

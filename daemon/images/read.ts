@@ -6,19 +6,13 @@ import {
   type RangeRequest,
 } from '../../core/http/range.js'
 import type { Exchange, Headers } from '../../core/http/exchange.js'
+import { cutOnAbort } from '../../core/images/operate.js'
 import { readRange } from '../operations/read.js'
 import { checkMatch, isNotModified, mayUseRange, quoted } from './conditions.js'
 import { DigestedBody } from './content-digest.js'
 import { contentDisposition } from './content-disposition.js'
-import {
-  cutOnAbort,
-  operate,
-  useImage,
-  watchOf,
-  type ImageServices,
-  type OpenedImage,
-} from './image.js'
-import { noteClose, requireId } from './requests.js'
+import { operate, useImage, watchOf, type ImageServices, type OpenedImage } from './image.js'
+import { noteClose, requireId } from '../../core/images/requests.js'
 
 export async function getImage(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)

@@ -1,10 +1,9 @@
 /** The images service. */
 import type { Exchange } from '../../core/http/exchange.js'
 import type { Handler, Route } from '../../core/http/routes.js'
-import { VERSION } from '../../core/http/version.js'
-import { ServiceError } from '../../core/errors.js'
+import { allowCrossOrigin, preflight } from '../../core/images/cors.js'
+import { closeWhenDenied } from '../../core/images/ticket.js'
 import { getChecksum, listAlgorithms } from './checksum.js'
-import { allowCrossOrigin } from './cors.js'
 import { getExtents } from './extents.js'
 import type { ImageServices } from './image.js'
 import { imageOptions } from './options.js'
@@ -47,30 +46,4 @@ export function imageRoutes(services: ImageServices): Route[] {
       methods: { GET: listAlgorithms, HEAD: listAlgorithms, OPTIONS: preflight },
     },
   ]
-}
-
-/** Remote service only. The portal tests its connection here. */
-export const infoRoute: Route = {
-  path: '/info/',
-  prepare: allowCrossOrigin,
-  methods: { GET: sendInfo, HEAD: sendInfo },
-}
-
-function sendInfo(exchange: Exchange): void {
-  exchange.sendJson({ version: VERSION })
-}
-
-/** Says only what browsers ask before a request; the request itself is authorized. */
-function preflight(exchange: Exchange): void {
-  exchange.send(200, '', { allow: 'OPTIONS,GET,HEAD' })
-}
-
-/** A connection whose ticket is no good has nothing left to do (images-api.md, K3). */
-async function closeWhenDenied(exchange: Exchange, work: Promise<void>): Promise<void> {
-  try {
-    await work
-  } catch (error) {
-    if (error instanceof ServiceError && error.statusCode === 403) exchange.closeAfter()
-    throw error
-  }
 }

@@ -1,5 +1,5 @@
 /** PUT /images/{id}: upload (images-api.md, 6). */
-import { BadRequestError, RangeNotSatisfiableError } from '../../core/http/errors.js'
+import { BadRequestError } from '../../core/http/errors.js'
 import type { Exchange } from '../../core/http/exchange.js'
 import { parseContentRange } from '../../core/http/range.js'
 import { RangeLimitError } from '../operations/operation.js'
@@ -9,7 +9,7 @@ import { BeyondEndError } from '../backends/errors.js'
 import { checkBeforeChange } from './conditions.js'
 import { BodyCheck } from './content-digest.js'
 import { flush, operate, useImage, watchOf, type ImageServices } from './image.js'
-import { noteClose, parseFlush, requireId } from './requests.js'
+import { beyondTicket, noteClose, parseFlush, requireId } from '../../core/images/requests.js'
 
 export async function putImage(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)
@@ -52,8 +52,4 @@ export async function checkGrowth(backend: Backend, end: number): Promise<void> 
   if (backend.canGrow) return
   const size = await backend.size()
   if (end > size) throw new BeyondEndError(end, size)
-}
-
-export function beyondTicket(size: number | bigint): RangeNotSatisfiableError {
-  return new RangeNotSatisfiableError(`the range ends after the ticket's ${size} bytes`, size)
 }

@@ -1,13 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import {
-  loadDaemonConfig,
-  logSettings,
-  schema,
-  showConfig,
-  splitPaths,
-} from '../../daemon/config.js'
+import { logSettings } from '../../core/config/logging.js'
+import { showConfig } from '../../core/config/server.js'
+import { loadDaemonConfig, schema, splitPaths } from '../../daemon/config.js'
 
 const NO_TLS = '[tls]\nenable = no\n'
 

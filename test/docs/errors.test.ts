@@ -9,7 +9,7 @@ interface Source {
   readonly text: string
 }
 
-const sources = ['core', 'daemon'].flatMap((room) =>
+const sources = ['core', 'daemon', 'proxy'].flatMap((room) =>
   readdirSync(room, { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts'))
     .map((name): Source => {

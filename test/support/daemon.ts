@@ -10,18 +10,25 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { request, type Reply } from './http.js'
-import { testPki } from './pki.js'
+import { testPki, type Pki } from './pki.js'
 import { until, within } from './wait.js'
 import { Wire, type Target } from './wire.js'
 
-const LAUNCHER = join(process.cwd(), 'bin/imageio-daemon')
+const BIN = join(process.cwd(), 'bin')
 
 export type Sections = Readonly<Record<string, Readonly<Record<string, string | number | boolean>>>>
 
+export type ProgramName = 'imageio-daemon' | 'imageio-proxy'
+
 export interface DaemonOptions {
+  readonly program?: ProgramName
+  /** Its own authority and certificate. */
+  readonly pki?: Pki
   readonly tls?: boolean
   /** Over the defaults of this file, option by option. */
   readonly config?: Sections
+  /** Network namespace to run in. */
+  readonly netns?: string
   /** More command line. */
   readonly args?: readonly string[]
   /** Services that are not where they are by default, so that nobody waits for them there. */
@@ -74,12 +81,15 @@ export class Daemon {
   readonly localSocket: string
   readonly controlSocket: string
   readonly process: ChildProcess
+  readonly #pki: Pki
   readonly #exited: Promise<number | string>
   readonly #secrets: string[] = []
   #log = ''
 
   constructor(dir: string, port: number, localSocket: string, options: DaemonOptions) {
-    const { caFile, ca } = testPki()
+    const { pki = testPki() } = options
+    const { caFile, ca } = pki
+    this.#pki = pki
     const isTls = options.tls ?? true
     this.dir = dir
     this.port = port
@@ -93,7 +103,13 @@ export class Daemon {
     this.control = { path: this.controlSocket }
     writeConfig(dir, merge(this.#defaults(isTls), options.config ?? {}))
     const args = ['--conf-dir', dir, ...(options.args ?? [])]
-    this.process = spawn(...daemonCommand(args), { stdio: ['ignore', 'pipe', 'pipe'] })
+    const [command, words] = daemonCommand(args, options.program)
+    const { netns } = options
+    const line: [string, string[]] =
+      netns === undefined ? [command, words] : ['ip', ['netns', 'exec', netns, command, ...words]]
+    this.process = spawn(...line, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => void (this.#log += text))
     }
@@ -225,7 +241,7 @@ export class Daemon {
   }
 
   #defaults(isTls: boolean): Sections {
-    const { caFile, certFile, keyFile } = testPki()
+    const { caFile, certFile, keyFile } = this.#pki
     return {
       daemon: {
         run_dir: join(this.dir, 'run'),
@@ -267,8 +283,11 @@ export async function startDaemon(t: Test, options: DaemonOptions = {}): Promise
  * Command and arguments of the daemon, without what the test runner adds for Node to every process it
  * starts: the daemon would write into the runner's directory. `env` becomes the launcher.
  */
-export function daemonCommand(args: readonly string[]): [string, string[]] {
-  return ['env', ['-u', 'NODE_OPTIONS', LAUNCHER, ...args]]
+export function daemonCommand(
+  args: readonly string[],
+  program: ProgramName = 'imageio-daemon',
+): [string, string[]] {
+  return ['env', ['-u', 'NODE_OPTIONS', join(BIN, program), ...args]]
 }
 
 /** A valid ticket for an image that does not exist. */

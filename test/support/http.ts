@@ -29,7 +29,9 @@ export function request(
   ask: Ask = {},
 ): Promise<Reply> {
   const { headers = {}, body, agent = false, timeoutMs = 20_000 } = ask
-  const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }
+  const isChunked = headers['transfer-encoding'] !== undefined
+  const length =
+    body === undefined || isChunked ? {} : { 'content-length': Buffer.byteLength(body) }
   const options: https.RequestOptions = {
     method,
     path: url,

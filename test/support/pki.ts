@@ -11,21 +11,23 @@ export interface Pki {
   readonly keyFile: string
 }
 
-let made: Pki | undefined
+const made = new Map<string, Pki>()
 
-export function testPki(): Pki {
-  made ??= makePki()
-  return made
+/** Another name is another authority. */
+export function testPki(name = 'test'): Pki {
+  const pki = made.get(name) ?? makePki(name)
+  made.set(name, pki)
+  return pki
 }
 
-function makePki(): Pki {
+function makePki(name: string): Pki {
   const dir = mkdtempSync(join(tmpdir(), 'imageio-test-pki-'))
   process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
   const file = (name: string): string => join(dir, name)
   const openssl = (...args: string[]): void => void execFileSync('openssl', args, { stdio: 'pipe' })
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
   openssl(
-    ...['req', '-x509', ...newKey, '-days', '2', '-subj', '/CN=imageio test authority'],
+    ...['req', '-x509', ...newKey, '-days', '2', '-subj', `/CN=imageio ${name} authority`],
     ...['-keyout', file('ca.key'), '-out', file('ca.pem')],
   )
   openssl(

@@ -116,6 +116,11 @@ export class Wire {
     return all.subarray(0, size)
   }
 
+  /** All that is here, left where it is. */
+  peek(): string {
+    return Buffer.concat(this.#received).toString()
+  }
+
   /** Waits until so many bytes are here. */
   async has(size: number, timeoutMs = TIMEOUT_MS): Promise<void> {
     await within(

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { SystemError } from '../../../native/index.js'
 import { exchangeWith } from '../../core/http/exchanges.js'
-import { noteClose, parseFlush } from '../../../daemon/images/requests.js'
+import { noteClose, parseFlush } from '../../../core/images/requests.js'
 import { serveImages } from './served.js'
 
 t.test('without a range it is the whole image', async (t) => {

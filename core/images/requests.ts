@@ -1,6 +1,6 @@
 /** Reading the small parts of image requests. */
-import { BadRequestError } from '../../core/http/errors.js'
-import type { Exchange } from '../../core/http/exchange.js'
+import { BadRequestError, RangeNotSatisfiableError } from '../http/errors.js'
+import type { Exchange } from '../http/exchange.js'
 
 export function requireId(exchange: Exchange): void {
   if (exchange.id === '') throw new BadRequestError('the path has no ticket id')
@@ -16,4 +16,8 @@ export function parseFlush(exchange: Exchange): boolean {
   const flush = exchange.query.get('flush') ?? 'y'
   if (flush !== 'y' && flush !== 'n') throw new BadRequestError('flush must be y or n')
   return flush === 'y'
+}
+
+export function beyondTicket(size: number | bigint): RangeNotSatisfiableError {
+  return new RangeNotSatisfiableError(`the range ends after the ticket's ${size} bytes`, size)
 }

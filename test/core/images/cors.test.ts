@@ -1,6 +1,6 @@
 import t from 'tap'
-import { allowCrossOrigin } from '../../../daemon/images/cors.js'
-import { exchangeWith } from '../../core/http/exchanges.js'
+import { allowCrossOrigin } from '../../../core/images/cors.js'
+import { exchangeWith } from '../http/exchanges.js'
 
 function allowed(headers: Record<string, string>, method = 'GET'): Record<string, unknown> {
   const { exchange, response } = exchangeWith(headers, { method })

@@ -1,5 +1,5 @@
 /** For pages of other origins: the administration portal up- and downloads with XHR (images-api.md, 11). */
-import type { Exchange } from '../../core/http/exchange.js'
+import type { Exchange } from '../http/exchange.js'
 
 const MAX_AGE_SECONDS = '86400'
 const METHODS = 'OPTIONS,GET,HEAD,PUT,PATCH'
@@ -24,4 +24,9 @@ export function allowCrossOrigin(exchange: Exchange): void {
   if (origin || headers || method) {
     exchange.setHeader('access-control-max-age', MAX_AGE_SECONDS)
   }
+}
+
+/** Says only what browsers ask before a request; the request itself is authorized. */
+export function preflight(exchange: Exchange): void {
+  exchange.send(200, '', { allow: 'OPTIONS,GET,HEAD' })
 }

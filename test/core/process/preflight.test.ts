@@ -13,10 +13,10 @@ import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { loadDaemonConfig } from '../../daemon/config.js'
-import { preflight, type Preflight } from '../../daemon/preflight.js'
-import { daemonCommand, writeConfig, type Sections } from '../support/daemon.js'
-import { testPki } from '../support/pki.js'
+import { loadDaemonConfig } from '../../../daemon/config.js'
+import { preflight, type Preflight } from '../../../core/process/preflight.js'
+import { daemonCommand, writeConfig, type Sections } from '../../support/daemon.js'
+import { testPki } from '../../support/pki.js'
 
 const isRoot = process.geteuid?.() === 0
 const asRoot = { skip: !isRoot && 'needs root' }

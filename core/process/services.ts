@@ -1,5 +1,6 @@
 /** The three services, each a server with its routes: remote (TCP), local and control (Unix). */
-import { Admission } from '../core/http/admission.js'
+import type { ServerConfig } from '../config/server.js'
+import { Admission } from '../http/admission.js'
 import {
   listenLoopback,
   listenTcp,
@@ -7,13 +8,12 @@ import {
   MODE_PRIVATE,
   MODE_PUBLIC,
   removeSocket,
-} from '../core/http/listen.js'
-import { mayManage } from '../core/http/peer.js'
-import type { Route } from '../core/http/routes.js'
-import { HttpServer, type HttpServerOptions, type ServerLimits } from '../core/http/server.js'
-import type { TlsMaterial } from '../core/http/tls.js'
-import type { Logger } from '../core/log.js'
-import type { DaemonConfig } from './config.js'
+} from '../http/listen.js'
+import { mayManage } from '../http/peer.js'
+import type { Route } from '../http/routes.js'
+import { HttpServer, type HttpServerOptions, type ServerLimits } from '../http/server.js'
+import type { TlsMaterial } from '../http/tls.js'
+import type { Logger } from '../log.js'
 
 /** A server and how it gets and gives back its address. */
 export interface Service {
@@ -36,7 +36,7 @@ type Common = Pick<HttpServerOptions, 'limits' | 'logger'>
 const MAX_CONTROL_CONNECTIONS = 256
 
 export function createServices(
-  config: DaemonConfig,
+  config: ServerConfig,
   routes: ServiceRoutes,
   tls: TlsMaterial | undefined,
   logger: Logger,
@@ -54,7 +54,7 @@ export function createServices(
 }
 
 function remoteService(
-  { remote }: DaemonConfig,
+  { remote }: ServerConfig,
   { images, info }: ServiceRoutes,
   tls: TlsMaterial | undefined,
   common: Common & { admission: Admission },
@@ -71,7 +71,7 @@ function remoteService(
 }
 
 function localService(
-  { local }: DaemonConfig,
+  { local }: ServerConfig,
   { images }: ServiceRoutes,
   common: Common & { admission: Admission },
 ): Service {
@@ -91,7 +91,7 @@ function localService(
 
 /** The engine's client sends no Host. */
 function controlService(
-  { control }: DaemonConfig,
+  { control }: ServerConfig,
   { tickets }: ServiceRoutes,
   common: Common,
 ): Service {
@@ -120,7 +120,7 @@ function controlService(
   }
 }
 
-function serverLimits({ limits }: DaemonConfig): ServerLimits {
+function serverLimits({ limits }: ServerConfig): ServerLimits {
   return {
     headerTimeout: limits.header_timeout,
     handshakeTimeout: limits.handshake_timeout,

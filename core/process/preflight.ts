@@ -1,5 +1,5 @@
 /**
- * --check-config: what would keep a daemon with this configuration from starting, found without
+ * --check-config: what would keep a server with this configuration from starting, found without
  * starting it, and without disturbing one that runs. Files are looked at, never made.
  */
 import { X509Certificate } from 'node:crypto'
@@ -7,9 +7,13 @@ import { constants } from 'node:fs'
 import { access, lstat, readFile, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname } from 'node:path'
-import { lookUpId } from '../core/privileges.js'
-import { logSettings, type DaemonConfig } from './config.js'
-import { readTls } from './daemon.js'
+import { logSettings } from '../config/logging.js'
+import type { ServerConfig } from '../config/server.js'
+import { lookUpId } from '../privileges.js'
+import { readTls } from './server.js'
+
+/** What is looked at. */
+export type CheckedConfig = ServerConfig & { readonly backend_http: { readonly ca_file: string } }
 
 export interface Preflight {
   /** Each keeps the daemon from starting, or a service from working; one line. */
@@ -25,7 +29,7 @@ interface Findings {
 /** The unit makes this one when the service starts, and removes it at the end. */
 const UNIT_RUN_DIR = '/run/ovirt-imageio'
 
-export async function preflight(config: DaemonConfig): Promise<Preflight> {
+export async function preflight(config: CheckedConfig): Promise<Preflight> {
   const findings: Findings = { problems: [], warnings: [] }
   const uid = checkUser(config, findings)
   await checkTls(config, findings)
@@ -41,7 +45,7 @@ export async function preflight(config: DaemonConfig): Promise<Preflight> {
 }
 
 /** The user the daemon is going to be, if that is another one and known. */
-function checkUser({ daemon }: DaemonConfig, { problems }: Findings): number | undefined {
+function checkUser({ daemon }: CheckedConfig, { problems }: Findings): number | undefined {
   if (!daemon.drop_privileges || process.geteuid?.() !== 0) return undefined
   const find = (database: 'passwd' | 'group', name: string): number | undefined => {
     try {
@@ -55,7 +59,7 @@ function checkUser({ daemon }: DaemonConfig, { problems }: Findings): number | u
   return find('passwd', daemon.user_name)
 }
 
-async function checkTls(config: DaemonConfig, { problems, warnings }: Findings): Promise<void> {
+async function checkTls(config: CheckedConfig, { problems, warnings }: Findings): Promise<void> {
   const { cert_file, enable } = config.tls
   if (!enable) return
   try {
@@ -71,7 +75,7 @@ async function checkTls(config: DaemonConfig, { problems, warnings }: Findings):
   }
 }
 
-async function checkAuthorities(config: DaemonConfig, { problems }: Findings): Promise<void> {
+async function checkAuthorities(config: CheckedConfig, { problems }: Findings): Promise<void> {
   for (const section of ['tls', 'backend_http'] as const) {
     const path = config[section].ca_file
     if (path === '') continue
@@ -86,7 +90,7 @@ async function checkAuthorities(config: DaemonConfig, { problems }: Findings): P
 }
 
 async function checkLog(
-  config: DaemonConfig,
+  config: CheckedConfig,
   uid: number | undefined,
   { problems, warnings }: Findings,
 ): Promise<void> {
@@ -112,7 +116,7 @@ async function checkLog(
 }
 
 /** Any port will do to see that the name resolves, to an address of this machine. */
-async function checkHost({ remote }: DaemonConfig, { problems }: Findings): Promise<void> {
+async function checkHost({ remote }: CheckedConfig, { problems }: Findings): Promise<void> {
   const fault = await faultOfHost(remote.host === '' ? '0.0.0.0' : remote.host)
   // listenTcp() goes on with IPv4 where there is no IPv6.
   if (fault === undefined || (fault.code === 'EAFNOSUPPORT' && remote.host === '::')) return

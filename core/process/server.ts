@@ -1,0 +1,144 @@
+/**
+ * One server process: tickets, the three services, privileges. What the images service does, and which
+ * URLs tickets may have, is the program's own and an argument. Nothing is global.
+ */
+import { hostname } from 'node:os'
+import { readFileSync } from 'node:fs'
+import type { ServerConfig } from '../config/server.js'
+import type { Route } from '../http/routes.js'
+import { readTlsMaterial, type TlsMaterial } from '../http/tls.js'
+import { VERSION } from '../http/version.js'
+import { infoRoute } from '../images/info.js'
+import { parseExactJson } from '../json.js'
+import type { Logger } from '../log.js'
+import { dropPrivileges } from '../privileges.js'
+import { parseDefinition, type DefinitionOptions } from '../tickets/definition.js'
+import { ticketRoutes } from '../tickets/routes.js'
+import { TicketStore } from '../tickets/store.js'
+import { createServices, type Service } from './services.js'
+
+export interface StartOptions<C extends ServerConfig = ServerConfig> {
+  readonly config: C
+  readonly logger: Logger
+  /** Files and directories to hand over with the privileges, besides the server's own. */
+  readonly logFiles: readonly string[]
+  /** A ticket that is there from the start (JSON). */
+  readonly ticketFile?: string | undefined
+}
+
+/** What makes a server a daemon or a proxy. */
+export interface Images {
+  /** The images service. */
+  readonly routes: (store: TicketStore) => readonly Route[]
+  /** The URL of a ticket in its normal form; throws an Error that says what is wrong with it. */
+  readonly normalizeUrl: (url: string) => string
+}
+
+export class Server {
+  readonly #logger: Logger
+  readonly #store: TicketStore
+  readonly #services: readonly Service[]
+  /** Those whose address is ours, not another server's that was there first. */
+  readonly #listening: Service[] = []
+  readonly #shutdownMs: number
+
+  /** Resolves when every service listens. Rejects with what an administrator has to mend. */
+  static async start(options: StartOptions, images: Images): Promise<Server> {
+    const { config, logger } = options
+    logger.info({ version: VERSION, host: hostname(), node: process.version }, 'starting')
+    const server = new Server(options, images, readTls(config))
+    try {
+      await server.#listen(config, options.logFiles)
+      if (options.ticketFile !== undefined) {
+        await server.#addTicketFile(options.ticketFile, definitionOptions(config, images))
+      }
+    } catch (error) {
+      await server.stop()
+      throw error
+    }
+    return server
+  }
+
+  private constructor(
+    { config, logger }: StartOptions,
+    images: Images,
+    tls: TlsMaterial | undefined,
+  ) {
+    this.#logger = logger
+    this.#shutdownMs = config.daemon.shutdown_timeout * 1000
+    this.#store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
+    const tickets = ticketRoutes({
+      ...definitionOptions(config, images),
+      store: this.#store,
+      removeTimeout: config.control.remove_timeout,
+    })
+    const routes = { images: images.routes(this.#store), info: infoRoute, tickets }
+    this.#services = createServices(config, routes, tls, logger)
+  }
+
+  /** Reads the certificate again; connections that exist keep theirs. */
+  reload(config: ServerConfig): void {
+    const material = readTls(config)
+    if (material === undefined) return
+    for (const { server } of this.#services) server.replaceCertificate(material)
+    this.#logger.info('certificate reloaded')
+  }
+
+  /** Stops accepting, lets requests finish for the configured time, then cuts. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#services.map(({ server }) => server.close(this.#shutdownMs)))
+    for (const service of this.#listening) this.#cleanUp(service)
+    this.#store.close()
+  }
+
+  /** A socket that cannot be removed is replaced at the next start. */
+  #cleanUp({ name, cleanUp }: Service): void {
+    try {
+      cleanUp()
+    } catch (error) {
+      this.#logger.warn({ service: name, err: error }, 'the socket cannot be removed')
+    }
+  }
+
+  async #listen(config: ServerConfig, logFiles: readonly string[]): Promise<void> {
+    for (const service of this.#services) {
+      const { name, server, listen } = service
+      await listen()
+      this.#listening.push(service)
+      this.#logger.info({ service: name, ...addressFields(server.address) }, 'listening')
+    }
+    const { drop_privileges, user_name, group_name, run_dir } = config.daemon
+    if (!drop_privileges) return
+    const { control } = config
+    const sockets = control.enable && control.transport === 'unix' ? [control.socket] : []
+    const chown = [run_dir, ...logFiles, ...sockets]
+    if (dropPrivileges({ user: user_name, group: group_name, chown })) {
+      this.#logger.info({ user: user_name, group: group_name }, 'privileges dropped')
+    }
+  }
+
+  async #addTicketFile(file: string, options: DefinitionOptions): Promise<void> {
+    try {
+      await this.#store.add(parseDefinition(parseExactJson(readFileSync(file)), options), 0)
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      throw new Error(`cannot use the ticket ${file}: ${reason}`, { cause })
+    }
+  }
+}
+
+/** Fails when it cannot be used; nothing without TLS. */
+export function readTls({ tls }: ServerConfig): TlsMaterial | undefined {
+  return tls.enable ? readTlsMaterial(tls.key_file, tls.cert_file) : undefined
+}
+
+function definitionOptions({ daemon }: ServerConfig, { normalizeUrl }: Images): DefinitionOptions {
+  return { inactivityTimeout: daemon.inactivity_timeout, normalizeUrl }
+}
+
+function addressFields(address: HttpAddress): Record<string, string | number> {
+  if (typeof address === 'string') return { path: address }
+  return { address: address.address, port: address.port }
+}
+
+type HttpAddress = Service['server']['address']

@@ -1,0 +1,32 @@
+/**
+ * Connections to one daemon that are kept between requests. Node ends an idle one that says anything: it
+ * would be taken for the answer to the next request.
+ */
+import http from 'node:http'
+import https from 'node:https'
+import { hasLeft } from '../core/http/peer.js'
+
+/** Below the daemon's own limits, so that it is mostly the proxy who closes. */
+const IDLE_MS = 15_000
+
+/** A host that lost its power closes no connection; the kernel's probes find out. */
+const PROBE_MS = 10_000
+
+const OPTIONS: http.AgentOptions = {
+  keepAlive: true,
+  keepAliveMsecs: PROBE_MS,
+  scheduling: 'lifo',
+  // As many as clients usually open; more are opened when needed, and not kept.
+  maxFreeSockets: 8,
+  timeout: IDLE_MS, // acts on idle sockets only
+}
+
+export function createAgent(tls: https.AgentOptions | undefined): http.Agent {
+  return tls === undefined ? new http.Agent(OPTIONS) : new https.Agent({ ...OPTIONS, ...tls })
+}
+
+/** Ends idle connections whose other end has gone: who sends a body cannot send it twice. */
+export function dropStale(agent: http.Agent): void {
+  const idle = Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? [])
+  for (const socket of idle) if (hasLeft(socket)) socket.destroy()
+}

@@ -1,0 +1,75 @@
+/**
+ * Every option of the proxy: type, default, range and reason. The same files as the daemon's; sections
+ * of storage are of no use here. docs/proxy.md explains what is the proxy's own.
+ */
+import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
+import { boolean, string, type ConfigOf } from '../core/config/schema.js'
+import { checkServer, seconds, serverSchema } from '../core/config/server.js'
+import { parsePatterns } from './allowed-daemons.js'
+
+export const schema = {
+  ...serverSchema,
+  backend_http: {
+    ca_file: string({
+      default: '',
+      description:
+        'Trust anchors (PEM) for daemons, instead of the system store; empty is [tls] ca_file, ' +
+        'and if that is empty, too, the system store.',
+    }),
+    cert_file: string({
+      default: '',
+      description: 'Certificate (PEM) shown to daemons that ask for one; needs key_file.',
+    }),
+    key_file: string({ default: '', description: 'Private key (PEM) of cert_file.' }),
+  },
+  proxy: {
+    allowed_daemons: string({
+      default: '*:54322',
+      allowed: 'patterns host or host:port, separated by blanks or commas',
+      accept: (text) => parsePatterns(text) !== undefined,
+      description:
+        'Daemons that tickets may name. A second fence behind the control service: who can misuse ' +
+        'that one still reaches nothing else from here.',
+    }),
+    allow_http: boolean({
+      default: false,
+      description: 'Also http:// URLs, where tickets and images travel in the clear. For tests.',
+    }),
+    use_local_socket: boolean({
+      default: true,
+      description: "Use the Unix socket of a daemon on the proxy's own host: no TLS to pay for.",
+    }),
+    connect_timeout: seconds({
+      default: 10,
+      min: 1,
+      description: 'Seconds for connecting to a daemon, TLS included.',
+    }),
+    response_timeout: seconds({
+      default: 60,
+      min: 1,
+      description: 'Seconds a daemon may take to begin an answer, or to take or give more bytes.',
+    }),
+    work_timeout: seconds({
+      default: 3600,
+      min: 1,
+      description:
+        'The same for answers that come only after work of unknown length: flush, zero, checksum.',
+    }),
+  },
+} as const
+
+export type ProxyConfig = ConfigOf<typeof schema>
+
+/** Reads the files of `dir`/conf.d and of the vendor; throws ConfigError. */
+export function loadProxyConfig(dir: string, vendorDir = VENDOR_DIR): LoadedConfig<ProxyConfig> {
+  return loadConfig(schema, { dir, vendorDir, check })
+}
+
+function check(config: ProxyConfig, report: Report): void {
+  checkServer(config, report)
+  const { cert_file, key_file } = config.backend_http
+  if ((cert_file === '') !== (key_file === '')) {
+    const missing = cert_file === '' ? 'cert_file' : 'key_file'
+    report.fail('backend_http', missing, 'cert_file and key_file go together')
+  }
+}

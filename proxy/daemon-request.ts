@@ -1,0 +1,222 @@
+/** One request to a daemon, up to the head of its answer; every wait is bounded. */
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { TLSSocket } from 'node:tls'
+import { RequestBody } from '../core/http/body.js'
+import { IncompleteBodyError, BodyTimeoutError } from '../core/http/errors.js'
+import { ClientWatch } from '../core/http/watch.js'
+import { daemonError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
+
+export interface Deadlines {
+  readonly connectMs: number
+  /** For bytes: silence of a daemon that should send or take some. */
+  readonly silenceMs: number
+  /** For the head of the answer once the request is sent. */
+  readonly answerMs: number
+}
+
+export interface DaemonAnswer {
+  readonly status: number
+  readonly head: IncomingMessage
+  /** Its body, with a read() that rejects with a daemon error; to be released. */
+  readonly body: AnswerBody
+}
+
+export class DaemonRequest {
+  /** Rejects with an error of proxy/errors.ts, or the reason of cancel(). */
+  readonly answer: Promise<DaemonAnswer>
+  /** Aborted when there is an answer, or none will come: the body has no use any more. */
+  readonly settled: AbortSignal
+  readonly #request: ClientRequest
+  readonly #deadlines: Deadlines
+  readonly #settled = new AbortController()
+  readonly #watch: ClientWatch
+  #answerTimer: NodeJS.Timeout | undefined
+  #reason: Error | undefined
+  readonly #connected = Promise.withResolvers<undefined>()
+  readonly #continued = Promise.withResolvers<undefined>()
+  #isConnected = false
+  #isComplete = false
+
+  constructor(request: ClientRequest, deadlines: Deadlines) {
+    this.#request = request
+    this.#deadlines = deadlines
+    this.settled = this.#settled.signal
+    const { connectMs, silenceMs } = deadlines
+    this.#watch = new ClientWatch({ inactivityMs: silenceMs, minRate: 0 }, () =>
+      this.cancel(new DaemonTimeoutError('it takes no more of the body')),
+    )
+    request.once('continue', () => this.#continued.resolve(undefined))
+    const connecting = setTimeout(
+      () => this.cancel(new DaemonTimeoutError('no connection')),
+      connectMs,
+    )
+    const onConnected = (): void => {
+      this.#isConnected = true
+      this.#connected.resolve(undefined)
+      clearTimeout(connecting)
+    }
+    request.once('socket', (socket) => whenConnected(socket, request.reusedSocket, onConnected))
+    this.answer = new Promise((resolve, reject) => {
+      request.once('response', (head) => {
+        this.#stop(connecting)
+        const body = new AnswerBody(head, silenceMs, {
+          reason: () => this.#reason,
+          onRelease: () => this.#release(),
+        })
+        resolve({ status: head.statusCode ?? 0, head, body })
+        this.#settled.abort(new AnsweredEarly())
+      })
+      // Also after the answer, when the connection breaks within its body.
+      request.on('error', (error) => {
+        this.#stop(connecting)
+        reject(this.#reason ?? daemonError(error, this.#isConnected))
+        this.#settled.abort(new AnsweredEarly())
+      })
+      request.once('close', () => {
+        this.#stop(connecting)
+        reject(this.#reason ?? new DaemonGoneError())
+        this.#settled.abort(new AnsweredEarly())
+      })
+    })
+    this.answer.catch(() => undefined) // whoever sends a body learns by `settled` first
+  }
+
+  /** The connection was one that had been idle: it may have been dead before this request. */
+  get isReused(): boolean {
+    return this.#request.reusedSocket
+  }
+
+  /**
+   * Expect: resolves when the daemon wants the body, has answered, or has said nothing for `ms` since
+   * there is a connection.
+   */
+  async invited(ms: number): Promise<void> {
+    const asked = new AbortController()
+    const silence = async (): Promise<void> => {
+      await this.#connected.promise
+      await sleep(ms, undefined, { signal: asked.signal }).catch(() => undefined)
+    }
+    try {
+      await Promise.race([this.#continued.promise, this.answer, silence()])
+    } finally {
+      asked.abort()
+    }
+  }
+
+  /** Sends a part of the body. Resolves when its memory is free again; rejects when `settled`. */
+  async write(chunk: Buffer): Promise<void> {
+    this.settled.throwIfAborted()
+    this.#watch.wait()
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const onSettled = (): void => reject(this.settled.reason as Error)
+        this.settled.addEventListener('abort', onSettled)
+        this.#request.write(chunk, (error) => {
+          this.settled.removeEventListener('abort', onSettled)
+          if (error) reject(new AnsweredEarly())
+          else resolve()
+        })
+      })
+    } finally {
+      this.#watch.done()
+    }
+    this.#watch.moved(chunk.length)
+  }
+
+  /** The request is complete; the daemon's turn. */
+  end(body?: Buffer): void {
+    this.#isComplete = true
+    this.#request.end(body)
+    if (this.settled.aborted) return
+    this.#answerTimer = setTimeout(
+      () => this.cancel(new DaemonTimeoutError('no answer')),
+      this.#deadlines.answerMs,
+    )
+  }
+
+  /** Ends the connection now. */
+  cancel(reason: Error): void {
+    this.#reason ??= reason
+    this.#request.destroy(reason)
+  }
+
+  /** A daemon that still waits for a body would take the next request for it. */
+  #release(): void {
+    if (!this.#isComplete) this.#request.destroy()
+  }
+
+  #stop(connecting: NodeJS.Timeout): void {
+    clearTimeout(connecting)
+    clearTimeout(this.#answerTimer)
+    this.#watch.stop()
+  }
+}
+
+/** No error for anybody: the answer says what is to be said. */
+export class AnsweredEarly extends Error {
+  constructor() {
+    super('the daemon has answered')
+  }
+}
+
+/** What the body of an answer has to do with its request. */
+interface Owner {
+  /** Why we ended the connection, if we did. */
+  readonly reason: () => Error | undefined
+  readonly onRelease: () => void
+}
+
+/** The body of an answer as a source of bytes. */
+export class AnswerBody {
+  readonly #body: RequestBody
+  readonly #head: IncomingMessage
+  readonly #owner: Owner
+  readonly #never = new AbortController()
+  #onRelease: (() => void) | undefined
+
+  constructor(head: IncomingMessage, silenceMs: number, owner: Owner) {
+    this.#head = head
+    this.#owner = owner
+    head.on('error', () => undefined) // 'close' follows
+    this.#body = new RequestBody(head, {
+      inactivityMs: silenceMs,
+      minRate: 0,
+      signal: this.#never.signal,
+      onStart: () => undefined,
+      onReceived: () => undefined,
+    })
+  }
+
+  /** As RequestBody.read(). */
+  async read(target: Buffer, lingerMs?: number): Promise<number> {
+    try {
+      return await this.#body.read(target, lingerMs)
+    } catch (error) {
+      const reason = this.#owner.reason()
+      if (reason !== undefined) throw reason
+      if (error instanceof IncompleteBodyError) throw new DaemonGoneError(error)
+      if (error instanceof BodyTimeoutError) throw new DaemonTimeoutError('it sends nothing more')
+      throw error
+    }
+  }
+
+  whenReleased(callback: () => void): void {
+    this.#onRelease = callback
+  }
+
+  /** Lets the connection go: to the next request when the answer is complete, else it ends. */
+  release(): void {
+    this.#body.release()
+    this.#onRelease?.()
+    this.#owner.onRelease()
+    if (!this.#head.complete) this.#head.destroy()
+    else this.#head.resume()
+  }
+}
+
+function whenConnected(socket: Socket, isReused: boolean, onConnected: () => void): void {
+  if (isReused) onConnected()
+  else socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', onConnected)
+}

@@ -1,0 +1,90 @@
+/**
+ * What can go wrong between the proxy and a daemon. Texts for clients name no address; the log has it,
+ * in the field `daemon`.
+ */
+import { ServiceError } from '../core/errors.js'
+
+/** A ticket's URL is not an image on a daemon. */
+export class UnsupportedDaemonUrlError extends ServiceError {
+  readonly code = 'ERR_UNSUPPORTED_DAEMON_URL'
+  readonly statusCode = 500
+
+  constructor() {
+    super('must be https://HOST[:PORT]/images/ID')
+  }
+}
+
+/** [proxy] allowed_daemons does not have it. */
+export class DaemonNotAllowedError extends ServiceError {
+  readonly code = 'ERR_DAEMON_NOT_ALLOWED'
+  readonly statusCode = 500
+
+  constructor(address: string) {
+    super(`${address} is none of [proxy] allowed_daemons`)
+  }
+}
+
+/** No connection: no such name, nobody listens, no route. */
+export class DaemonUnreachableError extends ServiceError {
+  readonly code = 'ERR_DAEMON_UNREACHABLE'
+  readonly statusCode = 502
+
+  constructor(cause: unknown) {
+    super('the host of the image cannot be reached', { cause })
+  }
+}
+
+/** Its certificate does not fit. */
+export class DaemonUntrustedError extends ServiceError {
+  readonly code = 'ERR_DAEMON_UNTRUSTED'
+  readonly statusCode = 502
+
+  constructor(cause: unknown) {
+    super('the host of the image has no certificate that is trusted here', { cause })
+  }
+}
+
+/** It closed the connection before the answer was complete. */
+export class DaemonGoneError extends ServiceError {
+  readonly code = 'ERR_DAEMON_GONE'
+  readonly statusCode = 502
+
+  constructor(cause?: unknown) {
+    super('the connection to the host of the image broke', { cause })
+  }
+}
+
+/** It did not connect, answer, send or take in time. */
+export class DaemonTimeoutError extends ServiceError {
+  readonly code = 'ERR_DAEMON_TIMEOUT'
+  readonly statusCode = 504
+
+  constructor(what: string) {
+    super(`the host of the image does not answer: ${what}`)
+  }
+}
+
+/** What it said is not what a daemon says: no HTTP, a redirect, another length. */
+export class DaemonAnswerError extends ServiceError {
+  readonly code = 'ERR_DAEMON_ANSWER'
+  readonly statusCode = 502
+
+  constructor(what: string, options?: ErrorOptions) {
+    super(`the host of the image gave an answer that cannot be used: ${what}`, options)
+  }
+}
+
+/** OpenSSL's and Node's reasons to refuse a certificate. */
+const TRUST =
+  /^(CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_(CA|PURPOSE)|PATH_LENGTH|HOSTNAME_|CRL_|ERROR_IN_|ERR_TLS_CERT)/
+
+/** What Node reports, as one of the above. */
+export function daemonError(error: Error, isConnected: boolean): ServiceError {
+  if (error instanceof ServiceError) return error
+  const { code = '' } = error as NodeJS.ErrnoException
+  if (TRUST.test(code)) return new DaemonUntrustedError(error)
+  if (!isConnected) return new DaemonUnreachableError(error)
+  if (code.startsWith('HPE_'))
+    return new DaemonAnswerError('not well-formed HTTP', { cause: error })
+  return new DaemonGoneError(error)
+}

@@ -1,0 +1,13 @@
+/** imageio-proxy. */
+import { run } from '../core/process/main.js'
+import { loadProxyConfig } from './config.js'
+import { startProxy } from './proxy.js'
+import { trustProblems } from './trust.js'
+
+run({
+  name: 'imageio-proxy',
+  purpose: 'Passes requests on virtual machine disks on to the daemons that have them.',
+  load: loadProxyConfig,
+  problems: trustProblems,
+  start: startProxy,
+})

@@ -1,0 +1,94 @@
+/**
+ * Daemons of the first versions can read and write, and nothing else. What clients expect of any daemon
+ * since is made of that here: zeroes are written, and all of the image is data.
+ */
+import type { Exchange } from '../core/http/exchange.js'
+import type { PatchRequest } from '../core/images/patch-request.js'
+import { AnsweredEarly, type DaemonAnswer } from './daemon-request.js'
+import { DaemonAnswerError } from './errors.js'
+import { requestHeaders } from './headers.js'
+import type { ByteSource } from './pump.js'
+import { ask, cancelOn, passOn, type Relay, type RelayServices } from './relay.js'
+import { SentBytes } from './sent-bytes.js'
+
+interface Work {
+  readonly signal: AbortSignal
+  readonly onProgress: (offset: number, size: number) => void
+}
+
+/** The daemon does not know PATCH at all; one that refuses says 403 or 400. */
+export function isWithoutPatch({ status }: DaemonAnswer): boolean {
+  return status === 405 || status === 501
+}
+
+/** Flushes with each PUT, as it knows no other way. */
+export async function patchOld(
+  exchange: Exchange,
+  services: RelayServices,
+  { ticket, upstream }: Relay,
+  request: PatchRequest,
+  { signal, onProgress }: Work,
+): Promise<void> {
+  if (request.op === 'flush' || request.size === 0) {
+    exchange.send(200)
+    return
+  }
+  const { offset, size } = request
+  const put = upstream.begin({
+    method: 'PUT',
+    headers: {
+      ...requestHeaders(exchange),
+      'content-length': size,
+      'content-range': `bytes ${offset}-${offset + size - 1}/*`,
+      'content-type': 'application/octet-stream',
+    },
+    isWork: true,
+  })
+  const stop = cancelOn(signal, put)
+  const sent = new SentBytes(offset, onProgress)
+  try {
+    await services.pump.run(zeroes(size), put, {
+      size,
+      limit: size,
+      beyond: () => new Error('more zeroes than asked for'),
+      onMoved: (piece) => {
+        ticket.touch()
+        sent.add(piece)
+      },
+    })
+    put.end()
+  } catch (error) {
+    if (!(error instanceof AnsweredEarly)) throw error
+  }
+  const answer = await put.answer
+  answer.body.whenReleased(stop)
+  if (answer.status < 300) sent.confirm()
+  await passOn(exchange, services, ticket, answer)
+}
+
+/** One extent of data; its size is that of a download, which is not read. */
+export async function extentsOld(
+  exchange: Exchange,
+  { ticket, upstream }: Relay,
+  signal: AbortSignal,
+): Promise<void> {
+  const question = { method: 'GET', headers: requestHeaders(exchange), isRepeatable: true }
+  const { status, head, body } = await ask(upstream, question, signal)
+  body.release()
+  const length = head.headers['content-length']
+  if (status !== 200 || length === undefined) throw new DaemonAnswerError('an image without a size')
+  const size = Math.min(Number(length), ticket.limit)
+  exchange.sendJson([{ start: 0, length: size, zero: false, hole: false }])
+}
+
+function zeroes(size: number): ByteSource {
+  let left = size
+  return {
+    read: (target) => {
+      const filled = Math.min(left, target.length)
+      target.fill(0, 0, filled)
+      left -= filled
+      return Promise.resolve(filled)
+    },
+  }
+}

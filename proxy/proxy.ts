@@ -1,0 +1,54 @@
+/** Puts the proxy together: the images service on daemons, in a server. Nothing is global. */
+import { Server, type StartOptions } from '../core/process/server.js'
+import { parsePatterns } from './allowed-daemons.js'
+import type { ProxyConfig } from './config.js'
+import { normalizeDaemonUrl } from './daemon-url.js'
+import { Pump } from './pump.js'
+import { relayRoutes } from './routes.js'
+import { readTrust } from './trust.js'
+import { Upstreams, type UpstreamOptions } from './upstreams.js'
+
+export interface Proxy {
+  reload(config: ProxyConfig): void
+  stop(): Promise<void>
+}
+
+/** Resolves when every service listens. Rejects with what an administrator has to mend. */
+export async function startProxy(options: StartOptions<ProxyConfig>): Promise<Proxy> {
+  const { config } = options
+  const settings = upstreamOptions(options)
+  const upstreams = new Upstreams(settings, readTrust(config))
+  const pump = new Pump()
+  const server = await Server.start(options, {
+    normalizeUrl: (url) => normalizeDaemonUrl(url, settings),
+    routes: (store) =>
+      relayRoutes({
+        store,
+        upstreams,
+        pump,
+        minBodyRate: config.limits.min_body_rate,
+        localSocket: config.local.enable ? config.local.socket : undefined,
+      }),
+  })
+  return {
+    reload: (changed) => {
+      const trust = readTrust(changed)
+      server.reload(changed)
+      upstreams.replaceTrust(trust)
+    },
+    stop: () => server.stop(),
+  }
+}
+
+function upstreamOptions({ config, logger }: StartOptions<ProxyConfig>): UpstreamOptions {
+  const { proxy } = config
+  return {
+    allowed: parsePatterns(proxy.allowed_daemons) ?? [],
+    allowHttp: proxy.allow_http,
+    usesLocalSocket: proxy.use_local_socket,
+    connectMs: proxy.connect_timeout * 1000,
+    silenceMs: proxy.response_timeout * 1000,
+    workMs: proxy.work_timeout * 1000,
+    logger,
+  }
+}

@@ -1,0 +1,209 @@
+/**
+ * One request at the proxy: authorized here first, then asked of the daemon, and its answer passed on as
+ * it comes. Nothing is stored on the way.
+ */
+import type { Exchange, Headers } from '../core/http/exchange.js'
+import { cutOnAbort, follow, operate, type OperateOptions } from '../core/images/operate.js'
+import { watchOf, withTicket } from '../core/images/ticket.js'
+import type { TicketOp } from '../core/tickets/definition.js'
+import type { TicketStore } from '../core/tickets/store.js'
+import type { Ticket } from '../core/tickets/ticket.js'
+import { ClientContext } from './client-context.js'
+import type { DaemonAnswer, DaemonRequest } from './daemon-request.js'
+import { DaemonAnswerError, DaemonGoneError } from './errors.js'
+import { answerHeaders, answerTrailers } from './headers.js'
+import { readAll, type Pump } from './pump.js'
+import type { DaemonCall, Upstream, Upstreams } from './upstreams.js'
+
+/** What the routes need of the proxy. */
+export interface RelayServices {
+  readonly store: TicketStore
+  readonly upstreams: Upstreams
+  readonly pump: Pump
+  /** Bytes per second a body must move. */
+  readonly minBodyRate: number
+  /** Of the proxy's own local service, told to clients on this host. */
+  readonly localSocket: string | undefined
+}
+
+export interface Relay {
+  readonly ticket: Ticket
+  readonly upstream: Upstream
+}
+
+/** Answers up to here are passed on in one piece. */
+const SMALL = 64 * 1024
+
+/**
+ * The only place where the proxy authorizes. `check` sees the ticket and refuses what is outside of it;
+ * no daemon has heard of the request before.
+ */
+export function useDaemon(
+  exchange: Exchange,
+  services: RelayServices,
+  op: TicketOp,
+  check: (ticket: Ticket) => void,
+  work: (relay: Relay) => Promise<void>,
+): Promise<void> {
+  return withTicket(exchange, services.store, op, async (ticket) => {
+    check(ticket)
+    const upstream = services.upstreams.of(ticket)
+    exchange.bind({ daemon: upstream.url.address })
+    ClientContext.attach(exchange.connection, ticket)
+    await upstream.ready()
+    await work({ ticket, upstream })
+  })
+}
+
+/** Runs `work` as an operation of the ticket; `signal` ends what it asks of the daemon at once. */
+export function operateThere(
+  exchange: Exchange,
+  { ticket }: Relay,
+  options: OperateOptions,
+  work: (handle: {
+    signal: AbortSignal
+    onProgress: (offset: number, size: number) => void
+  }) => Promise<void>,
+): Promise<void> {
+  return operate(exchange, ticket, options, (handle) =>
+    cutOnAbort(exchange, handle.signal, () => work(handle)),
+  )
+}
+
+/** Runs `work`, which moves nothing, until the ticket is canceled or the client leaves. */
+export async function whileValid(
+  exchange: Exchange,
+  ticket: Ticket,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const abort = new AbortController()
+  const stop = follow(abort, [ticket.canceled, exchange.closed])
+  try {
+    await cutOnAbort(exchange, abort.signal, () => work(abort.signal))
+  } finally {
+    stop()
+  }
+}
+
+export interface Question extends DaemonCall {
+  /** Small, and complete. */
+  readonly body?: Buffer
+  /** Whether the daemon may safely get it twice. */
+  readonly isRepeatable: boolean
+}
+
+/**
+ * Asks the daemon. When a connection that was kept turns out to be dead the question is repeated on
+ * another, if it may be.
+ */
+export async function ask(
+  upstream: Upstream,
+  { body, isRepeatable, ...call }: Question,
+  signal: AbortSignal,
+): Promise<DaemonAnswer> {
+  for (;;) {
+    const request = upstream.begin(call)
+    const stop = cancelOn(signal, request)
+    request.end(body)
+    try {
+      const answer = await request.answer
+      answer.body.whenReleased(stop)
+      checkStatus(answer)
+      return answer
+    } catch (error) {
+      stop()
+      // A fresh connection that breaks is the daemon's own doing.
+      const mayRepeat = isRepeatable && request.isReused && error instanceof DaemonGoneError
+      if (!mayRepeat || signal.aborted) throw error
+    }
+  }
+}
+
+/** Cancels the request, or its answer while that comes, with the signal's reason. */
+export function cancelOn(signal: AbortSignal, request: DaemonRequest): () => void {
+  const cancel = (): void => request.cancel(signal.reason as Error)
+  if (signal.aborted) cancel()
+  signal.addEventListener('abort', cancel)
+  return () => signal.removeEventListener('abort', cancel)
+}
+
+/** What a daemon never says. */
+export function checkStatus({ status, body }: DaemonAnswer): void {
+  const isRedirect = status >= 300 && status < 400 && status !== 304
+  if (!isRedirect && status >= 200 && status <= 599) return
+  body.release()
+  throw new DaemonAnswerError(isRedirect ? 'a redirect' : `status ${status}`)
+}
+
+export interface PassOptions {
+  /** Instead of the daemon's own. */
+  readonly status?: number
+  readonly headers?: Headers
+  /** Bytes that the client may get; the answer ends there, and badly, if it has more. */
+  readonly limit?: number
+  /** Called with the size of what went to the client. */
+  readonly onMoved?: (size: number) => void
+}
+
+/** Passes the answer on to the client. */
+export async function passOn(
+  exchange: Exchange,
+  services: RelayServices,
+  ticket: Ticket,
+  answer: DaemonAnswer,
+  options: PassOptions = {},
+): Promise<void> {
+  const { body } = answer
+  const { status = answer.status, headers = answerHeaders(answer.head, exchange) } = options
+  try {
+    if (status === 403) exchange.closeAfter() // as the daemon does: the ticket is no good any more
+    const length = headers['content-length']
+    if (hasNoEnd(exchange, answer)) throw new DaemonAnswerError('a body whose end nobody can tell')
+    const size = length === undefined ? undefined : Number(length)
+    if (exchange.method === 'HEAD' || status === 204 || status === 304) {
+      if (size === undefined) exchange.sendHead(status, headers)
+      else exchange.send(status, '', headers)
+      return
+    }
+    if (options.onMoved === undefined && size !== undefined && size <= SMALL) {
+      exchange.send(status, await readAll(body, size), headers)
+      return
+    }
+    await stream(exchange, services, ticket, answer, { ...options, status, headers, size })
+  } finally {
+    body.release()
+  }
+}
+
+/** It ends with the connection: a daemon that was killed would look as if it had finished. */
+function hasNoEnd({ method }: Exchange, { status, head }: DaemonAnswer): boolean {
+  if (method === 'HEAD' || status === 204 || status === 304) return false
+  const { 'content-length': length, 'transfer-encoding': coding } = head.headers
+  return length === undefined && coding === undefined
+}
+
+interface Streamed extends PassOptions {
+  readonly status: number
+  readonly headers: Headers
+  readonly size: number | undefined
+}
+
+async function stream(
+  exchange: Exchange,
+  { pump, minBodyRate }: RelayServices,
+  ticket: Ticket,
+  { head, body }: DaemonAnswer,
+  { status, headers, size, limit = Infinity, onMoved }: Streamed,
+): Promise<void> {
+  const watch = watchOf(ticket, minBodyRate)
+  const sink = exchange.sink(status, headers, { watch, cut: () => exchange.cut() })
+  try {
+    const moved = onMoved ?? ((): void => ticket.touch())
+    const beyond = (): Error => new DaemonAnswerError('more than the ticket allows')
+    await pump.run(body, sink, { size, limit, beyond, onMoved: moved })
+    sink.start()
+    exchange.end('trailer' in headers ? answerTrailers(head) : undefined)
+  } finally {
+    sink.release()
+  }
+}

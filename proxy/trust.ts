@@ -1,0 +1,39 @@
+/** Whom the proxy trusts, and how it shows who it is, on connections to daemons. */
+import { readFileSync } from 'node:fs'
+import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import type { ProxyConfig } from './config.js'
+
+/**
+ * A file given replaces the system store. Throws an Error that names the file: what cannot be trusted
+ * must be known at start, not at the first transfer.
+ */
+export function readTrust({ backend_http, tls }: ProxyConfig): SecureContextOptions {
+  const caFile = backend_http.ca_file === '' ? tls.ca_file : backend_http.ca_file
+  const options: SecureContextOptions = {
+    minVersion: 'TLSv1.2',
+    ...(caFile === '' ? {} : { ca: readFileSync(caFile) }),
+  }
+  const { cert_file, key_file } = backend_http
+  if (cert_file === '') return options
+  try {
+    const own = { ...options, cert: readFileSync(cert_file), key: readFileSync(key_file) }
+    createSecureContext(own)
+    return own
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`cannot use key ${key_file} with certificate ${cert_file}: ${reason}`, {
+      cause,
+    })
+  }
+}
+
+/** For --check-config, which has looked at the authorities itself. */
+export function trustProblems(config: ProxyConfig): string[] {
+  if (config.backend_http.cert_file === '') return []
+  try {
+    readTrust(config)
+    return []
+  } catch (error) {
+    return [`[backend_http] ${error instanceof Error ? error.message : String(error)}`]
+  }
+}

@@ -1,0 +1,142 @@
+/** PUT /images/{id} through the proxy: the body goes on as it comes. */
+import { parseContentDigest } from '../core/http/digest-fields.js'
+import { BadRequestError } from '../core/http/errors.js'
+import type { Exchange } from '../core/http/exchange.js'
+import { parseContentRange } from '../core/http/range.js'
+import { follow } from '../core/images/operate.js'
+import { beyondTicket, noteClose, parseFlush, requireId } from '../core/images/requests.js'
+import { watchOf } from '../core/images/ticket.js'
+import { AnsweredEarly, type DaemonAnswer, type DaemonRequest } from './daemon-request.js'
+import { DaemonGoneError } from './errors.js'
+import { requestHeaders } from './headers.js'
+import {
+  cancelOn,
+  checkStatus,
+  operateThere,
+  passOn,
+  useDaemon,
+  type Relay,
+  type RelayServices,
+} from './relay.js'
+import { SentBytes } from './sent-bytes.js'
+
+/** A daemon that does not know Expect says nothing; then the body is sent all the same. */
+const CONTINUE_MS = 1000
+
+export async function relayUpload(exchange: Exchange, services: RelayServices): Promise<void> {
+  requireId(exchange)
+  noteClose(exchange)
+  const size = exchange.contentLength
+  if (size === undefined && !exchange.isChunked) {
+    throw new BadRequestError('neither Content-Length nor Transfer-Encoding: chunked')
+  }
+  const range = exchange.header('content-range')
+  const offset = range === undefined ? 0 : parseContentRange(range)
+  const suffix = parseFlush(exchange) ? '' : '?flush=n'
+  parseContentDigest(exchange.header('content-digest')) // the daemon compares it
+  await useDaemon(
+    exchange,
+    services,
+    'write',
+    (ticket) => {
+      if (offset + (size ?? 0) > ticket.limit) throw beyondTicket(ticket.definition.size)
+    },
+    async (relay) => {
+      const options = { op: 'write', offset, size, endsWithClient: false } as const
+      await operateThere(exchange, relay, options, async ({ signal, onProgress }) => {
+        const sent = new SentBytes(offset, onProgress)
+        const upload = { suffix, offset, size, sent }
+        const answer = await send(exchange, services, relay, upload, signal)
+        checkStatus(answer)
+        if (answer.status < 300) sent.confirm()
+        await passOn(exchange, services, relay.ticket, answer)
+      })
+    },
+  )
+}
+
+interface Upload {
+  readonly suffix: string
+  readonly offset: number
+  readonly size: number | undefined
+  readonly sent: SentBytes
+}
+
+/** Resolves with the daemon's answer, which may come before the body has ended. */
+async function send(
+  exchange: Exchange,
+  services: RelayServices,
+  relay: Relay,
+  upload: Upload,
+  signal: AbortSignal,
+): Promise<DaemonAnswer> {
+  for (;;) {
+    const request = relay.upstream.begin({
+      method: 'PUT',
+      suffix: upload.suffix,
+      headers: { ...requestHeaders(exchange, 'upload'), ...framing(exchange, upload) },
+      isWork: true,
+    })
+    const stop = cancelOn(signal, request)
+    const progress = { isBodyTouched: false }
+    try {
+      if (exchange.expectsContinue) {
+        await request.invited(CONTINUE_MS)
+      }
+      if (!request.settled.aborted) {
+        progress.isBodyTouched = upload.size !== 0
+        if (await sendBody(exchange, services, relay, request, upload, signal)) request.end()
+      }
+      const answer = await request.answer
+      answer.body.whenReleased(stop)
+      return answer
+    } catch (error) {
+      stop()
+      request.cancel(error as Error)
+      const mayRepeat = request.isReused && error instanceof DaemonGoneError
+      if (!mayRepeat || progress.isBodyTouched || signal.aborted) throw error
+    }
+  }
+}
+
+/** False when the daemon has answered before the end of the body. */
+async function sendBody(
+  exchange: Exchange,
+  { pump, minBodyRate }: RelayServices,
+  { ticket }: Relay,
+  request: DaemonRequest,
+  { offset, size, sent }: Upload,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (size === 0) return true
+  const abort = new AbortController()
+  const stop = follow(abort, [signal, request.settled])
+  const body = exchange.body(watchOf(ticket, minBodyRate), abort.signal)
+  try {
+    await pump.run(body, request, {
+      size,
+      limit: ticket.limit - offset,
+      beyond: () => beyondTicket(ticket.definition.size),
+      onMoved: (piece) => {
+        ticket.touch()
+        sent.add(piece)
+      },
+    })
+    return true
+  } catch (error) {
+    if (error instanceof AnsweredEarly) return false
+    throw error
+  } finally {
+    stop()
+    body.release()
+  }
+}
+
+/** Made anew for this connection. */
+function framing(exchange: Exchange, { size }: Upload): Record<string, string | number> {
+  return {
+    'content-type': 'application/octet-stream',
+    ...(size === undefined ? { 'transfer-encoding': 'chunked' } : { 'content-length': size }),
+    ...(exchange.expectsContinue && size !== 0 ? { expect: '100-continue' } : {}),
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * From a ticket to its daemon. Connections are kept per ticket and end with it: nothing of one transfer
+ * is ever sent on a connection of another, and a canceled ticket leaves none behind.
+ */
+import http from 'node:http'
+import https from 'node:https'
+import { isIP } from 'node:net'
+import type { SecureContextOptions } from 'node:tls'
+import type { Logger } from '../core/log.js'
+import { logFields } from '../core/tickets/store.js'
+import type { Ticket } from '../core/tickets/ticket.js'
+import { createAgent, dropStale } from './agents.js'
+import { DaemonRequest, type Deadlines } from './daemon-request.js'
+import { parseDaemonUrl, type DaemonUrl, type UrlRules } from './daemon-url.js'
+import { findLocalSocket } from './local-socket.js'
+
+export interface UpstreamOptions extends UrlRules {
+  readonly connectMs: number
+  readonly silenceMs: number
+  /** How long work may take that has no end one could foresee. */
+  readonly workMs: number
+  readonly usesLocalSocket: boolean
+  readonly logger: Logger
+}
+
+export interface DaemonCall {
+  readonly method: string
+  /** Behind the path of the ticket's URL: '/extents?context=zero'. */
+  readonly suffix?: string
+  readonly headers: http.OutgoingHttpHeaders
+  /** The answer comes after work of unknown length. */
+  readonly isWork?: boolean
+}
+
+export class Upstreams {
+  readonly #options: UpstreamOptions
+  readonly #byTicket = new WeakMap<Ticket, Upstream>()
+  #trust: SecureContextOptions
+
+  constructor(options: UpstreamOptions, trust: SecureContextOptions) {
+    this.#options = options
+    this.#trust = trust
+  }
+
+  /** For connections of tickets not used yet. */
+  replaceTrust(trust: SecureContextOptions): void {
+    this.#trust = trust
+  }
+
+  /** Throws when the ticket's URL is not allowed, or the ticket is canceled. */
+  of(ticket: Ticket): Upstream {
+    ticket.canceled.throwIfAborted()
+    let upstream = this.#byTicket.get(ticket)
+    if (upstream === undefined) {
+      upstream = new Upstream(ticket, this.#options, this.#trust)
+      this.#byTicket.set(ticket, upstream)
+    }
+    return upstream
+  }
+}
+
+export class Upstream {
+  readonly url: DaemonUrl
+  readonly #ticket: Ticket
+  readonly #options: UpstreamOptions
+  readonly #agent: http.Agent
+  /** Plain, for the daemon's Unix socket. */
+  #local: { readonly agent: http.Agent; readonly socketPath: string } | undefined
+  #looking: Promise<void> | undefined
+
+  constructor(ticket: Ticket, options: UpstreamOptions, trust: SecureContextOptions) {
+    this.url = parseDaemonUrl(ticket.definition.url, options)
+    this.#ticket = ticket
+    this.#options = options
+    const { isTls, host } = this.url
+    // SNI has names only; an address is compared with the certificate all the same.
+    const servername = isIP(host) === 0 ? host : ''
+    this.#agent = createAgent(isTls ? { ...trust, servername } : undefined)
+    ticket.canceled.addEventListener('abort', () => this.#close(), { once: true })
+  }
+
+  /** Resolves when it is known which way requests go. Never rejects. */
+  async ready(): Promise<void> {
+    if (!this.#options.usesLocalSocket) return
+    this.#looking ??= this.#look()
+    await this.#looking
+  }
+
+  /** Begins a request; `end()` or `write()` of what is returned sends it. */
+  begin(call: DaemonCall): DaemonRequest {
+    return this.#begin(call, this.#local)
+  }
+
+  async #look(): Promise<void> {
+    const ask = (local?: { agent: http.Agent; socketPath: string }): DaemonRequest =>
+      this.#begin({ method: 'OPTIONS', headers: {} }, local)
+    const { logger } = this.#options
+    const fields = { ...logFields(this.#ticket.definition), daemon: this.url.address }
+    const agent = createAgent(undefined)
+    try {
+      const socketPath = await findLocalSocket(this.url.host, ask, agent)
+      if (socketPath === undefined) return
+      this.#local = { agent, socketPath }
+      if (this.#ticket.isCanceled) this.#close()
+      logger.info({ ...fields, path: socketPath }, 'the daemon is on this host: using its socket')
+    } catch (error) {
+      agent.destroy()
+      logger.warn({ ...fields, err: error }, "the daemon's Unix socket cannot be used")
+    }
+  }
+
+  #begin(
+    { method, suffix = '', headers, isWork = false }: DaemonCall,
+    local: { agent: http.Agent; socketPath: string } | undefined,
+  ): DaemonRequest {
+    this.#ticket.canceled.throwIfAborted()
+    const { isTls, host, port, address, path } = this.url
+    const agent = local?.agent ?? this.#agent
+    dropStale(agent)
+    const options = {
+      method,
+      path: path + suffix,
+      headers: { host: address, ...headers },
+      agent,
+      ...(local === undefined ? { host, port } : { socketPath: local.socketPath }),
+    }
+    const isSecure = isTls && local === undefined
+    const request = isSecure ? https.request(options) : http.request(options)
+    const { connectMs, silenceMs, workMs } = this.#options
+    const deadlines: Deadlines = { connectMs, silenceMs, answerMs: isWork ? workMs : silenceMs }
+    return new DaemonRequest(request, deadlines)
+  }
+
+  #close(): void {
+    this.#agent.destroy()
+    this.#local?.agent.destroy()
+  }
+}

@@ -1,0 +1,33 @@
+import t from 'tap'
+import { loadProxyConfig } from '../../proxy/config.js'
+
+const NO_TLS = '[tls]\nenable = no\n'
+
+function load(text: string) {
+  const dir = t.testdir({ 'conf.d': { 'a.conf': text } })
+  return loadProxyConfig(dir)
+}
+
+t.test('the files of an ovirt-imageio proxy load', async (t) => {
+  const { config, warnings } = load(
+    `${NO_TLS}[remote]\nport = 54323\n[daemon]\nmax_connections = 9\n`,
+  )
+  t.equal(config.remote.port, 54323)
+  t.equal(config.proxy.allowed_daemons, '*:54322')
+  t.match(warnings, [/\[daemon\] max_connections: unknown option, ignored/])
+})
+
+t.test('certificate and key go together', async (t) => {
+  for (const [given, missing] of [
+    ['cert_file', 'key_file'],
+    ['key_file', 'cert_file'],
+  ] as const) {
+    const text = `${NO_TLS}[backend_http]\n${given} = /a\n`
+    t.throws(() => load(text), { message: RegExp(`\\[backend_http\\] ${missing}: `) })
+  }
+})
+
+t.test('what is no pattern keeps it from starting', async (t) => {
+  const text = `${NO_TLS}[proxy]\nallowed_daemons = http://a\n`
+  t.throws(() => load(text), { code: 'ERR_CONFIG', message: /must be patterns host or host:port/ })
+})

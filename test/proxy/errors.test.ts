@@ -1,0 +1,30 @@
+import t from 'tap'
+import { daemonError, DaemonTimeoutError } from '../../proxy/errors.js'
+
+const failure = (code: string): Error => Object.assign(new Error(code), { code })
+
+t.test('what Node reports becomes a reason', async (t) => {
+  for (const [code, isConnected, expected] of [
+    ['ECONNREFUSED', false, 'ERR_DAEMON_UNREACHABLE'],
+    ['ENOTFOUND', false, 'ERR_DAEMON_UNREACHABLE'],
+    ['ECONNRESET', true, 'ERR_DAEMON_GONE'],
+    ['EPIPE', true, 'ERR_DAEMON_GONE'],
+    ['HPE_INVALID_CONSTANT', true, 'ERR_DAEMON_ANSWER'],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', false, 'ERR_DAEMON_UNTRUSTED'],
+    ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', false, 'ERR_DAEMON_UNTRUSTED'],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', false, 'ERR_DAEMON_UNTRUSTED'],
+    ['CERT_HAS_EXPIRED', false, 'ERR_DAEMON_UNTRUSTED'],
+  ] as const) {
+    t.equal(daemonError(failure(code), isConnected).code, expected, code)
+  }
+})
+
+t.test('a reason of our own stays', async (t) => {
+  const own = new DaemonTimeoutError('no answer')
+  t.equal(daemonError(own, true), own)
+})
+
+t.test('texts for clients name no address', async (t) => {
+  const { message } = daemonError(failure('connect ECONNREFUSED 10.0.0.5:54322'), false)
+  t.notMatch(message, /10\.0\.0\.5/)
+})
