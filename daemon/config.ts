@@ -14,6 +14,7 @@ import {
   string,
   type ConfigOf,
 } from '../core/config/schema.js'
+import { checkSignedTickets, signedTicketsSchema } from '../core/tickets/signed/config.js'
 import { GiB, KiB, MiB } from '../core/units.js'
 
 export { logSettings }
@@ -251,6 +252,14 @@ export const schema = {
       description: 'Accepted and not used: there is no /profile/, use the profiler of Node.',
     }),
   },
+  signed_tickets: {
+    ...signedTicketsSchema.signed_tickets,
+    allow_nbd: boolean({
+      default: false,
+      description:
+        'Let tokens name nbd: URLs, which lead to any host and socket the daemon can reach.',
+    }),
+  },
   ...loggingSchema,
 } as const
 
@@ -288,6 +297,12 @@ function check(config: DaemonConfig, report: Report): void {
     if (limits.buffer_memory < config[section].buffer_size) {
       report.fail('limits', 'buffer_memory', `must hold at least one [${section}] buffer_size`)
     }
+  }
+  checkSignedTickets(config, report)
+  if (config.signed_tickets.enable && splitPaths(config.backend_file.allowed_paths).length === 0) {
+    // Who signs need not be on this host, and must not find out what else is.
+    const reason = 'must name directories while [signed_tickets] enable is on (/ is any)'
+    report.fail('backend_file', 'allowed_paths', reason)
   }
   checkLogging(config, report)
 }

@@ -7,7 +7,9 @@ import { parseExactJson } from '../core/json.js'
 import type { Logger } from '../core/log.js'
 import { dropPrivileges } from '../core/privileges.js'
 import { parseDefinition, type DefinitionOptions } from '../core/tickets/definition.js'
+import { TicketGate } from '../core/tickets/gate.js'
 import { ticketRoutes } from '../core/tickets/routes.js'
+import { SignedTickets } from '../core/tickets/signed/signed-tickets.js'
 import { logFields, TicketStore } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { MiB } from '../core/units.js'
@@ -37,6 +39,7 @@ const CHUNK_SIZE = MiB
 export class Daemon {
   readonly #logger: Logger
   readonly #store: TicketStore
+  readonly #signed: SignedTickets | undefined
   readonly #services: readonly Service[]
   /** Those whose address is ours, not another daemon's that was there first. */
   readonly #listening: Service[] = []
@@ -46,9 +49,13 @@ export class Daemon {
   static async start(options: DaemonOptions): Promise<Daemon> {
     const { config, logger } = options
     logger.info({ version: VERSION, host: hostname(), node: process.version }, 'starting')
-    const daemon = new Daemon(options, readTls(config))
+    const tls = readTls(config)
+    const store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
+    const signed = await openSignedTickets(config, store, logger)
+    const daemon = new Daemon(options, tls, store, signed)
     try {
       await daemon.#listen(config, options.logFiles)
+      await signed?.proveAccess()
       if (options.ticketFile !== undefined) {
         await daemon.#addTicketFile(options.ticketFile, definitionOptions(config))
       }
@@ -59,28 +66,43 @@ export class Daemon {
     return daemon
   }
 
-  private constructor({ config, logger }: DaemonOptions, tls: TlsMaterial | undefined) {
+  private constructor(
+    { config, logger }: DaemonOptions,
+    tls: TlsMaterial | undefined,
+    store: TicketStore,
+    signed: SignedTickets | undefined,
+  ) {
     this.#logger = logger
+    this.#store = store
+    this.#signed = signed
     this.#shutdownMs = config.daemon.shutdown_timeout * 1000
-    this.#store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
     const images = imageRoutes({
-      store: this.#store,
+      gate: new TicketGate(store, signed),
       open: imageOpener(config, logger),
       buffers: bufferPool(config),
       checksums: new ChecksumSlots(config.limits.max_checksums),
       minBodyRate: config.limits.min_body_rate,
       localSocket: config.local.enable ? config.local.socket : undefined,
     })
+    const { remove_timeout: removeTimeout } = config.control
     const tickets = ticketRoutes({
       ...definitionOptions(config),
-      store: this.#store,
-      removeTimeout: config.control.remove_timeout,
+      store,
+      removeTimeout,
+      ...(signed === undefined ? {} : { revoke: (id: string) => signed.revoke(id) }),
     })
-    this.#services = createServices(config, { images, info: infoRoute, tickets }, tls, logger)
+    const control = [...tickets, ...(signed?.routes(removeTimeout) ?? [])]
+    this.#services = createServices(
+      config,
+      { images, info: infoRoute, tickets: control },
+      tls,
+      logger,
+    )
   }
 
   /** Reads the certificate again; connections that exist keep theirs. */
   reload(config: DaemonConfig): void {
+    void this.#signed?.reload()
     const material = readTls(config)
     if (material === undefined) return
     for (const { server } of this.#services) server.replaceCertificate(material)
@@ -91,6 +113,7 @@ export class Daemon {
   async stop(): Promise<void> {
     await Promise.all(this.#services.map(({ server }) => server.close(this.#shutdownMs)))
     for (const service of this.#listening) this.#cleanUp(service)
+    this.#signed?.close()
     this.#store.close()
   }
 
@@ -185,6 +208,23 @@ function bufferPool({ backend_file, limits }: DaemonConfig): BufferPool {
 
 function definitionOptions({ daemon }: DaemonConfig): DefinitionOptions {
   return { inactivityTimeout: daemon.inactivity_timeout, normalizeUrl }
+}
+
+/** Undefined where they are off. */
+async function openSignedTickets(
+  config: DaemonConfig,
+  store: TicketStore,
+  logger: Logger,
+): Promise<SignedTickets | undefined> {
+  const { signed_tickets } = config
+  if (!signed_tickets.enable) return undefined
+  const normalize = (url: string): string => {
+    const normal = normalizeUrl(url)
+    if (signed_tickets.allow_nbd || normal.startsWith('file:')) return normal
+    throw new Error('tokens may name files only')
+  }
+  const definitions = { ...definitionOptions(config), normalizeUrl: normalize }
+  return SignedTickets.open({ config: signed_tickets, definitions, store, logger })
 }
 
 function addressFields(address: HttpAddress): Record<string, string | number> {

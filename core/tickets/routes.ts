@@ -11,6 +11,8 @@ export interface TicketRoutesOptions extends DefinitionOptions {
   readonly store: TicketStore
   /** Seconds DELETE waits for operations; 0 answers at once. */
   readonly removeTimeout: number
+  /** Keeps the tokens of a signed ticket that is deleted from making it anew. */
+  readonly revoke?: (transferId: string) => Promise<void>
 }
 
 /** Milliseconds a new ticket waits for its predecessor where DELETE does not wait at all. */
@@ -43,6 +45,10 @@ export function ticketRoutes(options: TicketRoutesOptions): Route[] {
   }
 
   const remove = async (exchange: Exchange): Promise<void> => {
+    for (const { isSigned, definition } of store.list()) {
+      const isMeant = exchange.id === '' || exchange.id === definition.id
+      if (isSigned && isMeant) await options.revoke?.(definition.transferId)
+    }
     if (exchange.id === '') await store.removeAll(removeMs)
     else await store.remove(exchange.id, removeMs)
     exchange.send(204)
@@ -62,7 +68,7 @@ export function ticketRoutes(options: TicketRoutesOptions): Route[] {
 function summary(ticket: Ticket): Record<string, unknown> {
   return {
     ...ticket.info(),
-    uuid: shortId(ticket.definition.id),
+    uuid: ticket.isSigned ? ticket.definition.id : shortId(ticket.definition.id),
     transfer_id: logFields(ticket.definition).transfer,
     moved: ticket.moved,
     seconds_left: Math.max(0, Math.floor(ticket.secondsLeft)),

@@ -4,8 +4,9 @@ import type { Exchange } from '../../core/http/exchange.js'
 import type { WatchOptions } from '../../core/http/watch.js'
 import type { TicketOp } from '../../core/tickets/definition.js'
 import { shortId } from '../../core/log.js'
-import { logFields, type TicketStore } from '../../core/tickets/store.js'
-import type { Ticket } from '../../core/tickets/ticket.js'
+import type { TicketGate } from '../../core/tickets/gate.js'
+import { logFields } from '../../core/tickets/store.js'
+import { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
 import type { BufferPool } from '../operations/buffer-pool.js'
 import type { ChecksumSlots } from '../operations/checksum-slots.js'
@@ -14,7 +15,7 @@ import { ImageContext, type OpenImage } from './context.js'
 
 /** What the routes need of the daemon. */
 export interface ImageServices {
-  readonly store: TicketStore
+  readonly gate: TicketGate
   readonly open: OpenImage
   readonly buffers: BufferPool
   readonly checksums: ChecksumSlots
@@ -38,7 +39,9 @@ export async function useImage(
   work: (image: OpenedImage) => Promise<void>,
 ): Promise<void> {
   exchange.bind({ ticket: shortId(exchange.id) })
-  const ticket = services.store.authorize(exchange.id, op)
+  const found = services.gate.authorize(exchange, op)
+  // Not always awaited: a ticket that is known costs no turn.
+  const ticket = found instanceof Ticket ? found : await found
   exchange.bind(logFields(ticket.definition))
   const hold = ticket.begin('hold')
   try {

@@ -2,6 +2,7 @@
 import type { Exchange } from '../../core/http/exchange.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
+import { isPreflightForToken } from './cors.js'
 import { useImage, type ImageServices } from './image.js'
 import { requireId } from './requests.js'
 
@@ -12,6 +13,10 @@ const WRITE_FEATURES = ['checksum', 'extents', 'flush', 'zero']
 
 export async function imageOptions(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)
+  if (isPreflightForToken(exchange)) {
+    exchange.send(200, '', { allow: WRITE_METHODS })
+    return
+  }
   const { localSocket } = services
   const socket = localSocket === undefined ? {} : { unix_socket: localSocket }
   if (exchange.id === '*') {
