@@ -107,9 +107,11 @@ export class KeyRing {
     const known = this.#files.get(path)
     let state = known?.state ?? ''
     try {
-      const { ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true })
-      state = [ino, size, mtimeNs, ctimeNs].join()
+      const found = await stat(path, { bigint: true })
+      state = [found.ino, found.size, found.mtimeNs, found.ctimeNs].join()
       if (state === known?.state) return known
+      // To open a FIFO would wait for its writer.
+      if (!found.isFile()) throw new Error('it is not a regular file')
       const bytes = await readBounded(path)
       const keys = isInDirectory ? [parseKey(path, bytes)] : this.#parseSet(path, bytes)
       return { state, keys }
