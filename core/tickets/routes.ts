@@ -45,14 +45,19 @@ export function ticketRoutes(options: TicketRoutesOptions): Route[] {
   }
 
   const remove = async (exchange: Exchange): Promise<void> => {
-    for (const { isSigned, definition } of store.list()) {
-      const isMeant = exchange.id === '' || exchange.id === definition.id
-      if (isSigned && isMeant) await options.revoke?.(definition.transferId)
-    }
+    const revoking = Promise.allSettled(revoke(exchange.id))
     if (exchange.id === '') await store.removeAll(removeMs)
     else await store.remove(exchange.id, removeMs)
+    for (const result of await revoking) if (result.status === 'rejected') throw result.reason
     exchange.send(204)
   }
+
+  /** A revocation holds at once; what cannot be saved must not keep the ticket from being removed. */
+  const revoke = (id: string): Promise<void>[] =>
+    store
+      .list()
+      .filter(({ isSigned, definition }) => isSigned && (id === '' || id === definition.id))
+      .map(async ({ definition }) => options.revoke?.(definition.transferId))
 
   const list = (exchange: Exchange): void => {
     exchange.sendJson(store.list().map(summary))

@@ -43,7 +43,7 @@ export class KeyRing {
       await ring.#read()
     } catch (cause) {
       ring.close()
-      throw new Error(`cannot read the keys of signed tickets: ${reasonOf(cause)}`, { cause })
+      throw unreadable(cause)
     }
     if (ring.#keys.size === 0) logger.warn({ path }, 'there are no keys of signed tickets')
     return ring
@@ -62,6 +62,17 @@ export class KeyRing {
       .catch((error: unknown) => this.#complain(reasonOf(error)))
       .finally(() => void (this.#reading = undefined))
     await this.#reading
+  }
+
+  /** Reads everything again, as the user the process is now. Rejects when the place cannot be read. */
+  async proveAccess(): Promise<void> {
+    await this.#reading
+    this.#files = new Map()
+    try {
+      await this.#read()
+    } catch (cause) {
+      throw unreadable(cause)
+    }
   }
 
   /** Whether the key is still to be trusted. */
@@ -187,6 +198,10 @@ async function readBounded(path: string): Promise<Buffer> {
   } finally {
     await file.close()
   }
+}
+
+function unreadable(cause: unknown): Error {
+  return new Error(`cannot read the keys of signed tickets: ${reasonOf(cause)}`, { cause })
 }
 
 function isGone(error: unknown): boolean {

@@ -85,18 +85,36 @@ export class Revocations {
     }
     this.#entries.set(transferId, { transferId, revoked: this.#options.now(), until })
     this.#options.logger.info({ transfer: transferId }, 'transfer revoked')
-    await this.save()
+    await this.#save()
   }
 
   /** Tokens of the transfer are good again. Rejects with RevocationNotSavedError. */
   async remove(transferId: string): Promise<void> {
     if (!this.#entries.delete(transferId)) return
     this.#options.logger.info({ transfer: transferId }, 'revocation removed')
-    await this.save()
+    await this.#save()
+  }
+
+  /** Rejects when the user the process is now cannot write the file. */
+  async proveAccess(): Promise<void> {
+    try {
+      await this.#write()
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      throw new Error(`cannot write the revocations of signed tickets: ${reason}`, { cause })
+    }
+  }
+
+  async #save(): Promise<void> {
+    try {
+      await this.#write()
+    } catch (cause) {
+      throw new RevocationNotSavedError(cause)
+    }
   }
 
   /** Resolves when all changes up to now are in the file. */
-  async save(): Promise<void> {
+  async #write(): Promise<void> {
     const { file } = this.#options
     if (file === undefined) return
     this.#next ??= this.#last.then(() => {
@@ -105,11 +123,7 @@ export class Revocations {
       return writeAtomically(file, toJson({ revocations: this.#toJson() }, 1))
     })
     this.#last = this.#next.catch(() => undefined)
-    try {
-      await this.#next
-    } catch (cause) {
-      throw new RevocationNotSavedError(cause)
-    }
+    await this.#next
   }
 
   #toJson(): object[] {

@@ -82,8 +82,8 @@ export class SignedTickets {
 
   /** Rejects when the user the server is now can no longer do what it must. */
   async proveAccess(): Promise<void> {
-    await this.#keys.reload()
-    await this.#revocations.save()
+    await this.#keys.proveAccess()
+    await this.#revocations.proveAccess()
   }
 
   /** For the control service. */

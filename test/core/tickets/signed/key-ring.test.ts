@@ -225,3 +225,13 @@ t.test('a directory without keys starts, with a warning', async (t) => {
   t.strictSame(kids(), [])
   t.strictSame(messages(), ['there are no keys of signed tickets'])
 })
+
+t.test('the user who goes on must be able to read them', async (t) => {
+  const dir = keyDirectory(t, { 'a.pem': pemOf(ed25519()) })
+  const { ring, kids } = await open(t, dir)
+  await ring.proveAccess()
+  t.strictSame(kids(), ['a'])
+  rmSync(dir, { recursive: true })
+  await t.rejects(ring.proveAccess(), { message: /^cannot read the keys of signed tickets/ })
+  t.strictSame(kids(), ['a'])
+})

@@ -117,6 +117,16 @@ t.test('what cannot be saved is 500, and what runs ends all the same', async (t)
   t.ok(ticket.isCanceled)
 })
 
+t.test('deleting one whose revocation cannot be saved is 500, and it is gone', async (t) => {
+  const { ask, admit, store, revocations } = await control(t, {
+    file: join(keyDirectory(t), 'missing', 'file'),
+  })
+  admit('a')
+  t.equal((await ask('DELETE', '/tickets/a-signed')).status, 500)
+  t.ok(revocations.has('a'))
+  t.strictSame(store.list(), [])
+})
+
 t.test('deleting a signed ticket revokes its transfer', async (t) => {
   const { ask, admit, revocations, store } = await control(t)
   admit('a')

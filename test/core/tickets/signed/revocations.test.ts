@@ -70,7 +70,7 @@ t.test('a file keeps it over a restart, and is private', async (t) => {
   clock.seconds += 101
   t.notOk(again.revocations.has('a'))
   t.ok(again.revocations.has('b'))
-  await again.revocations.save()
+  await again.revocations.proveAccess()
   t.notMatch(readFileSync(file, 'utf8'), /"a"/, 'what is over is not written again')
 })
 
@@ -115,6 +115,7 @@ t.test('what cannot be saved holds all the same, and the next change saves it', 
   const file = join(dir, 'revocations.json')
   const { clock, revocations } = await open(file)
   const failed = { code: 'ERR_REVOCATION_NOT_SAVED', statusCode: 500 }
+  await t.rejects(revocations.proveAccess(), { message: /^cannot write the revocations/ })
   await t.rejects(revocations.add('a'), failed, 'there is no directory')
   t.ok(revocations.has('a'))
   mkdirSync(dir)
