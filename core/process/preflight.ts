@@ -36,6 +36,7 @@ export async function preflight(config: CheckedConfig): Promise<Preflight> {
   await checkAuthorities(config, findings)
   await checkLog(config, uid, findings)
   await checkHost(config, findings)
+  await checkSignedTickets(config, findings)
   const { control, local } = config
   if (local.enable) await checkSocket('local', local.socket, findings)
   if (control.enable && control.transport === 'unix') {
@@ -87,6 +88,20 @@ async function checkAuthorities(config: CheckedConfig, { problems }: Findings): 
       )
     }
   }
+}
+
+async function checkSignedTickets(
+  { signed_tickets }: ServerConfig,
+  { problems }: Findings,
+): Promise<void> {
+  const { enable, keys, revocations_file } = signed_tickets
+  if (!enable) return
+  await access(keys, constants.R_OK).catch((error: unknown) => {
+    problems.push(`[signed_tickets] keys: ${keys} ${describe(error)}`)
+  })
+  if (revocations_file === '') return
+  const fault = await faultOfDirectory(dirname(revocations_file))
+  if (fault !== undefined) problems.push(`[signed_tickets] revocations_file: ${fault}`)
 }
 
 async function checkLog(

@@ -85,6 +85,22 @@ t.test('key, certificate and authorities must be there and be such', async (t) =
   t.match(wrong, { problems: ['[backend_http] ca_file: /dev/null holds no certificate (PEM)'] })
 })
 
+t.test('signed tickets need their keys and a place for revocations', async (t) => {
+  const { dir, sections } = good(t)
+  const signed = (keys: string, file: string) => ({
+    ...sections,
+    signed_tickets: { enable: true, audience: 'host', keys, revocations_file: file },
+    backend_file: { allowed_paths: '/' },
+  })
+  t.match(await check(dir, signed('/nonexistent/keys', '/nonexistent/file')), {
+    problems: [
+      '[signed_tickets] keys: /nonexistent/keys does not exist',
+      '[signed_tickets] revocations_file: /nonexistent does not exist',
+    ],
+  })
+  t.strictSame((await check(dir, signed(dir, join(dir, 'file')))).problems, [])
+})
+
 t.test('a certificate out of its time is a warning', async (t) => {
   const { dir, sections } = good(t)
   const file = (name: string): string => join(dir, name)
