@@ -59,6 +59,7 @@ export function formatTicket(ticket: TicketInfo): string {
     ['ops', plain(ticket.get('ops'))],
     ['size', exactBytes(size)],
     ['moved', exactBytes(moved) + percent(moved, size)],
+    ['inspected', exactBytes(ticket.get('inspected'))],
     ['sparse', plain(ticket.get('sparse'))],
     ['signed', plain(ticket.get('signed'))],
     ['dirty', plain(ticket.get('dirty'))],

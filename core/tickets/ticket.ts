@@ -53,6 +53,7 @@ export class Ticket {
   readonly #transferred = new ByteRanges()
   readonly #canceling = new AbortController()
   #moved = 0
+  #inspected = 0
   #operations = 0
   #holds = 0
   #expires: number
@@ -146,6 +147,7 @@ export class Ticket {
       signal: this.#canceling.signal,
       progress: (offset, size) => {
         if (moves) this.#moved += size
+        if (kind === 'inspection') this.#inspected += size
         if (moves && this.definition.ops.length <= 1) this.#transferred.add(offset, size)
         this.#renew()
       },
@@ -242,6 +244,7 @@ export class Ticket {
       ...(transferId === '' ? {} : { transfer_id: transferId }),
       ...(filename === undefined ? {} : { filename }),
       ...(ops.length <= 1 ? { transferred: this.#transferred.total } : {}),
+      ...(this.#inspected > 0 ? { inspected: this.#inspected } : {}),
       ...(this.isSigned ? { signed: true } : {}),
     }
   }

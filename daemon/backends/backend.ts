@@ -35,8 +35,11 @@ export interface Backend {
   ): Promise<void>
   /** Resolves when everything acknowledged is on stable storage. */
   flush(): Promise<void>
-  /** Contiguous, ordered, neighbours joined, exactly covering [start, end). */
-  extents(start: number, end: number, context: ExtentContext): AsyncIterable<Extent>
+  /**
+   * Contiguous, ordered, neighbours joined, exactly covering [start, end); in pages of many, some of
+   * which may be empty.
+   */
+  extents(start: number, end: number, context: ExtentContext): AsyncIterable<readonly Extent[]>
   /** Idempotent. The caller makes sure that no call is in flight. */
   close(): Promise<void>
 }

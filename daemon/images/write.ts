@@ -33,10 +33,12 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
       const body = exchange.body(watchOf(ticket, services), context.signal)
       try {
         const limit = ticket.limit - offset
-        const stable = mustFlush ? { flush: () => flush(image) } : {}
-        const source = check.of(body)
-        await writeRange(backend, offset, size, source, { ...context, limit, ...stable })
-        check.verify()
+        await writeRange(backend, offset, size, check.of(body), {
+          ...context,
+          limit,
+          onEnd: () => check.verify(body),
+          ...(mustFlush ? { flush: () => flush(image) } : {}),
+        })
       } catch (error) {
         throw error instanceof RangeLimitError ? beyondTicket(ticket.definition.size) : error
       } finally {

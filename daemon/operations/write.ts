@@ -14,6 +14,8 @@ import {
 export interface WriteContext extends OperationContext {
   /** Bytes that may be written at most; needed for a body whose size is not known. */
   readonly limit?: number
+  /** Called when all is written and before it is flushed. */
+  readonly onEnd?: () => Promise<void>
   /** Called at the end, unless the bytes are on stable storage already. */
   readonly flush?: () => Promise<void>
 }
@@ -30,10 +32,11 @@ export async function writeRange(
   source: ByteSource,
   context: WriteContext,
 ): Promise<number> {
-  const { buffers, signal, limit = Infinity, flush } = context
+  const { buffers, signal, limit = Infinity, onEnd, flush } = context
   signal.throwIfAborted()
   if (size !== undefined && size > limit) throw new RangeLimitError(limit)
   if (size === 0) {
+    await onEnd?.()
     await flush?.()
     return 0
   }
@@ -45,6 +48,7 @@ export async function writeRange(
     await receive(writer, end, source, [first, second ?? first], context)
     if (size === undefined) await expectEnd(source, writer, end, limit)
     else if (writer.taken < end) throw new ShortBodyError(size, writer.taken - offset)
+    await onEnd?.()
     if (!writer.isStable) await flush?.()
     return writer.taken - offset
   } finally {

@@ -31,6 +31,8 @@ const MAX_COOKIE = 0xffffffff
 
 export class NbdConnection {
   readonly facts: Negotiated
+  /** Address and port of the server; undefined for a Unix socket. */
+  readonly peer: string | undefined
   /** Called once when the connection is lost, or was closed. */
   onFailure: (error: Error) => void = () => undefined
   readonly #transport: Transport
@@ -68,6 +70,7 @@ export class NbdConnection {
 
   private constructor(transport: Transport, facts: Negotiated, options: ConnectOptions) {
     this.facts = facts
+    this.peer = transport.peer
     this.#transport = transport
     this.#timeoutMs = options.operationTimeoutMs
     this.#unlink = this.#endWith(options)

@@ -60,7 +60,9 @@ export async function negotiate(
   await greet(transport)
   const options = new Options(transport)
   if (startTls !== undefined) {
-    await options.require(Option.STARTTLS)
+    if (!(await options.tryTo(Option.STARTTLS))) {
+      throw new BackendOpenError('the NBD server offers no TLS')
+    }
     await startTls()
   }
   const dialect = await agreeOnDialect(options)
@@ -122,6 +124,9 @@ function contextsOf(replies: readonly Reply[]): { id: number; name: string }[] {
   })
 }
 
+/** Of data in one request: less is no way to move a disk. */
+const MIN_MAXIMUM = 4096
+
 async function go(
   options: Options,
   exportName: string,
@@ -138,6 +143,11 @@ async function go(
     if (kind === Info.BLOCK_SIZE) blockSizes = decodeBlockSizes(data)
   }
   if (info === undefined) throw broken('the export has no size')
+  if (blockSizes.maximum < Math.min(MIN_MAXIMUM, info.size)) {
+    throw new BackendOpenError(
+      `the NBD server takes no more than ${blockSizes.maximum} bytes at a time`,
+    )
+  }
   return { ...info, blockSizes }
 }
 
@@ -182,8 +192,7 @@ class Options {
   async require(option: number, data?: Buffer): Promise<Reply[]> {
     const replies = await this.ask(option, data)
     if (replies !== undefined) return replies
-    const what = option === Option.STARTTLS ? 'TLS' : 'a way to choose an export'
-    throw new BackendOpenError(`the NBD server has no ${what}`)
+    throw new BackendOpenError('the NBD server has no way to choose an export')
   }
 }
 

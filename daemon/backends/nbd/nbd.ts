@@ -13,7 +13,7 @@ import { UnflushedWrites } from '../unflushed.js'
 import type { NbdConnection } from './connection.js'
 import { nbdError } from './errors.js'
 import { nbdExtents } from './extents.js'
-import { CAN_MULTI_CONN, FUA, READ_ONLY, SEND_FLUSH, SEND_FUA } from './protocol.js'
+import { FUA, READ_ONLY, SEND_FLUSH, SEND_FUA } from './protocol.js'
 import { zeroBlocks, type ZeroOptions } from './zero.js'
 
 export interface NbdBackendOptions {
@@ -41,8 +41,8 @@ export interface NbdBackendOptions {
  */
 const PIECE_SIZE = 256 * KiB
 
-/** For a last flush before good-bye, when nobody waits for its result any more. */
-const CLOSE_FLUSH_TIMEOUT_MS = 10_000
+/** Requests of one call in flight: a server that takes only small ones must not be sent thousands. */
+const MAX_IN_FLIGHT = 16
 
 export class NbdBackend implements Backend {
   readonly name = 'nbd'
@@ -72,13 +72,10 @@ export class NbdBackend implements Backend {
     const largest = Math.min(blockSizes.maximum, maxRequest)
     this.#maxRequest = Math.max(this.blockSize, roundDown(largest, this.blockSize))
     this.#pieceSize = Math.min(this.#maxRequest, PIECE_SIZE)
-    this.#unflushed = new UnflushedWrites(state.writes, {
-      coversAll: this.#has(CAN_MULTI_CONN),
-      flush: () => connection.flush(),
-    })
+    this.#unflushed = new UnflushedWrites(state.connections, () => connection.flush())
     connection.onFailure = (error) => {
-      this.#unflushed.end()
-      if (this.#unflushed.isPending) options.onWritesLost(error)
+      void this.#unflushed.end()
+      if (this.#unflushed.isPending) this.#loseWrites(error)
     }
   }
 
@@ -117,12 +114,15 @@ export class NbdBackend implements Backend {
     const { headEnd, tailStart } = splitAt(offset, end, this.blockSize)
     const isWhole = headEnd === offset && (tailStart === end || end === this.#size)
     const fits = buffer.length > 0 && buffer.length <= this.#pieceSize
+    const { state } = this.#options
+    state.throwIfWritesLost()
     if (!isWhole || !fits || !this.#has(SEND_FUA) || !this.#unflushed.isClean) return false
     await this.#change(end, () =>
       this.#locked(offset, end, 'shared', signal, () =>
         this.#connection.write(buffer, offset, FUA),
       ),
     )
+    state.throwIfWritesLost()
     return true
   }
 
@@ -133,11 +133,25 @@ export class NbdBackend implements Backend {
 
   /** A server that cannot flush has nothing to flush. */
   async flush(): Promise<void> {
+    const { state } = this.#options
+    state.throwIfWritesLost()
     if (!this.#has(SEND_FLUSH)) return
-    await this.#call(() => this.#unflushed.flush())
+    const wasPending = this.#unflushed.isAnyPending
+    try {
+      await this.#call(() => this.#unflushed.flush())
+    } catch (error) {
+      // A server forgets a failed write, as the kernel does: the next flush may well succeed.
+      if (wasPending) state.loseWrites(error)
+      throw error
+    }
+    state.throwIfWritesLost()
   }
 
-  async *extents(start: number, end: number, context: ExtentContext): AsyncGenerator<Extent> {
+  async *extents(
+    start: number,
+    end: number,
+    context: ExtentContext,
+  ): AsyncGenerator<readonly Extent[]> {
     const ask = (offset: number, length: number) =>
       this.#call(() => this.#connection.blockStatus(offset, length))
     yield* nbdExtents(start, end, context, this.#connection.facts, ask)
@@ -152,18 +166,17 @@ export class NbdBackend implements Backend {
   async #close(): Promise<void> {
     const { images, state } = this.#options
     if (this.#unflushed.isPending && !this.isGone) {
-      const give = new StorageError('the last flush took too long')
-      const timer = setTimeout(() => this.#connection.fail(give), CLOSE_FLUSH_TIMEOUT_MS)
-      try {
-        await this.#unflushed.flushOwn()
-      } catch (error) {
-        this.#options.onWritesLost(error)
-      } finally {
-        clearTimeout(timer)
-      }
+      await this.#unflushed.flushOwn().catch((error: unknown) => this.#loseWrites(error))
     }
+    // A flush of the image that goes over this connection must not be cut.
+    await this.#unflushed.end()
     await this.#connection.close()
     images.release(state)
+  }
+
+  #loseWrites(cause: unknown): void {
+    this.#options.state.loseWrites(cause)
+    this.#options.onWritesLost(cause)
   }
 
   async #read(buffer: Buffer, offset: number): Promise<void> {
@@ -203,7 +216,7 @@ export class NbdBackend implements Backend {
       blocks: (from, to) =>
         this.#locked(from, to, 'shared', signal, () =>
           this.#inPieces(from, to, (start, stop) =>
-            this.#acknowledged(this.#connection.write(part(start, stop), start)),
+            this.#acknowledged(this.#send(part(start, stop), start)),
           ),
         ),
     })
@@ -214,7 +227,7 @@ export class NbdBackend implements Backend {
     return this.#locked(start, start + this.blockSize, 'exclusive', signal, async () => {
       const block = await this.#readBlock(offset)
       piece.copy(block, offset - start)
-      await this.#acknowledged(this.#connection.write(block, start))
+      await this.#acknowledged(this.#send(block, start))
     })
   }
 
@@ -232,8 +245,9 @@ export class NbdBackend implements Backend {
       flags: this.#connection.facts.flags,
       maxRequest: this.#maxRequest,
       refused: this.#options.state.refused,
-      zero: (offset, size, flags) => this.#acknowledged(this.#connection.zero(offset, size, flags)),
-      write: (bytes, offset) => this.#acknowledged(this.#connection.write(bytes, offset)),
+      zero: (offset, size, flags) =>
+        this.#acknowledged(this.#connection.zero(offset, size, flags | this.#always)),
+      write: (bytes, offset) => this.#acknowledged(this.#send(bytes, offset)),
     })
   }
 
@@ -251,20 +265,37 @@ export class NbdBackend implements Backend {
     if (isTail) await edge(tailStart, end)
   }
 
-  /** All at a time, none larger than the server takes; nothing is in flight when it settles. */
+  #send(bytes: Buffer, offset: number): Promise<void> {
+    return this.#connection.write(bytes, offset, this.#always)
+  }
+
+  /** For every change: a server that cannot flush may still store each at once. */
+  get #always(): number {
+    return this.#has(SEND_FUA) && !this.#has(SEND_FLUSH) ? FUA : 0
+  }
+
+  /** Many at a time, none larger than the server takes; nothing is in flight when it settles. */
   async #inPieces(
     start: number,
     end: number,
     move: (from: number, to: number) => Promise<void>,
   ): Promise<void> {
-    const pieces: Promise<void>[] = []
     const isLarge = end - start > this.#pieceSize
     const step = isLarge && !this.#isWarm ? this.#maxRequest : this.#pieceSize
     this.#isWarm ||= isLarge
-    for (let from = start; from < end; from += step) {
-      pieces.push(move(from, Math.min(end, from + step)))
+    let from = start
+    const lane = async (): Promise<void> => {
+      while (from < end) {
+        const at = from
+        from += step
+        await move(at, Math.min(end, at + step)).catch((error: unknown) => {
+          from = end // the others stop as well
+          throw error
+        })
+      }
     }
-    const results = await Promise.allSettled(pieces)
+    const lanes = Math.min(MAX_IN_FLIGHT, Math.ceil((end - start) / step))
+    const results = await Promise.allSettled(Array.from({ length: lanes }, lane))
     const failed = results.find((result) => result.status === 'rejected')
     if (failed !== undefined) throw failed.reason
   }

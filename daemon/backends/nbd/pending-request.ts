@@ -8,6 +8,10 @@ import type { StatusList } from './status-list.js'
 /** What each context says. */
 export type BlockStatus = ReadonlyMap<number, StatusList>
 
+/** No server cuts smaller than its sectors, but for a few odd ends. */
+const MIN_CHUNK = 512
+const MAX_CHUNKS = 16
+
 export class PendingRequest {
   readonly command: number
   readonly offset: number
@@ -19,6 +23,7 @@ export class PendingRequest {
   onFinished: () => void = () => undefined
   readonly status = new Map<number, StatusList>()
   #error: NbdServerError | undefined
+  #chunks = 0
   readonly #target: Buffer | undefined
   readonly #coverage: Coverage
   readonly #contexts: ReadonlySet<number>
@@ -42,6 +47,7 @@ export class PendingRequest {
 
   /** The memory of a part of the image, which comes once and only once. */
   place(offset: number, length: number): Buffer {
+    if (++this.#chunks > MAX_CHUNKS + this.length / MIN_CHUNK) throw broken('data in crumbs')
     const problem = this.#coverage.add(offset, length)
     if (problem !== undefined) throw broken(`a chunk ${problem}`)
     const start = offset - this.offset

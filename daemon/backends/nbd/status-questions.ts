@@ -12,8 +12,8 @@ import type { BlockStatus } from './pending-request.js'
 const COMPACT_STEP = 2 ** 32 - 64 * 1024
 const EXTENDED_STEP = 2 ** 37
 
-/** qemu works at 16 requests of a connection at a time. */
-const MAX_AHEAD = 16
+/** More keep qemu no busier, and each answer may be of 8 MiB for each context. */
+const MAX_AHEAD = 4
 
 /** Extents of an answer that is short: memory for those ahead is bounded by some of these. */
 const SHORT_ANSWER = 512

@@ -130,7 +130,9 @@ t.test('an inspection is an operation that moves nothing', async (t) => {
   const use = ticket.begin('inspection')
   t.equal(ticket.isActive, true)
   clock.seconds += 9
+  t.notOk('inspected' in ticket.info())
   use.progress(0, 100)
+  t.equal(ticket.info()['inspected'], 100, 'and shows how far it is')
   t.equal(ticket.secondsLeft, 10, 'its progress is a sign of life')
   clock.seconds += 4
   use.end()

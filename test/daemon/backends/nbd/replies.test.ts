@@ -96,6 +96,56 @@ t.test('large reads but the first are asked for in pieces, all in flight at once
   )
 })
 
+t.test('data in crumbs is refused', async (t) => {
+  const backend = await served(t, [
+    (peer, { cookie, offset, length }) => {
+      const chunks: Buffer[] = []
+      // Every second byte, from the back: nothing that came before is a neighbour.
+      for (let at = length - 2; at >= 0; at -= 2) {
+        chunks.push(
+          pack(
+            'u32',
+            0x668e33ef,
+            'u16',
+            0,
+            'u16',
+            1,
+            cookie,
+            'u32',
+            9,
+            'u64',
+            offset + at,
+            Buffer.alloc(1),
+          ),
+        )
+      }
+      peer.send(...chunks)
+    },
+  ])
+  await t.rejects(read(backend, 0, 100_000), { code: 'ERR_NBD_PROTOCOL', message: /crumbs/ })
+})
+
+t.test('not more than some requests are in flight, however small they must be', async (t) => {
+  let waiting: [Peer, NbdRequest][] = []
+  let most = 0
+  const backend = await served(
+    t,
+    [
+      (peer, request) => {
+        waiting.push([peer, request])
+        most = Math.max(most, waiting.length)
+        setImmediate(() => {
+          for (const [to, one] of waiting) to.hole(one, one.offset, one.length)
+          waiting = []
+        })
+      },
+    ],
+    { blockSizes: [1, 4096, 4096] },
+  )
+  t.ok((await read(backend, 0, 1024 * 1024)).equals(Buffer.alloc(1024 * 1024)))
+  t.ok(most > 1 && most <= 16, `${most}`)
+})
+
 t.test('a violation ends the connection with its reason', async (t) => {
   const violations: [string, RegExp, Answer][] = [
     ['wrong magic', /wrong magic/, (peer) => peer.send(Buffer.alloc(20, 1))],

@@ -142,7 +142,10 @@ t.test('an image whose size is no multiple of its blocks', { skip: skipNbdkit },
 t.test('errors of the server, which stays usable', { skip: skipNbdkit }, async (t) => {
   const { url } = await nbdkit(t, [
     ...['eval', 'get_size=echo 65536', 'pread=echo EIO bad >&2; exit 1'],
-    ...['pwrite=echo ENOSPC full >&2; exit 1', 'zero=echo EOPNOTSUPP no >&2; exit 1'],
+    ...[
+      'pwrite=cat >/dev/null; echo ENOSPC full >&2; exit 1',
+      'zero=echo EOPNOTSUPP no >&2; exit 1',
+    ],
     ...['flush=echo EIO bad >&2; exit 1', 'can_flush=exit 0', 'can_zero=exit 0'],
   ])
   const backend = await openExport(t, url)
