@@ -19,7 +19,7 @@ interface Ended {
 }
 
 async function qmp(args: readonly string[], input: string | Buffer = ''): Promise<Ended> {
-  const child = spawn('examples/qmp.py', args)
+  const child = spawn('python3', ['examples/qmp.py', ...args])
   child.stdin.on('error', () => undefined).end(input)
   const [output, errors] = await Promise.all([
     text(child.stdout),
