@@ -66,7 +66,9 @@ export function parseOptions(argv: readonly string[]): BenchOptions | 'help' {
   const values = parse(argv)
   if (values.help) return 'help'
   const unknown = values.system.find((name) => !SYSTEMS.includes(name))
-  if (unknown !== undefined) throw new UsageError(`--system ${unknown}: ${SYSTEMS.join(', ')}`)
+  if (unknown !== undefined) {
+    throw new UsageError(`--system must be one of ${SYSTEMS.join(', ')}, not ${unknown}`)
+  }
   return {
     // A multiple of 4 streams' blocks, so that every image has the same size.
     size: positive('--size', values.size) * MiB,

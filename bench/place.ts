@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { preparePki, type Pki } from '../start/pki.js'
+import { UsageError } from './options.js'
 
 export interface Place {
   /** The checkout. */
@@ -26,7 +27,9 @@ export async function inPlace<T>(parent: string, use: (place: Place) => Promise<
   const dir = await mkdtemp(join(tmpdir(), 'imageio-bench-'))
   const stops: (() => Promise<void>)[] = [() => rm(dir, { recursive: true, force: true })]
   try {
-    const store = await mkdtemp(join(parent, 'imageio-bench-'))
+    const store = await mkdtemp(join(parent, 'imageio-bench-')).catch((cause: unknown) => {
+      throw new UsageError(`--store ${parent}: no directory to write to`, { cause })
+    })
     stops.push(() => rm(store, { recursive: true, force: true }))
     await chmod(store, 0o755)
     const caDir = join(root, '.dev', 'pki')

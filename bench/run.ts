@@ -24,6 +24,11 @@ async function main(): Promise<void> {
   const checksums = await atEachStore(options, measureChecksums)
   const extents = await atEachStore(options, measureExtents)
 
+  if ([files, nbd, checksums, extents].every((results) => results.length === 0)) {
+    throw new UsageError(
+      'no case matches --cases and --system with the programs that are installed',
+    )
+  }
   const { size, runs } = options
   const cpus = availableParallelism()
   print(`${size / MiB} MiB per run, medians of ${runs}, ${cpus} CPUs shared with the clients`)

@@ -1,6 +1,7 @@
 /** The guest's disk inside an image file, as qemu-img describes it. */
 import { dirname, resolve } from 'node:path'
 import type { GuestFormat } from './format.js'
+import { isCutQcow2 } from './qcow2-size.js'
 import { qemuFailure, runQemuTool } from './qemu-tools.js'
 import { StartError } from './start-error.js'
 
@@ -10,6 +11,8 @@ export interface GuestData {
   readonly size: number
   /** What qemu reads beside the image, as its header says: backing files, data files, extents. */
   readonly otherFiles: readonly OtherFile[]
+  /** Those of all these files whose end is missing. */
+  readonly cutFiles?: readonly string[]
   /** A persistent bitmap to be served with it. */
   readonly bitmap?: string
 }
@@ -53,6 +56,7 @@ export async function readGuestData(
     const names = image.bitmaps.join(', ') || 'none'
     throw refuse(`it has no bitmap ${bitmap} (bitmaps in it: ${names})`)
   }
+  const cutFiles = await namesOfCut([{ name: path, format }, ...chain.slice(1)])
   return {
     format,
     size: image.size,
@@ -62,8 +66,16 @@ export async function readGuestData(
         .slice(1)
         .flatMap((info) => [{ name: info.name, format: info.format }, ...info.parts]),
     ],
+    ...(cutFiles.length > 0 && { cutFiles }),
     ...(bitmap !== undefined && { bitmap }),
   }
+}
+
+/** Of what is no file of this machine, or cannot be read by us, nothing is known. */
+async function namesOfCut(files: readonly OtherFile[]): Promise<string[]> {
+  const names = files.filter(({ format }) => format === 'qcow2').map(({ name }) => name)
+  const areCut = await Promise.all(names.map((name) => isCutQcow2(name).catch(() => false)))
+  return names.filter((_, index) => areCut[index])
 }
 
 function problemOf(info: Info): string | undefined {

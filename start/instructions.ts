@@ -19,7 +19,10 @@ export interface Place {
 
 /** Printable: paths may hold anything, and a terminal might obey it. */
 export function instructions(place: Place, images: readonly ServedImage[]): string {
-  const shown = images.map((image) => imageInstructions(place, image)).join('\n')
+  const names = copyNames(images)
+  const shown = images
+    .map((image, index) => imageInstructions(place, image, names[index] ?? ''))
+    .join('\n')
   const warning = place.isPublic
     ? '\nOther machines can connect. Whoever knows a URL has access to its image.\n'
     : ''
@@ -31,23 +34,24 @@ Stop with Ctrl-C.
 `
 }
 
-function imageInstructions(place: Place, image: ServedImage): string {
+function imageInstructions(place: Place, image: ServedImage, name: string): string {
   const { origin, caFile, dataSocket } = place
   const url = `${origin}/images/${image.ticketId}`
   const curl = (...words: string[]): string => shellLine('curl', '--cacert', caFile, ...words)
-  const copy = copyName(image)
+  const copy = image.guest ? `${name}.copy.raw` : `${name}.copy`
   const patch = (json: object): string =>
     curl('-X', 'PATCH', '-H', 'Content-Type: application/json', '-d', JSON.stringify(json), url)
   const size = Math.min(MAX_ZERO, image.size)
   const readOnly = 'read only; start with --writable to allow it'
   const lines = [
     ['download', curl('-o', copy, url)],
-    ...(image.guest ? [['as qcow2', asQcow2(url, caFile, image)] as const] : []),
+    ...(image.guest ? [['as qcow2', asQcow2(url, caFile, name)] as const] : []),
     ['first 512 bytes', curl('-r', '0-511', '-o', `${copy}.part`, url)],
     ['upload', image.isWritable ? curl('-T', copy, url) : readOnly],
     ['zero', image.isWritable ? patch({ op: 'zero', offset: 0, size, flush: true }) : readOnly],
     ...(image.isWritable && !image.isSparse ? [['', KEEPS_SPACE] as const] : []),
     ['extents', curl(`${url}/extents`)],
+    ['checksum', curl(`${url}/checksum`)],
     ...(image.guest?.bitmap === undefined
       ? []
       : [['changed blocks', curl(`${url}/extents?context=dirty`)] as const]),
@@ -83,7 +87,11 @@ function description({ guest, size, isWritable, isSample }: Image): string {
 
 function notes({ guest, header }: Image): string[] {
   const files = guest?.otherFiles ?? []
+  const cutFiles = guest?.cutFiles ?? []
   return [
+    ...cutFiles.map(
+      (name) => `WARNING: the end of ${name} is missing: reading some of it will fail`,
+    ),
     ...files.map(({ name, format }) => `with ${name} (${format})`),
     ...(header
       ? [
@@ -94,13 +102,23 @@ function notes({ guest, header }: Image): string[] {
   ]
 }
 
-/** In the user's directory; a file that has this name already is a copy as well. */
-function copyName({ path, guest }: Image): string {
-  return guest ? `${parse(path).name}.copy.raw` : `${basename(path)}.copy`
+/**
+ * What names of copies begin with, each another one. They are made in the user's directory; a file that
+ * has such a name already is a copy as well.
+ */
+function copyNames(images: readonly Image[]): string[] {
+  const names: string[] = []
+  for (const { path, guest } of images) {
+    const wanted = guest ? parse(path).name : basename(path)
+    let name = wanted
+    for (let count = 2; names.includes(name); count++) name = `${wanted}-${count}`
+    names.push(name)
+  }
+  return names
 }
 
-function asQcow2(url: string, caFile: string, { path }: Image): string {
-  const copy = shellQuote(`${parse(path).name}.copy.qcow2`)
+function asQcow2(url: string, caFile: string, name: string): string {
+  const copy = shellQuote(`${name}.copy.qcow2`)
   const convert = `qemu-img convert -f raw -O qcow2 "$uri" ${copy}`
   return shellLine('nbdkit', '-r', '-U', '-', 'curl', url, `cainfo=${caFile}`, '--run', convert)
 }

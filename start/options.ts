@@ -111,8 +111,8 @@ Usage: npm start [-- [OPTIONS] [IMAGE ...]]
 IMAGE is an image file or a block device; each gets its own URL. Without one a small sample disk
 is made, which may be written to and is removed at the end.
 
-Of an image whose name ends with .qcow2, .qcow, .vmdk, .vhdx, .vhd, .vpc, .vdi, .qed or .hdd the
-guest's data is served, through qemu-nbd (Debian: qemu-utils), with all its backing files: serve
+Of an image whose name ends with .qcow2, .qcow, .vmdk, .vhdx, .vhd, .vpc, .vdi, .qed or .hdd (of
+Parallels) the guest's data is served, through qemu-nbd (Debian: qemu-utils), with all its backing files: serve
 only images you trust, since they name those files. Of others the file's own bytes are served,
 whatever header they begin with: a guest may have written it.
 

@@ -26,24 +26,31 @@ export async function runQemuTool(
   }
 }
 
+/** What comes before the reason: the files that were being opened, the outermost first. */
+const OPENING =
+  /^(qemu-(img|nbd): )?(Failed to blk_new_open '.*?': )?(Could not open ('.*?'|backing file): )*/
+
 /** One line about an image that qemu did not open; `said` is what it wrote. */
 export function qemuFailure(path: string, format: GuestFormat, said: string, cause?: unknown) {
-  return new StartError(`${path}: ${reasonOf(format, said)}`, { cause })
+  return new StartError(`${path}: ${reasonOf(path, format, said)}`, { cause })
 }
 
-function reasonOf(format: GuestFormat, said: string): string {
+function reasonOf(path: string, format: GuestFormat, said: string): string {
   const locked = /Is another process using the image \[(.*)\]/.exec(said)?.[1]
   if (locked !== undefined) {
     return `${printable(locked)} is in use by another program, perhaps a running virtual machine; end it first`
   }
+  const [prefix = ''] = OPENING.exec(said.trim()) ?? []
   const reason = printable(
     said
       .trim()
-      .replace(/^qemu-(img|nbd): (Failed to blk_new_open '.*?': )?/, '')
-      .replace(/^(Could not open '.*?': )+/, '')
+      .slice(prefix.length)
       .replace(/\.?\s*\n\s*/g, ', '),
   )
-  return `qemu cannot open it as ${format}: ${reason || 'for no reason it tells'}; --raw serves the file's own bytes`
+  // The last is the one it is about: a backing file of a backing file, perhaps.
+  const named = [...prefix.matchAll(/'(.*?)': /g)].at(-1)?.[1] ?? path
+  const what = named === path ? `it as ${format}` : `${printable(named)}, which it needs`
+  return `qemu cannot open ${what}: ${reason || 'for no reason it tells'}; --raw serves the file's own bytes`
 }
 
 /** Names in headers may hold anything. */

@@ -39,4 +39,7 @@ t.test('what makes no sense is a usage error', async (t) => {
   ]) {
     t.throws(() => parseOptions(argv), { name: UsageError.name }, argv.join(' '))
   }
+  t.throws(() => parseOptions(['--system', 'foo']), {
+    message: /^--system must be one of imageio, .*, not foo$/,
+  })
 })

@@ -1,5 +1,6 @@
 /** The benchmark itself, on next to nothing: figures are not looked at. */
 import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { run, without } from '../support/tools.js'
 
@@ -62,6 +63,16 @@ t.test('extents', { skip: without('curl', 'qemu-nbd', 'qemu-img', 'nbdinfo') }, 
       systems.map((system) => `extents ${kind}: ${system}`),
     ),
   )
+})
+
+t.test('nothing to measure is a wrong argument', { skip: without('curl') }, async (t) => {
+  const store = t.testdir({})
+  for (const [args, reason] of [
+    [['--cases', 'NBDx', '--store', store], /^bench: no case matches [^\n]+\n$/m],
+    [['--store', join(store, 'nope')], /^bench: --store .*nope: no directory to write to\n$/m],
+  ] as const) {
+    await t.rejects(run(process.execPath, [MAIN, ...args]), { code: 2, stderr: reason })
+  }
 })
 
 t.test('one system alone', { skip: without('curl', 'qemu-nbd') }, async (t) => {

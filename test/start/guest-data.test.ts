@@ -1,9 +1,18 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { MiB } from '../../core/units.js'
 import { readGuestData } from '../../start/guest-data.js'
+import { qemuFailure } from '../../start/qemu-tools.js'
 import { qemuNbd } from '../support/nbd.js'
 import { without } from '../support/tools.js'
 
@@ -93,6 +102,40 @@ t.test('what cannot be opened is one line with a way out', { skip }, async (t) =
   await t.rejects(readGuestData(path, 'qcow2', READ), {
     message: `${path}: qemu cannot open it as qcow2: qcow2 header too short; --raw serves the file's own bytes`,
   })
+})
+
+t.test('a file that is missing behind an image is named', { skip }, async (t) => {
+  const dir = t.testdir()
+  const [base, middle, top] = ['base.raw', 'middle.qcow2', 'top.qcow2'].map((x) => join(dir, x))
+  qemuImg('create', '-f', 'raw', base!, '4M')
+  qemuImg('create', '-f', 'qcow2', '-b', base!, '-F', 'raw', middle!)
+  qemuImg('create', '-f', 'qcow2', '-b', middle!, '-F', 'qcow2', top!)
+  unlinkSync(base!)
+  await t.rejects(readGuestData(top!, 'qcow2', READ), {
+    message: `${top}: qemu cannot open ${base}, which it needs: No such file or directory; --raw serves the file's own bytes`,
+  })
+  // As qemu-nbd says it, which is the first to miss a data file.
+  const [by, reason] = [`qemu-nbd: Failed to blk_new_open '${top}': `, 'No such file or directory']
+  const backing = 'Could not open backing file: '
+  for (const [said, named] of [
+    [`${by}Could not open 'data': ${reason}\n`, 'data, which it needs'],
+    [`${by}${backing}${backing}Could not open '${base}': ${reason}\n`, `${base}, which it needs`],
+    [`${by}${reason}\n`, 'it as qcow2'],
+  ] as const) {
+    t.match(qemuFailure(top!, 'qcow2', said), {
+      message: `${top}: qemu cannot open ${named}: ${reason}; --raw`,
+    })
+  }
+})
+
+t.test('files whose end is missing are named', { skip }, async (t) => {
+  const dir = t.testdir()
+  const [base, top] = [join(dir, 'base.qcow2'), join(dir, 'top.qcow2')]
+  qemuImg('create', '-f', 'qcow2', '-o', 'preallocation=full', base, '4M')
+  qemuImg('create', '-f', 'qcow2', '-b', base, '-F', 'qcow2', top)
+  t.notOk((await readGuestData(top, 'qcow2', READ)).cutFiles)
+  truncateSync(base, 3 * MiB)
+  t.strictSame((await readGuestData(top, 'qcow2', READ)).cutFiles, [base])
 })
 
 t.test('an encrypted image is refused', { skip }, async (t) => {

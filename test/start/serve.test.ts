@@ -39,6 +39,7 @@ t.test(
       extents.reduce((sum, { length }) => sum + length, 0),
       bytes.length,
     )
+    t.match(paste(dir, text, 'checksum'), /^{"algorithm":.*"checksum":"[0-9a-f]{64}"}/)
     paste(dir, text, 'upload')
     t.ok(readFileSync(image).equals(bytes), 'upload')
     writeFileSync(`${image}.copy`, '')
