@@ -34,7 +34,10 @@ interface Settings {
 }
 
 function configure({ certAndKey, caFile, port, daemon }: Settings): string {
-  return `defaults
+  return `global
+  tune.bufsize 65536
+
+defaults
   mode http
   timeout connect 10s
   timeout client 60s

@@ -1,4 +1,4 @@
-/** nginx as a reverse proxy with docs/proxy.md's settings, its buffers large: 4 KiB are its default. */
+/** nginx as a reverse proxy with docs/proxy.md's settings, and connections that are kept. */
 import { join } from 'node:path'
 import { freePort } from '../start/free-port.js'
 import { anyPathAt, type Front } from './front.js'
