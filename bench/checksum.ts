@@ -68,8 +68,8 @@ async function daemon(place: Place, file: string, size: number): Promise<Contend
   return contenders
 }
 
-function served(exports: NbdExports | undefined): { exportCpuSeconds?: () => number } {
-  return exports === undefined ? {} : { exportCpuSeconds: () => exports.cpuSeconds() }
+function served(exports: NbdExports | undefined): { behindCpuSeconds?: () => number } {
+  return exports === undefined ? {} : { behindCpuSeconds: () => exports.cpuSeconds() }
 }
 
 /** The daemon's own code on bytes that are there already, on one thread. */

@@ -14,6 +14,11 @@ interface Process {
 
 /** Seconds used so far by a process and its children. */
 export function cpuSeconds(root: number): number {
+  return processTree(root).reduce((sum, { ticks }) => sum + ticks, 0) / TICKS_PER_SECOND
+}
+
+/** A process and all below it. */
+export function processTree(root: number): Process[] {
   const processes = readdirSync('/proc').filter(isNumber).map(readProcess).filter(isDefined)
   const tree = new Set([root])
   // A child can be listed before its parent, so once more as long as something was found.
@@ -21,8 +26,7 @@ export function cpuSeconds(root: number): number {
     found = tree.size
     for (const { pid, parent } of processes) if (tree.has(parent)) tree.add(pid)
   }
-  const mine = processes.filter(({ pid }) => tree.has(pid))
-  return mine.reduce((sum, { ticks }) => sum + ticks, 0) / TICKS_PER_SECOND
+  return processes.filter(({ pid }) => tree.has(pid))
 }
 
 /** Seconds used so far by the programs that this process has run to their end. */

@@ -1,6 +1,6 @@
 /** imageio-daemon with the configuration of npm start, and what it serves. */
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, stat } from 'node:fs/promises'
+import { mkdtemp, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ControlClient } from '../ctl/control-client.js'
 import { writeDaemonConfig } from '../start/daemon-config.js'
@@ -17,38 +17,54 @@ const TICKET_SECONDS = 3600
 
 export interface Imageio {
   readonly pid: number
-  /** A ticket for what `url` names. */
+  /** Host and port of TLS. */
+  readonly address: string
+  /** A ticket for what `url` names. The answer is its path. */
+  readonly install: (url: string, size: number, direction: Direction) => Promise<string>
+  /** The same, and how curl gets there. */
   readonly offer: (url: string, size: number, direction: Direction) => Promise<Offer>
 }
 
 /** Arguments of curl that reach the image, or what is below it. */
 export type Offer = (transport: Transport, below?: string) => readonly string[]
 
-export async function startImageio({ root, dir, pki, atEnd }: Place): Promise<Imageio> {
-  const runDir = await mkdtemp(join(dir, 'imageio-'))
+export function startImageio(place: Place): Promise<Imageio> {
+  return startProgram(place, 'imageio-daemon')
+}
+
+/** `more` goes into its configuration. */
+export async function startProgram(
+  { root, dir, pki, atEnd }: Place,
+  program: 'imageio-daemon' | 'imageio-proxy',
+  more = '',
+): Promise<Imageio> {
+  const runDir = await mkdtemp(join(dir, `${program}-`))
   const port = await freePort(HOST, 0)
+  const address = `${HOST}:${port}`
   const paths = await writeDaemonConfig(runDir, { pki, host: HOST, port, isVerbose: false })
+  await writeFile(join(paths.confDir, 'conf.d', 'zzzz-bench.conf'), more)
   const client = new ControlClient({ address: { socketPath: paths.controlSocket } })
-  const daemon = await startDaemon({
-    program: join(root, 'bin', 'imageio-daemon'),
+  const server = await startDaemon({
+    program: join(root, 'bin', program),
     confDir: paths.confDir,
     client,
     signal: new AbortController().signal,
   })
-  atEnd(() => daemon.stop())
-  return {
-    pid: daemon.pid,
-    offer: async (url, size, direction) => {
-      const id = randomUUID()
-      const ops = [direction === 'GET' ? 'read' : 'write']
-      const ticket = { uuid: id, size, ops, timeout: TICKET_SECONDS, url }
-      await client.add(id, JSON.stringify(ticket))
-      return (transport, below = '') =>
-        transport === 'TLS'
-          ? ['--cacert', pki.caFile, `https://${HOST}:${port}/images/${id}${below}`]
-          : ['--unix-socket', paths.dataSocket, `http://localhost/images/${id}${below}`]
-    },
+  atEnd(() => server.stop())
+  const install: Imageio['install'] = async (url, size, direction) => {
+    const id = randomUUID()
+    const ops = [direction === 'GET' ? 'read' : 'write']
+    await client.add(id, JSON.stringify({ uuid: id, size, ops, timeout: TICKET_SECONDS, url }))
+    return `/images/${id}`
   }
+  const offer: Imageio['offer'] = async (url, size, direction) => {
+    const path = await install(url, size, direction)
+    return (transport, below = '') =>
+      transport === 'TLS'
+        ? ['--cacert', pki.caFile, `https://${address}${path}${below}`]
+        : ['--unix-socket', paths.dataSocket, `http://localhost${path}${below}`]
+  }
+  return { pid: server.pid, address, install, offer }
 }
 
 /** The daemon on the files themselves. */
@@ -69,7 +85,7 @@ export function imageioNbd(imageio: Imageio, name: string, exports: NbdExports):
     name,
     volume: 'export',
     cpuSeconds: () => cpuSeconds(imageio.pid),
-    exportCpuSeconds: () => exports.cpuSeconds(),
+    behindCpuSeconds: () => exports.cpuSeconds(),
     serve: (files, direction) =>
       Promise.all(
         files.map(async (file) =>

@@ -1,14 +1,19 @@
-/** Memory of a process at its peak (VmHWM), which can be made to begin anew (proc(5)). */
+/** Memory of a process and its children at the peak of each (VmHWM), which can begin anew (proc(5)). */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { MiB } from '../core/units.js'
+import { processTree } from './cpu.js'
 
 /** Forgets earlier peaks. The answer is what is used now, in MiB. */
-export function restartPeak(pid: number): number {
-  writeFileSync(`/proc/${pid}/clear_refs`, '5')
-  return peakMiB(pid)
+export function restartPeak(root: number): number {
+  for (const { pid } of processTree(root)) writeFileSync(`/proc/${pid}/clear_refs`, '5')
+  return peakMiB(root)
 }
 
-export function peakMiB(pid: number): number {
+export function peakMiB(root: number): number {
+  return processTree(root).reduce((sum, { pid }) => sum + peakOf(pid), 0)
+}
+
+function peakOf(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'latin1')
   const kiB = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]
   return (Number(kiB) * 1024) / MiB

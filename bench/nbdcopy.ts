@@ -13,7 +13,7 @@ export function nbdcopy(exports: NbdExports): System {
     volume: 'nbdcopy',
     // It is client and server in one. Each has ended when its run is over.
     cpuSeconds: endedChildrenSeconds,
-    exportCpuSeconds: () => exports.cpuSeconds(),
+    behindCpuSeconds: () => exports.cpuSeconds(),
     serve: (files, direction) =>
       Promise.all(
         files.map(async (file) => {

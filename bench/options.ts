@@ -19,6 +19,7 @@ export interface BenchOptions {
 export const HELP = `Measures imageio-daemon beside other programs, and prints a table for each kind of case, with medians:
   GET and PUT     files, 1 and 4 streams, TLS and Unix socket, beside nginx
   NBD GET and PUT the same on qemu-nbd, beside the daemon's own file path and nbdcopy
+  proxy GET, PUT  imageio-proxy over TLS, beside nginx and HAProxy before the same daemon
   checksum        file and NBD, beside what a core hashes in memory and b2sum
   extents         of 8 TiB and of a long list, file and NBD, beside nbdinfo and qemu-img
 
@@ -28,7 +29,8 @@ Options:
   --size MIB     moved or hashed in one run by all streams together (default 1024)
   --runs N       counted runs of each case (default 5)
   --store DIR    directory to keep images in; may be repeated (default /dev/shm)
-  --system NAME  imageio, nginx, nbdcopy, b2sum, nbdinfo or qemu-img; may be repeated (default all)
+  --system NAME  imageio, imageio-proxy, nginx, haproxy, nbdcopy, b2sum, nbdinfo or qemu-img; may be repeated
+                 (default all)
   --extents N    how many the longest list has (default 1000000)
   --cases REGEX  only the cases that match, such as '^GET ×4', 'NBD.*TLS', 'checksum' (default all)
   -h, --help     this text
@@ -42,11 +44,15 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-const SYSTEMS = ['imageio', 'nginx', 'nbdcopy', 'b2sum', 'nbdinfo', 'qemu-img']
+const SYSTEMS = [
+  ...['imageio', 'imageio-proxy', 'nginx', 'haproxy'],
+  ...['nbdcopy', 'b2sum', 'nbdinfo', 'qemu-img'],
+]
 
 /** What is said of a program that is not here. */
 export const PACKAGES: readonly (readonly [program: string, reason: string])[] = [
   ['nginx', 'is not installed and skipped (Debian: nginx-light)'],
+  ['haproxy', 'is not installed and skipped (Debian: haproxy)'],
   ['qemu-nbd', 'is not installed: no NBD, no extents (Debian: qemu-utils)'],
   ['nbdcopy', 'is not installed and skipped, with nbdinfo (Debian: libnbd-bin)'],
 ]

@@ -1,11 +1,13 @@
-/** Figures as tables in Markdown, ready for docs/benchmarks.md. */
+/** Figures as tables in Markdown, ready for docs/benchmarks.md. Those of proxies: proxy-report.ts. */
 import { GiB } from '../core/units.js'
 
 export interface Run {
   readonly seconds: number
   readonly cpuSeconds: number
-  /** CPU time of the NBD servers behind what was measured, if there are any. */
-  readonly exportCpuSeconds?: number
+  /** CPU time of the servers behind what was measured, if there are any. */
+  readonly behindCpuSeconds?: number
+  /** Of what was measured, if memory is of interest. */
+  readonly peakMiB?: number
 }
 
 export interface Result {
@@ -40,27 +42,27 @@ export interface ExtentsResult {
 }
 
 export function formatReport(results: readonly Result[], reference: Reference): string {
-  const hasExports = results.some(({ runs }) => exportCpu(runs) !== undefined)
+  const hasBehind = results.some(({ runs }) => behindCpu(runs) !== undefined)
   const rows = results.map((result) => {
     const other = results.find(
       ({ title, system }) => title === result.title && system === reference.system,
     )
     const own = figures(result)
     const theirs = other && other !== result ? figures(other) : undefined
-    const exportsCell = own.exportCpu?.toFixed(2) ?? ''
+    const behindCell = own.behindCpu?.toFixed(2) ?? ''
     return [
       result.title,
       result.system,
       own.rate.toFixed(2),
       own.cpu.toFixed(2),
-      ...(hasExports ? [exportsCell] : []),
+      ...(hasBehind ? [behindCell] : []),
       ratio(own.rate, theirs && theirs.rate * (reference.times ?? 1)),
       ratio(own.cpu, theirs?.cpu),
     ]
   })
   const { label = reference.system } = reference
-  const exportsHeader = hasExports ? ['qemu-nbd s/GiB'] : []
-  const header = ['case', 'system', 'GiB/s', 'CPU s/GiB', ...exportsHeader]
+  const behindHeader = hasBehind ? ['qemu-nbd s/GiB'] : []
+  const header = ['case', 'system', 'GiB/s', 'CPU s/GiB', ...behindHeader]
   return table([...header, `rate to ${label}`, `CPU to ${reference.system}`], rows)
 }
 
@@ -82,31 +84,31 @@ export function formatExtents(results: readonly ExtentsResult[]): string {
   return table([...header, 'MiB before', 'MiB at peak'], rows)
 }
 
-function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [header, header.map(() => '---'), ...rows]
   return lines.map((cells) => `| ${cells.join(' | ')} |\n`).join('')
 }
 
-function ratio(own: number, other: number | undefined): string {
+export function ratio(own: number, other: number | undefined): string {
   return other !== undefined && other > 0 ? `${(own / other).toFixed(2)} ×` : ''
 }
 
 interface Figures {
   readonly rate: number
   readonly cpu: number
-  readonly exportCpu?: number
+  readonly behindCpu?: number
 }
 
-function figures({ size, runs }: Result): Figures {
+export function figures({ size, runs }: Result): Figures {
   const amount = size / GiB
   const rate = amount / median(runs.map(({ seconds }) => seconds))
   const cpu = median(runs.map(({ cpuSeconds }) => cpuSeconds)) / amount
-  const exported = exportCpu(runs)
-  return exported === undefined ? { rate, cpu } : { rate, cpu, exportCpu: exported / amount }
+  const behind = behindCpu(runs)
+  return behind === undefined ? { rate, cpu } : { rate, cpu, behindCpu: behind / amount }
 }
 
-function exportCpu(runs: readonly Run[]): number | undefined {
-  const seconds = runs.flatMap(({ exportCpuSeconds }) => exportCpuSeconds ?? [])
+function behindCpu(runs: readonly Run[]): number | undefined {
+  const seconds = runs.flatMap(({ behindCpuSeconds }) => behindCpuSeconds ?? [])
   return seconds.length > 0 ? median(seconds) : undefined
 }
 

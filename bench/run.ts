@@ -3,12 +3,13 @@ import { availableParallelism } from 'node:os'
 import { MiB } from '../core/units.js'
 import { checksumReference, measureChecksums } from './checksum.js'
 import { isInstalled } from './command.js'
+import { DIRECT, measureFiles, measureNbd, measureProxies, OWN_FILES } from './comparisons.js'
 import { measureExtents } from './extents.js'
 import { note } from './note.js'
 import { HELP, PACKAGES, parseOptions, UsageError, type BenchOptions } from './options.js'
 import { inPlace, type Place } from './place.js'
+import { formatProxies } from './proxy-report.js'
 import { formatExtents, formatReport } from './report.js'
-import { measureFiles, measureNbd, OWN_FILES } from './transfers.js'
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2))
@@ -21,6 +22,7 @@ async function main(): Promise<void> {
   // Each with servers of its own, so that none finds the memory another has left.
   const files = await atEachStore(options, measureFiles)
   const nbd = await atEachStore(options, measureNbd)
+  const proxies = await atEachStore(options, measureProxies)
   const checksums = await atEachStore(options, measureChecksums)
   const extents = await atEachStore(options, measureExtents)
 
@@ -34,6 +36,7 @@ async function main(): Promise<void> {
   print(`${size / MiB} MiB per run, medians of ${runs}, ${cpus} CPUs shared with the clients`)
   if (files.length > 0) print(formatReport(files, { system: 'nginx' }))
   if (nbd.length > 0) print(formatReport(nbd, { system: OWN_FILES }))
+  if (proxies.length > 0) print(formatProxies(proxies, DIRECT))
   if (checksums.length > 0) print(formatReport(checksums, checksumReference()))
   if (extents.length > 0) print(formatExtents(extents))
 }

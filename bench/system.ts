@@ -7,8 +7,10 @@ export interface System {
   readonly volume: string
   /** CPU time so far of what is measured. */
   cpuSeconds(): number
-  /** The same of the NBD servers behind it. */
-  exportCpuSeconds?(): number
+  /** The same of the servers behind it: those of NBD, or the daemon behind a proxy. */
+  behindCpuSeconds?(): number
+  /** Memory at its peak since serve() was called. */
+  peakMiB?(): number
   /** Makes `files` reachable; the answer has one target for each. */
   serve(files: readonly string[], direction: Direction): Promise<readonly Target[]>
   /** Ends what serve() has begun. */

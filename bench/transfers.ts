@@ -1,12 +1,8 @@
-/** Downloads and uploads by several systems: of files beside nginx, of NBD exports beside nbdcopy. */
+/** Downloads and uploads by several systems, which take turns. Who they are: comparisons.ts. */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isInstalled, timeCommands } from './command.js'
-import { imageioFiles, imageioNbd, startImageio } from './imageio.js'
+import { timeCommands } from './command.js'
 import { copyOnce, fill, verify } from './images.js'
-import { NbdExports } from './nbd-exports.js'
-import { nbdcopy } from './nbdcopy.js'
-import { startNginx } from './nginx.js'
 import type { BenchOptions } from './options.js'
 import type { Place } from './place.js'
 import type { Result, Run } from './report.js'
@@ -25,48 +21,27 @@ const CASES: readonly Case[] = (['TLS', 'unix'] as const).flatMap((transport) =>
   ),
 )
 
-export function measureFiles(place: Place, options: BenchOptions): Promise<Result[]> {
-  return measure('', place, options, async () => {
-    const { systems } = options
-    const found: System[] = []
-    if (systems.has('imageio')) found.push(imageioFiles(await startImageio(place), 'imageio'))
-    if (systems.has('nginx') && isInstalled('nginx')) found.push(await startNginx(place))
-    return found
-  })
+interface Comparison {
+  /** How its titles begin. */
+  readonly prefix: string
+  /** Over what, if not over all that there is. */
+  readonly transport?: Transport
+  /** Called if any of its cases is wanted. */
+  readonly start: () => Promise<readonly System[]>
 }
 
-/** What the reference of NBD exports is called. */
-export const OWN_FILES = 'imageio file'
-
-export async function measureNbd(place: Place, options: BenchOptions): Promise<Result[]> {
-  if (!isInstalled('qemu-nbd')) return []
-  return measure('NBD ', place, options, async () => {
-    const { systems } = options
-    const newExports = (): NbdExports => {
-      const exports = new NbdExports(place.dir)
-      place.atEnd(() => exports.close())
-      return exports
-    }
-    const found: System[] = []
-    if (systems.has('imageio')) {
-      const imageio = await startImageio(place)
-      found.push(imageioNbd(imageio, 'imageio NBD', newExports()), imageioFiles(imageio, OWN_FILES))
-    }
-    if (systems.has('nbdcopy') && isInstalled('nbdcopy')) found.push(nbdcopy(newExports()))
-    return found
-  })
-}
-
-async function measure(
-  prefix: string,
+export async function compare(
+  { prefix, transport, start }: Comparison,
   place: Place,
   options: BenchOptions,
-  start: () => Promise<readonly System[]>,
 ): Promise<Result[]> {
-  const wanted = CASES.map((one) => {
-    const title = `${prefix}${one.direction} ×${one.streams} ${one.transport} ${place.kind}`
-    return { one, title }
-  }).filter(({ title }) => options.filter.test(title))
+  const cases = CASES.filter((one) => one.transport === (transport ?? one.transport))
+  const wanted = cases
+    .map((one) => {
+      const title = `${prefix}${one.direction} ×${one.streams} ${one.transport} ${place.kind}`
+      return { one, title }
+    })
+    .filter(({ title }) => options.filter.test(title))
   const results: Result[] = []
   if (wanted.length === 0) return results
   const systems = await start()
@@ -142,14 +117,21 @@ function contender(system: System, targets: readonly Target[], job: Job): Conten
 
 /** What a run takes of the time of clocks and of processors. */
 export async function measureRun(
-  system: Pick<System, 'cpuSeconds' | 'exportCpuSeconds'>,
+  system: Pick<System, 'cpuSeconds' | 'behindCpuSeconds' | 'peakMiB'>,
   work: () => Promise<number>,
 ): Promise<Run> {
   const before = system.cpuSeconds()
-  const exportsBefore = system.exportCpuSeconds?.()
+  const behindBefore = system.behindCpuSeconds?.()
   const seconds = await work()
   const cpuSeconds = system.cpuSeconds() - before
-  const exportsAfter = system.exportCpuSeconds?.()
-  if (exportsBefore === undefined || exportsAfter === undefined) return { seconds, cpuSeconds }
-  return { seconds, cpuSeconds, exportCpuSeconds: exportsAfter - exportsBefore }
+  const behindAfter = system.behindCpuSeconds?.()
+  const peakMiB = system.peakMiB?.()
+  return {
+    seconds,
+    cpuSeconds,
+    ...(behindBefore !== undefined && behindAfter !== undefined
+      ? { behindCpuSeconds: behindAfter - behindBefore }
+      : {}),
+    ...(peakMiB !== undefined ? { peakMiB } : {}),
+  }
 }

@@ -53,7 +53,7 @@ t.test('the CPU time of NBD servers has a column when there are any', async (t) 
   const runs = [3, 1, 8].map((seconds) => ({
     seconds: 1,
     cpuSeconds: 1,
-    exportCpuSeconds: seconds,
+    behindCpuSeconds: seconds,
   }))
   const table = formatReport(
     [result('GET', 'nbd', ...runs), result('GET', 'file', { seconds: 1, cpuSeconds: 1 })],

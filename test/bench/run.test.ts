@@ -45,6 +45,21 @@ t.test(
   },
 )
 
+t.test(
+  'the proxy, beside nginx and HAProxy before the same daemon',
+  { skip: without('curl', 'nginx', 'haproxy') },
+  async (t) => {
+    const rows = await measure(t, '--cases', '^proxy (GET ×4|PUT ×1)')
+    const systems = ['imageio direct', 'imageio-proxy', 'nginx', 'HAProxy']
+    t.strictSame(
+      rows,
+      ['GET ×4', 'PUT ×1'].flatMap((kind) =>
+        systems.map((system) => `proxy ${kind} TLS: ${system}`),
+      ),
+    )
+  },
+)
+
 t.test('checksums', { skip: without('curl', 'qemu-nbd', 'b2sum') }, async (t) => {
   t.strictSame(await measure(t, '--cases', 'checksum'), [
     'checksum: imageio file',
@@ -82,4 +97,9 @@ t.test('one system alone', { skip: without('curl', 'qemu-nbd') }, async (t) => {
     'NBD GET ×1 unix: imageio NBD',
     'NBD GET ×1 unix: imageio file',
   ])
+})
+
+t.test('the proxy alone', { skip: without('curl') }, async (t) => {
+  const rows = await measure(t, '--cases', 'proxy GET ×1', '--system', 'imageio-proxy')
+  t.strictSame(rows, ['proxy GET ×1 TLS: imageio-proxy'])
 })
