@@ -26,7 +26,7 @@ async function main(): Promise<void> {
   const checksums = await atEachStore(options, measureChecksums)
   const extents = await atEachStore(options, measureExtents)
 
-  if ([files, nbd, checksums, extents].every((results) => results.length === 0)) {
+  if ([files, nbd, proxies, checksums, extents].every((results) => results.length === 0)) {
     throw new UsageError(
       'no case matches --cases and --system with the programs that are installed',
     )
