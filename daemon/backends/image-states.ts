@@ -26,6 +26,7 @@ export class ImageState {
   #generation: number
   #mutations = 0
   #lostWrites: unknown
+  #losses = 0
 
   constructor(identity: string, generation: number, nextGeneration: () => number) {
     this.identity = identity
@@ -59,11 +60,18 @@ export class ImageState {
 
   /** Writes are lost, or may be: no flush of this image may succeed while anyone has it open. */
   loseWrites(cause: unknown): void {
-    this.#lostWrites ??= cause
+    this.#lostWrites = cause
+    this.#losses++
   }
 
-  throwIfWritesLost(): void {
-    if (this.#lostWrites !== undefined) throw new WritesLostError({ cause: this.#lostWrites })
+  /** How often writes were lost. */
+  get losses(): number {
+    return this.#losses
+  }
+
+  /** `since` is an earlier value of `losses`: what was lost before is of no concern. */
+  throwIfWritesLost(since = 0): void {
+    if (this.#losses > since) throw new WritesLostError({ cause: this.#lostWrites })
   }
 }
 

@@ -16,7 +16,7 @@ const BLOCK_STATUS = 7
 const STATUS_CHUNK = 5
 /** As many as qemu tells at a time, at most. */
 const AT_A_TIME = 128 * KiB
-const MAX_GROWTH = 64 * MiB
+const MAX_GROWTH = 100 * MiB
 const SHORT_LISTS = 40
 
 interface Told {

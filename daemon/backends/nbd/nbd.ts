@@ -56,6 +56,8 @@ export class NbdBackend implements Backend {
   readonly #maxRequest: number
   readonly #pieceSize: number
   readonly #unflushed: UnflushedWrites
+  /** Who starts over on a new connection has nothing to do with what was lost before. */
+  readonly #lossesBefore: number
   /** A large piece was sent. */
   #isWarm = false
   #closing: Promise<void> | undefined
@@ -66,6 +68,7 @@ export class NbdBackend implements Backend {
     this.#connection = connection
     this.#options = options
     this.#size = size
+    this.#lossesBefore = state.losses
     this.blockSize = blockSizes.minimum
     this.maxReaders = maxConnections
     this.maxWriters = maxConnections
@@ -115,14 +118,14 @@ export class NbdBackend implements Backend {
     const isWhole = headEnd === offset && (tailStart === end || end === this.#size)
     const fits = buffer.length > 0 && buffer.length <= this.#pieceSize
     const { state } = this.#options
-    state.throwIfWritesLost()
+    state.throwIfWritesLost(this.#lossesBefore)
     if (!isWhole || !fits || !this.#has(SEND_FUA) || !this.#unflushed.isClean) return false
     await this.#change(end, () =>
       this.#locked(offset, end, 'shared', signal, () =>
         this.#connection.write(buffer, offset, FUA),
       ),
     )
-    state.throwIfWritesLost()
+    state.throwIfWritesLost(this.#lossesBefore)
     return true
   }
 
@@ -134,7 +137,7 @@ export class NbdBackend implements Backend {
   /** A server that cannot flush has nothing to flush. */
   async flush(): Promise<void> {
     const { state } = this.#options
-    state.throwIfWritesLost()
+    state.throwIfWritesLost(this.#lossesBefore)
     if (!this.#has(SEND_FLUSH)) return
     const wasPending = this.#unflushed.isAnyPending
     try {
@@ -144,7 +147,7 @@ export class NbdBackend implements Backend {
       if (wasPending) state.loseWrites(error)
       throw error
     }
-    state.throwIfWritesLost()
+    state.throwIfWritesLost(this.#lossesBefore)
   }
 
   async *extents(
