@@ -148,27 +148,54 @@ t.test('the proxy and odd daemons', async (t) => {
   t.test('fields of a hop end there, and unknown ones do not pass', async (t) => {
     const fake = await startFakeDaemon(t, ({ socket }) => {
       socket.write(
-        `${OK}Content-Length: 2\r\nConnection: keep-alive, etag\r\nETag: "x"\r\nKeep-Alive: timeout=9\r\n` +
+        `${OK}Content-Length: 2\r\nConnection: keep-alive, x-secret\r\nKeep-Alive: timeout=9\r\n` +
           'Set-Cookie: a=b\r\nX-Secret: s\r\nProxy-Authenticate: Basic\r\n' +
           'Content-Disposition: attachment; filename=a\r\nAccess-Control-Allow-Origin: evil\r\n\r\nok',
       )
     })
     const { headers } = await get(fake, {
-      connection: 'close, user-agent',
-      'user-agent': 'x',
+      connection: 'close, x-hop',
+      'x-hop': 'x',
       authorization: 'Bearer secret',
       cookie: 'a=b',
       'x-forwarded-for': '1.2.3.4',
       accept: 'a/b',
     })
     t.equal(headers['content-disposition'], 'attachment; filename=a')
-    for (const name of ['etag', 'keep-alive', 'set-cookie', 'x-secret', 'proxy-authenticate']) {
+    for (const name of ['keep-alive', 'set-cookie', 'x-secret', 'proxy-authenticate']) {
       t.equal(headers[name], undefined, name)
     }
     t.equal(headers['access-control-allow-origin'], undefined)
     const { headers: sent } = await fake.when(1)
     t.strictSame([...sent.keys()].sort(), ['accept', 'connection', 'host'])
     t.equal(sent.get('host'), `127.0.0.1:${fake.port}`)
+  })
+
+  t.test('Connection cannot drop a field that was checked, either way', async (t) => {
+    const range = 'Content-Range: bytes 1-2/4\r\n'
+    const fake = await startFakeDaemon(t, ({ socket, method }) => {
+      if (method === 'PUT') socket.write(`${OK}Content-Length: 0\r\n\r\n`)
+      else {
+        const fields = `Connection: etag, content-range, content-length\r\nETag: "x"\r\n${range}`
+        socket.write(`HTTP/1.1 206 Part\r\n${fields}Content-Length: 2\r\n\r\nok`)
+      }
+    })
+    const url = await addTicket(proxy, fake)
+    const fields = {
+      'content-range': 'bytes 4096-4096/*',
+      'content-digest': 'sha-256=:LXEWQrcmsEQBYnyp2lCivuCo5ndcZNSm+5cvEMt9U8g=:',
+      'if-match': '"x"',
+    }
+    const connection = Object.keys(fields).join(', ')
+    await request(proxy.remote, 'PUT', url, { headers: { ...fields, connection }, body: 'x' })
+    const put = await fake.when(1)
+    for (const [name, value] of Object.entries(fields)) t.equal(put.headers.get(name), value, name)
+    const conditions = { range: 'bytes=1-2', 'if-range': '"x"' }
+    const get = await request(proxy.remote, 'GET', url, {
+      headers: { ...conditions, connection: 'range, if-range' },
+    })
+    t.match((await fake.when(2)).headers, new Map(Object.entries(conditions)))
+    t.match(get, { status: 206, headers: { etag: '"x"', 'content-range': 'bytes 1-2/4' } })
   })
 
   t.test('text and status of an error pass, with its range', async (t) => {
