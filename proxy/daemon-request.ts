@@ -38,6 +38,7 @@ export class DaemonRequest {
   readonly #continued = Promise.withResolvers<undefined>()
   #isConnected = false
   #isComplete = false
+  #handed = 0
 
   constructor(request: ClientRequest, deadlines: Deadlines) {
     this.#request = request
@@ -105,9 +106,18 @@ export class DaemonRequest {
     }
   }
 
+  /**
+   * Whether the daemon can have all of the body: `size` bytes, or, undefined, as many as there are. An
+   * answer may overtake the news that the last piece was sent.
+   */
+  hasAll(size?: number): boolean {
+    return this.#isComplete || this.#handed === size
+  }
+
   /** Sends a part of the body. Resolves when its memory is free again; rejects when `settled`. */
   async write(chunk: Buffer): Promise<void> {
     this.settled.throwIfAborted()
+    this.#handed += chunk.length
     this.#watch.wait()
     try {
       await new Promise<void>((resolve, reject) => {

@@ -8,7 +8,15 @@ import { AnsweredEarly, type DaemonAnswer } from './daemon-request.js'
 import { DaemonAnswerError } from './errors.js'
 import { requestHeaders } from './headers.js'
 import type { ByteSource } from './pump.js'
-import { ask, cancelOn, passOn, type Relay, type RelayServices } from './relay.js'
+import {
+  ask,
+  cancelOn,
+  checkStatus,
+  checkSuccess,
+  passOn,
+  type Relay,
+  type RelayServices,
+} from './relay.js'
 import { SentBytes } from './sent-bytes.js'
 
 interface Work {
@@ -46,6 +54,7 @@ export async function patchOld(
   })
   const stop = cancelOn(signal, put)
   const sent = new SentBytes(offset, onProgress)
+  let left = size
   try {
     await services.pump.run(zeroes(size), put, {
       size,
@@ -53,15 +62,22 @@ export async function patchOld(
       beyond: () => new Error('more zeroes than asked for'),
       onMoved: (piece) => {
         ticket.touch()
+        left -= piece
         sent.add(piece)
       },
     })
     put.end()
   } catch (error) {
     if (!(error instanceof AnsweredEarly)) throw error
+    if (put.hasAll(size)) {
+      sent.add(left)
+      put.end()
+    }
   }
   const answer = await put.answer
   answer.body.whenReleased(stop)
+  checkStatus(answer)
+  checkSuccess(answer, put, size)
   if (answer.status < 300) sent.confirm()
   await passOn(exchange, services, ticket, answer)
 }

@@ -127,6 +127,16 @@ export function cancelOn(signal: AbortSignal, request: DaemonRequest): () => voi
   return () => signal.removeEventListener('abort', cancel)
 }
 
+/**
+ * Success of an upload that the daemon cannot have seen the end of is none: whoever believed it would
+ * throw the image away.
+ */
+export function checkSuccess(answer: DaemonAnswer, request: DaemonRequest, size?: number): void {
+  if (answer.status >= 300 || request.hasAll(size)) return
+  answer.body.release()
+  throw new DaemonAnswerError('success before the end of the body')
+}
+
 /** What a daemon never says. */
 export function checkStatus({ status, body }: DaemonAnswer): void {
   const isRedirect = status >= 300 && status < 400 && status !== 304

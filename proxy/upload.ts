@@ -12,6 +12,7 @@ import { requestHeaders } from './headers.js'
 import {
   cancelOn,
   checkStatus,
+  checkSuccess,
   operateThere,
   passOn,
   useDaemon,
@@ -47,7 +48,6 @@ export async function relayUpload(exchange: Exchange, services: RelayServices): 
         const sent = new SentBytes(offset, onProgress)
         const upload = { suffix, offset, size, sent }
         const answer = await send(exchange, services, relay, upload, signal)
-        checkStatus(answer)
         if (answer.status < 300) sent.confirm()
         await passOn(exchange, services, relay.ticket, answer)
       })
@@ -89,6 +89,8 @@ async function send(
       }
       const answer = await request.answer
       answer.body.whenReleased(stop)
+      checkStatus(answer)
+      checkSuccess(answer, request, upload.size)
       return answer
     } catch (error) {
       stop()
@@ -109,6 +111,7 @@ async function sendBody(
   signal: AbortSignal,
 ): Promise<boolean> {
   if (size === 0) return true
+  let left = size ?? Infinity
   const abort = new AbortController()
   const stop = follow(abort, [signal, request.settled])
   const body = exchange.body(watchOf(ticket, minBodyRate), abort.signal)
@@ -119,13 +122,16 @@ async function sendBody(
       beyond: () => beyondTicket(ticket.definition.size),
       onMoved: (piece) => {
         ticket.touch()
+        left -= piece
         sent.add(piece)
       },
     })
     return true
   } catch (error) {
-    if (error instanceof AnsweredEarly) return false
-    throw error
+    if (!(error instanceof AnsweredEarly)) throw error
+    if (!request.hasAll(size)) return false
+    sent.add(left)
+    return true
   } finally {
     stop()
     body.release()

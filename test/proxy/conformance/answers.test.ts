@@ -1,0 +1,70 @@
+/** Answers that no daemon may give: what a client believes must be true. */
+import t from 'tap'
+import { randomUUID } from 'node:crypto'
+import { request, type Reply } from '../../support/http.js'
+import type { Daemon } from '../../support/daemon.js'
+import { startProxy } from '../../support/proxy.js'
+import { startFakeDaemon, type FakeDaemon } from '../../support/fake-daemon.js'
+import { until } from '../../support/wait.js'
+import { Wire } from '../../support/wire.js'
+
+const MiB = 1024 * 1024
+const HOST = 'Host: localhost\r\n'
+const OK = 'HTTP/1.1 200 OK\r\n'
+const SUCCESS = `${OK}Content-Length: 0\r\n\r\n`
+
+async function addTicket(proxy: Daemon, fake: FakeDaemon, fields = {}): Promise<string> {
+  const uuid = randomUUID()
+  await proxy.addTicket({ uuid, url: `${fake.url}/images/${uuid}`, size: MiB, ...fields })
+  return `/images/${uuid}`
+}
+
+t.test('answers that are not to be believed', async (t) => {
+  const proxy = await startProxy(t, { proxy: { allow_http: true } })
+
+  t.test('success before the end of the body is none', async (t) => {
+    const fake = await startFakeDaemon(t, ({ socket }) => socket.write(SUCCESS))
+    const chunked = 'Transfer-Encoding: chunked\r\n'
+    for (const rest of [
+      'Content-Length: 900\r\n\r\nstart',
+      `${chunked}\r\n5\r\nstart\r\n`,
+      'Expect: 100-continue\r\nContent-Length: 900\r\n\r\n',
+      `Expect: 100-continue\r\n${chunked}\r\n`,
+    ]) {
+      const url = await addTicket(proxy, fake, { ops: ['write'] })
+      const wire = await Wire.open(proxy.remote)
+      t.teardown(() => wire.destroy())
+      await wire.send(`PUT ${url} HTTP/1.1\r\n${HOST}${rest}`)
+      t.match(await wire.response(), { status: 502, text: /before the end of the body/ }, rest)
+      t.equal((await proxy.ticket(url.slice('/images/'.length))).transferred, 0)
+    }
+  })
+
+  t.test('success with the last byte is success', async (t) => {
+    const fake = await startFakeDaemon(t, (asked) => {
+      void until('the body is there', () => asked.body().length === MiB).then(() =>
+        asked.socket.write(SUCCESS),
+      )
+    })
+    for (let count = 0; count < 20; count++) {
+      const url = await addTicket(proxy, fake, { ops: ['write'] })
+      const wire = await Wire.open(proxy.remote)
+      t.teardown(() => wire.destroy())
+      const head = `PUT ${url} HTTP/1.1\r\n${HOST}Content-Length: ${MiB}\r\n\r\n`
+      await wire.send(Buffer.concat([Buffer.from(head), Buffer.alloc(MiB)]))
+      t.equal((await wire.response()).status, 200)
+      t.equal((await proxy.ticket(url.slice('/images/'.length))).transferred, MiB)
+    }
+  })
+
+  t.test('success before all zeroes were written is none', async (t) => {
+    const fake = await startFakeDaemon(t, ({ socket, method }) => {
+      if (method === 'PUT') socket.write(SUCCESS)
+      else socket.write('HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n')
+    })
+    const url = await addTicket(proxy, fake, { size: 64 * MiB })
+    const body = `{"op": "zero", "size": ${64 * MiB}}`
+    const reply: Reply = await request(proxy.remote, 'PATCH', url, { body })
+    t.match(reply, { status: 502, text: /before the end of the body/ })
+  })
+})
