@@ -11,7 +11,7 @@ import type { ByteSource } from './pump.js'
 import {
   ask,
   cancelOn,
-  checkStatus,
+  checkAnswer,
   checkSuccess,
   passOn,
   type Relay,
@@ -76,7 +76,7 @@ export async function patchOld(
   }
   const answer = await put.answer
   answer.body.whenReleased(stop)
-  checkStatus(answer)
+  checkAnswer(answer)
   checkSuccess(answer, put, size)
   if (answer.status < 300) sent.confirm()
   await passOn(exchange, services, ticket, answer)

@@ -108,7 +108,7 @@ export async function ask(
     try {
       const answer = await request.answer
       answer.body.whenReleased(stop)
-      checkStatus(answer)
+      checkAnswer(answer)
       return answer
     } catch (error) {
       stop()
@@ -138,11 +138,24 @@ export function checkSuccess(answer: DaemonAnswer, request: DaemonRequest, size?
 }
 
 /** What a daemon never says. */
-export function checkStatus({ status, body }: DaemonAnswer): void {
+export function checkAnswer(answer: DaemonAnswer): void {
+  const { status, body } = answer
   const isRedirect = status >= 300 && status < 400 && status !== 304
-  if (!isRedirect && status >= 200 && status <= 599) return
+  const isStatus = !isRedirect && status >= 200 && status <= 599
+  if (isStatus && isCodingKnown(answer)) return
   body.release()
+  if (isStatus) throw new DaemonAnswerError('a transfer coding that nobody asked for')
   throw new DaemonAnswerError(isRedirect ? 'a redirect' : `status ${status}`)
+}
+
+/**
+ * With any other coding than chunked the body ends with the connection (RFC 9112, 6.3), and in HTTP/1.0
+ * there is none (6.1).
+ */
+function isCodingKnown({ head }: DaemonAnswer): boolean {
+  const coding = head.headers['transfer-encoding']
+  if (coding === undefined) return true
+  return coding.toLowerCase() === 'chunked' && head.httpVersion === '1.1'
 }
 
 export interface PassOptions {

@@ -11,7 +11,7 @@ import { DaemonGoneError } from './errors.js'
 import { requestHeaders } from './headers.js'
 import {
   cancelOn,
-  checkStatus,
+  checkAnswer,
   checkSuccess,
   operateThere,
   passOn,
@@ -89,7 +89,7 @@ async function send(
       }
       const answer = await request.answer
       answer.body.whenReleased(stop)
-      checkStatus(answer)
+      checkAnswer(answer)
       checkSuccess(answer, request, upload.size)
       return answer
     } catch (error) {

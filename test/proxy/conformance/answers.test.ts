@@ -57,6 +57,26 @@ t.test('answers that are not to be believed', async (t) => {
     }
   })
 
+  t.test('a transfer coding other than chunked is 502', async (t) => {
+    const coded = (coding: string, version = '1.1'): string =>
+      `HTTP/${version} 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n`
+    for (const bytes of [
+      `${coded('gzip')}half of the im`,
+      `${coded('identity')}half of the im`,
+      `${coded('chunked, gzip')}5\r\nhello\r\n`,
+      `${coded('gzip, chunked')}5\r\nhello\r\n0\r\n\r\n`,
+      `${coded('chunked', '1.0')}5\r\nhello\r\n0\r\n\r\n`,
+    ]) {
+      const fake = await startFakeDaemon(t, ({ socket }) => socket.end(bytes))
+      for (const path of ['', '/extents', '/checksum']) {
+        const reply = await request(proxy.remote, 'GET', (await addTicket(proxy, fake)) + path)
+        t.equal(reply.status, 502, JSON.stringify(bytes))
+      }
+      const put = await request(proxy.remote, 'PUT', await addTicket(proxy, fake), { body: '' })
+      t.equal(put.status, 502)
+    }
+  })
+
   t.test('success before all zeroes were written is none', async (t) => {
     const fake = await startFakeDaemon(t, ({ socket, method }) => {
       if (method === 'PUT') socket.write(SUCCESS)
