@@ -89,6 +89,11 @@ export class DaemonRequest {
     return this.#request.reusedSocket
   }
 
+  /** Resolves when there is a connection, or none will come. */
+  async connected(): Promise<void> {
+    await Promise.race([this.#connected.promise, this.answer.catch(() => undefined)])
+  }
+
   /**
    * Expect: resolves when the daemon wants the body, has answered, or has said nothing for `ms` since
    * there is a connection.

@@ -112,6 +112,7 @@ export async function ask(
       return answer
     } catch (error) {
       stop()
+      if (upstream.leavesSocket(request, error)) continue
       // A fresh connection that breaks is the daemon's own doing.
       const mayRepeat = isRepeatable && request.isReused && error instanceof DaemonGoneError
       if (!mayRepeat || signal.aborted) throw error

@@ -80,9 +80,8 @@ async function send(
     const stop = cancelOn(signal, request)
     const progress = { isBodyTouched: false }
     try {
-      if (exchange.expectsContinue) {
-        await request.invited(CONTINUE_MS)
-      }
+      await request.connected() // until then nothing is taken from the client
+      if (exchange.expectsContinue) await request.invited(CONTINUE_MS)
       if (!request.settled.aborted) {
         progress.isBodyTouched = upload.size !== 0
         if (await sendBody(exchange, services, relay, request, upload, signal)) request.end()
@@ -95,6 +94,7 @@ async function send(
     } catch (error) {
       stop()
       request.cancel(error as Error)
+      if (!progress.isBodyTouched && relay.upstream.leavesSocket(request, error)) continue
       const mayRepeat = request.isReused && error instanceof DaemonGoneError
       if (!mayRepeat || progress.isBodyTouched || signal.aborted) throw error
     }

@@ -9,10 +9,11 @@ import type { SecureContextOptions } from 'node:tls'
 import type { Logger } from '../core/log.js'
 import { logFields } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
-import { createAgent, dropStale } from './agents.js'
+import { createAgent, dropStale, retire } from './agents.js'
 import { DaemonRequest, type Deadlines } from './daemon-request.js'
 import { parseDaemonUrl, type DaemonUrl, type UrlRules } from './daemon-url.js'
-import { findLocalSocket } from './local-socket.js'
+import { DaemonUnreachableError } from './errors.js'
+import { findLocalSocket, LocalSocketError } from './local-socket.js'
 
 export interface UpstreamOptions extends UrlRules {
   readonly connectMs: number
@@ -59,13 +60,20 @@ export class Upstreams {
   }
 }
 
+/** Plain, over the daemon's Unix socket. */
+interface LocalWay {
+  readonly agent: http.Agent
+  readonly socketPath: string
+}
+
 export class Upstream {
   readonly url: DaemonUrl
   readonly #ticket: Ticket
   readonly #options: UpstreamOptions
   readonly #agent: http.Agent
-  /** Plain, for the daemon's Unix socket. */
-  #local: { readonly agent: http.Agent; readonly socketPath: string } | undefined
+  #local: LocalWay | undefined
+  /** Requests over the socket. */
+  readonly #overSocket = new WeakMap<DaemonRequest, LocalWay>()
   #looking: Promise<void> | undefined
 
   constructor(ticket: Ticket, options: UpstreamOptions, trust: SecureContextOptions) {
@@ -79,7 +87,7 @@ export class Upstream {
     ticket.canceled.addEventListener('abort', () => this.#close(), { once: true })
   }
 
-  /** Resolves when it is known which way requests go. Never rejects. */
+  /** Resolves when it is known which way requests go. Rejects when there is no daemon to be asked. */
   async ready(): Promise<void> {
     if (!this.#options.usesLocalSocket) return
     this.#looking ??= this.#look()
@@ -91,27 +99,60 @@ export class Upstream {
     return this.#begin(call, this.#local)
   }
 
+  /**
+   * Whether the request, which failed so, may go over TCP instead: nobody listens at the socket any more,
+   * and so nothing was sent. A daemon that was restarted may have another one.
+   */
+  leavesSocket(request: DaemonRequest, error: unknown): boolean {
+    const way = this.#overSocket.get(request)
+    if (way === undefined || !(error instanceof DaemonUnreachableError)) return false
+    if (this.#local !== way) return true
+    this.#local = undefined
+    this.#looking = undefined
+    retire(way.agent)
+    this.#options.logger.warn({ ...this.#fields(), err: error }, "the daemon's socket has gone")
+    return true
+  }
+
   async #look(): Promise<void> {
-    const ask = (local?: { agent: http.Agent; socketPath: string }): DaemonRequest =>
-      this.#begin({ method: 'OPTIONS', headers: {} }, local)
-    const { logger } = this.#options
-    const fields = { ...logFields(this.#ticket.definition), daemon: this.url.address }
+    const { logger, connectMs } = this.#options
+    const signal = this.#ticket.canceled
+    const links: (() => void)[] = []
+    const ask = (local?: LocalWay): DaemonRequest => {
+      const request = this.#begin({ method: 'OPTIONS', headers: {} }, local)
+      const cancel = (): void => request.cancel(signal.reason as Error)
+      signal.addEventListener('abort', cancel)
+      links.push(() => signal.removeEventListener('abort', cancel))
+      return request
+    }
     const agent = createAgent(undefined)
     try {
-      const socketPath = await findLocalSocket(this.url.host, ask, agent)
+      const { host } = this.url
+      const socketPath = await findLocalSocket({ host, ask, agent, lookupMs: connectMs, signal })
       if (socketPath === undefined) return
+      signal.throwIfAborted()
       this.#local = { agent, socketPath }
-      if (this.#ticket.isCanceled) this.#close()
-      logger.info({ ...fields, path: socketPath }, 'the daemon is on this host: using its socket')
+      const fields = { ...this.#fields(), path: socketPath }
+      logger.info(fields, 'the daemon is on this host: using its socket')
     } catch (error) {
       agent.destroy()
-      logger.warn({ ...fields, err: error }, "the daemon's Unix socket cannot be used")
+      if (!(error instanceof LocalSocketError)) {
+        this.#looking = undefined
+        throw error
+      }
+      logger.warn({ ...this.#fields(), err: error }, "the daemon's Unix socket cannot be used")
+    } finally {
+      for (const unlink of links) unlink()
     }
+  }
+
+  #fields(): Record<string, string> {
+    return { ...logFields(this.#ticket.definition), daemon: this.url.address }
   }
 
   #begin(
     { method, suffix = '', headers, isWork = false }: DaemonCall,
-    local: { agent: http.Agent; socketPath: string } | undefined,
+    local: LocalWay | undefined,
   ): DaemonRequest {
     this.#ticket.canceled.throwIfAborted()
     const { isTls, host, port, address, path } = this.url
@@ -128,7 +169,9 @@ export class Upstream {
     const request = isSecure ? https.request(options) : http.request(options)
     const { connectMs, silenceMs, workMs } = this.#options
     const deadlines: Deadlines = { connectMs, silenceMs, answerMs: isWork ? workMs : silenceMs }
-    return new DaemonRequest(request, deadlines)
+    const begun = new DaemonRequest(request, deadlines)
+    if (local !== undefined) this.#overSocket.set(begun, local)
+    return begun
   }
 
   #close(): void {
