@@ -5,8 +5,16 @@ import { parsePatch } from '../core/images/patch-request.js'
 import { beyondTicket, requireId } from '../core/images/requests.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { requestHeaders } from './headers.js'
-import { extentsOld, isWithoutPatch, patchOld } from './old-daemon.js'
-import { ask, operateThere, passOn, useDaemon, whileValid, type RelayServices } from './relay.js'
+import { extentsOld, isWithout, mayBeWithoutPatch, patchOld } from './old-daemon.js'
+import {
+  ask,
+  keep,
+  operateThere,
+  passOn,
+  useDaemon,
+  whileValid,
+  type RelayServices,
+} from './relay.js'
 
 /** The daemon gets what was understood here, not what was written. */
 export async function relayPatch(exchange: Exchange, services: RelayServices): Promise<void> {
@@ -34,9 +42,13 @@ export async function relayPatch(exchange: Exchange, services: RelayServices): P
         // Zeroing twice is not harmless: somebody may have written in between.
         const call = { method: 'PATCH', headers, body, isWork: true, isRepeatable: false }
         const answer = await ask(relay.upstream, call, signal)
-        if (isWithoutPatch(answer)) {
-          answer.body.release()
-          await patchOld(exchange, services, relay, request, { signal, onProgress })
+        if (mayBeWithoutPatch(answer)) {
+          const refusal = await keep(exchange, answer)
+          if (await isWithout(request.op, exchange, relay, signal)) {
+            await patchOld(exchange, services, relay, request, { signal, onProgress })
+          } else {
+            exchange.send(answer.status, refusal.text, refusal.headers)
+          }
           return
         }
         if (answer.status < 300) onProgress(offset, size)

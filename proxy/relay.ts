@@ -199,6 +199,23 @@ export async function passOn(
   }
 }
 
+/** Reads a small answer that is passed on later, or not at all, so that its connection is free. */
+export async function keep(
+  exchange: Exchange,
+  answer: DaemonAnswer,
+): Promise<{ readonly text: Buffer; readonly headers: Headers }> {
+  const { body, head } = answer
+  try {
+    if (hasNoEnd(exchange, answer)) throw new DaemonAnswerError('a body whose end nobody can tell')
+    const text = await readAll(body, SMALL)
+    const headers: Headers = { ...answerHeaders(head, exchange), 'content-length': text.length }
+    delete headers['trailer']
+    return { text, headers }
+  } finally {
+    body.release()
+  }
+}
+
 /** It ends with the connection: a daemon that was killed would look as if it had finished. */
 function hasNoEnd({ method }: Exchange, { status, head }: DaemonAnswer): boolean {
   if (method === 'HEAD' || status === 204 || status === 304) return false

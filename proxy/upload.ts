@@ -45,6 +45,7 @@ export async function relayUpload(exchange: Exchange, services: RelayServices): 
     async (relay) => {
       const options = { op: 'write', offset, size, endsWithClient: false } as const
       await operateThere(exchange, relay, options, async ({ signal, onProgress }) => {
+        if (suffix !== '') relay.upstream.hasSkippedFlush = true
         const sent = new SentBytes(offset, onProgress)
         const upload = { suffix, offset, size, sent }
         const answer = await send(exchange, services, relay, upload, signal)

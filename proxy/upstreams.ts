@@ -68,6 +68,8 @@ interface LocalWay {
 
 export class Upstream {
   readonly url: DaemonUrl
+  /** An upload has told the daemon that somebody would ask for the flush later. */
+  hasSkippedFlush = false
   readonly #ticket: Ticket
   readonly #options: UpstreamOptions
   readonly #agent: http.Agent

@@ -395,7 +395,7 @@ t.test('the proxy and odd daemons', async (t) => {
   t.test('228: an old daemon is written zeroes, and all its image is data', async (t) => {
     const fake = await startFakeDaemon(t, (asked) => {
       const { socket, method, path } = asked
-      if (method === 'PATCH' || path.includes('/extents')) {
+      if (method === 'PATCH' || method === 'OPTIONS' || path.includes('/extents')) {
         socket.write('HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n')
       } else if (method === 'GET') {
         socket.write(`${OK}Content-Length: 5000\r\n\r\nstart`)
@@ -418,6 +418,31 @@ t.test('the proxy and odd daemons', async (t) => {
     t.strictSame(extents.json, [{ start: 0, length: 5000, zero: false, hole: false }])
     const dirty = await request(proxy.remote, 'GET', `${url}/extents?context=dirty`)
     t.equal(dirty.status, 405)
+  })
+
+  t.test('PATCH that is refused is done otherwise only for a daemon without it', async (t) => {
+    const features = '{"features": ["zero", "flush"]}'
+    const fake = await startFakeDaemon(t, ({ socket, method }) => {
+      if (method === 'PATCH') socket.write('HTTP/1.1 405 No\r\nContent-Length: 6\r\n\r\nnever\n')
+      else socket.write(`${OK}Content-Length: ${features.length}\r\n\r\n${features}`)
+    })
+    const url = await addTicket(proxy, fake)
+    for (const body of ['{"op": "flush"}', '{"op": "zero", "size": 10}']) {
+      t.match(await request(proxy.remote, 'PATCH', url, { body }), { status: 405, text: 'never\n' })
+    }
+    t.notOk(fake.asked.some(({ method }) => method === 'PUT'))
+  })
+
+  t.test('what was not flushed is not said to be', async (t) => {
+    const fake = await startFakeDaemon(t, ({ socket, method }) => {
+      if (method === 'PUT') socket.write(`${OK}Content-Length: 0\r\n\r\n`)
+      else socket.write('HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n')
+    })
+    const url = await addTicket(proxy, fake)
+    const flush = { body: '{"op": "flush"}' }
+    t.equal((await request(proxy.remote, 'PATCH', url, flush)).status, 200)
+    t.equal((await request(proxy.remote, 'PUT', `${url}?flush=n`, { body: '' })).status, 200)
+    t.equal((await request(proxy.remote, 'PATCH', url, flush)).status, 405)
   })
 
   t.test('a daemon without features offers none', async (t) => {
