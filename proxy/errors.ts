@@ -54,6 +54,17 @@ export class DaemonGoneError extends ServiceError {
   }
 }
 
+/** The ticket has as many connections as one may, and none became free in time. */
+export class DaemonBusyError extends ServiceError {
+  readonly code = 'ERR_DAEMON_BUSY'
+  readonly statusCode = 503
+  readonly retryAfter = 10
+
+  constructor() {
+    super('the ticket has too many requests at the host of the image, try again later')
+  }
+}
+
 /** It did not connect, answer, send or take in time. */
 export class DaemonTimeoutError extends ServiceError {
   readonly code = 'ERR_DAEMON_TIMEOUT'

@@ -70,16 +70,13 @@ export async function patchOld(
     return
   }
   const { offset, size } = request
-  const put = upstream.begin({
-    method: 'PUT',
-    headers: {
-      ...requestHeaders(exchange),
-      'content-length': size,
-      'content-range': `bytes ${offset}-${offset + size - 1}/*`,
-      'content-type': 'application/octet-stream',
-    },
-    isWork: true,
-  })
+  const headers = {
+    ...requestHeaders(exchange),
+    'content-length': size,
+    'content-range': `bytes ${offset}-${offset + size - 1}/*`,
+    'content-type': 'application/octet-stream',
+  }
+  const put = await upstream.begin({ method: 'PUT', headers, isWork: true }, signal)
   const stop = cancelOn(signal, put)
   const sent = new SentBytes(offset, onProgress)
   let left = size

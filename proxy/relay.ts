@@ -102,7 +102,7 @@ export async function ask(
   signal: AbortSignal,
 ): Promise<DaemonAnswer> {
   for (;;) {
-    const request = upstream.begin(call)
+    const request = await upstream.begin(call, signal)
     const stop = cancelOn(signal, request)
     request.end(body)
     try {

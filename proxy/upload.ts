@@ -72,12 +72,9 @@ async function send(
   signal: AbortSignal,
 ): Promise<DaemonAnswer> {
   for (;;) {
-    const request = relay.upstream.begin({
-      method: 'PUT',
-      suffix: upload.suffix,
-      headers: { ...requestHeaders(exchange, 'upload'), ...framing(exchange, upload) },
-      isWork: true,
-    })
+    const headers = { ...requestHeaders(exchange, 'upload'), ...framing(exchange, upload) }
+    const call = { method: 'PUT', suffix: upload.suffix, headers, isWork: true }
+    const request = await relay.upstream.begin(call, signal)
     const stop = cancelOn(signal, request)
     const progress = { isBodyTouched: false }
     try {

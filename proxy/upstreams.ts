@@ -12,8 +12,9 @@ import type { Ticket } from '../core/tickets/ticket.js'
 import { createAgent, dropStale, retire } from './agents.js'
 import { DaemonRequest, type Deadlines } from './daemon-request.js'
 import { parseDaemonUrl, type DaemonUrl, type UrlRules } from './daemon-url.js'
-import { DaemonUnreachableError } from './errors.js'
+import { DaemonBusyError, DaemonUnreachableError } from './errors.js'
 import { findLocalSocket, LocalSocketError } from './local-socket.js'
+import { Turns } from './turns.js'
 
 export interface UpstreamOptions extends UrlRules {
   readonly connectMs: number
@@ -21,6 +22,8 @@ export interface UpstreamOptions extends UrlRules {
   /** How long work may take that has no end one could foresee. */
   readonly workMs: number
   readonly usesLocalSocket: boolean
+  /** Of one ticket at a time. */
+  readonly maxConnections: number
   readonly logger: Logger
 }
 
@@ -73,6 +76,7 @@ export class Upstream {
   readonly #ticket: Ticket
   readonly #options: UpstreamOptions
   readonly #agent: http.Agent
+  readonly #turns: Turns
   #local: LocalWay | undefined
   /** Requests over the socket. */
   readonly #overSocket = new WeakMap<DaemonRequest, LocalWay>()
@@ -86,6 +90,11 @@ export class Upstream {
     // SNI has names only; an address is compared with the certificate all the same.
     const servername = isIP(host) === 0 ? host : ''
     this.#agent = createAgent(isTls ? { ...trust, servername } : undefined)
+    this.#turns = new Turns({
+      limit: options.maxConnections,
+      waitMs: options.connectMs,
+      late: () => new DaemonBusyError(),
+    })
     ticket.canceled.addEventListener('abort', () => this.#close(), { once: true })
   }
 
@@ -96,9 +105,18 @@ export class Upstream {
     await this.#looking
   }
 
-  /** Begins a request; `end()` or `write()` of what is returned sends it. */
-  begin(call: DaemonCall): DaemonRequest {
-    return this.#begin(call, this.#local)
+  /**
+   * Begins a request, when there is a connection for it; `end()` or `write()` of what is returned sends
+   * it. Rejects with DaemonBusyError, or the reason of `signal`.
+   */
+  async begin(call: DaemonCall, signal: AbortSignal): Promise<DaemonRequest> {
+    const giveBack = await this.#turns.take(signal)
+    try {
+      return this.#begin(call, this.#local, giveBack)
+    } catch (error) {
+      giveBack()
+      throw error
+    }
   }
 
   /**
@@ -155,6 +173,7 @@ export class Upstream {
   #begin(
     { method, suffix = '', headers, isWork = false }: DaemonCall,
     local: LocalWay | undefined,
+    onClose = (): void => undefined,
   ): DaemonRequest {
     this.#ticket.canceled.throwIfAborted()
     const { isTls, host, port, address, path } = this.url
@@ -169,6 +188,7 @@ export class Upstream {
     }
     const isSecure = isTls && local === undefined
     const request = isSecure ? https.request(options) : http.request(options)
+    request.once('close', onClose)
     const { connectMs, silenceMs, workMs } = this.#options
     const deadlines: Deadlines = { connectMs, silenceMs, answerMs: isWork ? workMs : silenceMs }
     const begun = new DaemonRequest(request, deadlines)

@@ -458,6 +458,30 @@ t.test('the proxy and odd daemons', async (t) => {
   })
 })
 
+t.test('one ticket does not take all connections', async (t) => {
+  const proxy = await startProxy(t, {
+    proxy: { allow_http: true, connect_timeout: 1, max_connections_per_ticket: 2 },
+  })
+  const fake = await startFakeDaemon(t, ({ socket }, count) => {
+    // The first two take their time.
+    if (count > 2) socket.write(`${OK}Content-Length: 2\r\n\r\nok`)
+  })
+  const [one, other] = [await addTicket(proxy, fake), await addTicket(proxy, fake)]
+  const get = (url: string): Promise<Reply> => request(proxy.remote, 'GET', url)
+  const held = [get(one), get(one)]
+  const two = await Promise.all([fake.when(1), fake.when(2)])
+  const { status, headers, text } = await get(one)
+  t.match({ status, text }, { status: 503, text: /too many requests/ })
+  t.equal(headers['retry-after'], '10')
+  t.equal(fake.connections(), 2)
+  t.equal((await get(other)).status, 200)
+  for (const { socket } of two) socket.write(`${OK}Content-Length: 0\r\n\r\n`)
+  for (const reply of await Promise.all(held)) t.equal(reply.status, 200)
+  const many = await Promise.all(Array.from({ length: 10 }, () => get(one)))
+  t.ok(many.every((reply) => reply.status === 200))
+  t.equal(fake.connections(), 3)
+})
+
 t.test('the allow-list of daemons', async (t) => {
   const proxy = await startProxy(t, NOTHING_ALLOWED)
   const add = async (url: string): Promise<Reply> => {
