@@ -1,10 +1,10 @@
 /** PATCH, extents and checksums through the proxy: small questions, and answers that may be long. */
-import type { Exchange } from '../core/http/exchange.js'
+import type { Exchange, Headers } from '../core/http/exchange.js'
 import { resolveRange } from '../core/http/range.js'
 import { parsePatch } from '../core/images/patch-request.js'
 import { beyondTicket, requireId } from '../core/images/requests.js'
 import type { Ticket } from '../core/tickets/ticket.js'
-import { requestHeaders } from './headers.js'
+import { answerHeaders, requestHeaders } from './headers.js'
 import { extentsOld, isWithout, mayBeWithoutPatch, patchOld } from './old-daemon.js'
 import {
   ask,
@@ -78,6 +78,11 @@ export async function relayExtents(exchange: Exchange, services: RelayServices):
           await extentsOld(exchange, { ticket, upstream }, signal)
           return
         }
+        if (ticket.limit === 0 && answer.status === 200) {
+          answer.body.release()
+          sendEmptyImage(exchange, answerHeaders(answer.head, exchange), isDirty)
+          return
+        }
         await passOn(exchange, services, ticket, answer)
       })
     },
@@ -138,6 +143,15 @@ function extentsQuery(exchange: Exchange, { limit, definition }: Ticket): string
   if (start > 0) resolveRange({ kind: 'from', first: start }, limit, definition.size)
   if (limit < Number.MAX_SAFE_INTEGER) query.set('length', String(Math.min(length, limit - start)))
   return encode(query)
+}
+
+/** As the daemon says it of an empty file: an extent without length, which clients iterate over. */
+function sendEmptyImage(exchange: Exchange, headers: Headers, isDirty: boolean): void {
+  const kind = isDirty ? { dirty: false, zero: false } : { zero: false, hole: false }
+  const extent = JSON.stringify({ start: 0, length: 0, ...kind })
+  const isLines = String(headers['content-type']).startsWith('application/x-ndjson')
+  const text = isLines ? `${extent}\n` : `[${extent}]\n`
+  exchange.send(200, text, { ...headers, 'content-length': text.length })
 }
 
 function queryOf(exchange: Exchange): string {

@@ -184,7 +184,11 @@ export async function passOn(
     const length = headers['content-length']
     if (hasNoEnd(exchange, answer)) throw new DaemonAnswerError('a body whose end nobody can tell')
     const size = length === undefined ? undefined : Number(length)
-    if (exchange.method === 'HEAD' || status === 204 || status === 304) {
+    if (status === 204) {
+      exchange.send(204, '', { ...headers, 'content-length': 0 })
+      return
+    }
+    if (exchange.method === 'HEAD' || status === 304) {
       if (size === undefined) exchange.sendHead(status, headers)
       else exchange.send(status, '', headers)
       return

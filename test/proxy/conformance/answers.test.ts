@@ -77,6 +77,55 @@ t.test('answers that are not to be believed', async (t) => {
     }
   })
 
+  t.test('a part that is not the one asked for is 502', async (t) => {
+    const part = (range: string, body = 'hello'): string =>
+      `HTTP/1.1 206 Part\r\nContent-Range: bytes ${range}\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+    const cases: [string | undefined, string][] = [
+      [undefined, part('5-9/10')],
+      ['bytes=0-4', part('5-9/10')],
+      ['bytes=0-5', part('0-4/10')],
+      ['bytes=5-', part('5-9/11')],
+      ['bytes=0-4', part('0-4/10', 'helloevil')],
+      ['bytes=0-4', part('4-0/10')],
+      ['bytes=5-9', part('5-9/8')],
+      ['bytes=-4', part('5-9/10')],
+      ['bytes=-6', part('4-8/10')],
+    ]
+    for (const [range, bytes] of cases) {
+      const fake = await startFakeDaemon(t, ({ socket }) => socket.write(bytes))
+      const headers: Record<string, string> = range === undefined ? {} : { range }
+      const url = await addTicket(proxy, fake)
+      const reply = await request(proxy.remote, 'GET', url, { headers })
+      t.equal(reply.status, 502, `${range}: ${JSON.stringify(bytes)}`)
+      if (range === undefined) t.equal((await request(proxy.remote, 'HEAD', url)).status, 502)
+    }
+    const fake = await startFakeDaemon(t, ({ socket }) => socket.write(part('5-9/*')))
+    const url = await addTicket(proxy, fake)
+    for (const range of ['bytes=5-9', 'bytes=5-', 'bytes=-5']) {
+      t.equal((await request(proxy.remote, 'GET', url, { headers: { range } })).status, 206, range)
+    }
+  })
+
+  t.test('a part in chunks is no longer than it says', async (t) => {
+    const fake = await startFakeDaemon(t, ({ socket }) => {
+      const range = 'Content-Range: bytes 0-3/10\r\n'
+      const body = '5\r\nhello\r\n0\r\n\r\n'
+      socket.write(`HTTP/1.1 206 Part\r\n${range}Transfer-Encoding: chunked\r\n\r\n${body}`)
+    })
+    const url = await addTicket(proxy, fake)
+    const headers = { range: 'bytes=0-3' }
+    const reply = await request(proxy.remote, 'GET', url, { headers }).catch(() => undefined)
+    t.not(reply?.status, 206)
+  })
+
+  t.test('204 has no length but nought', async (t) => {
+    const fake = await startFakeDaemon(t, ({ socket }) => {
+      socket.write('HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n')
+    })
+    const reply = await request(proxy.remote, 'GET', await addTicket(proxy, fake))
+    t.match(reply, { status: 204, headers: { 'content-length': '0' } })
+  })
+
   t.test('success before all zeroes were written is none', async (t) => {
     const fake = await startFakeDaemon(t, ({ socket, method }) => {
       if (method === 'PUT') socket.write(SUCCESS)
