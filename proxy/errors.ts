@@ -75,6 +75,26 @@ export class DaemonTimeoutError extends ServiceError {
   }
 }
 
+/** As the daemon says it, before it is asked. */
+export class NoDirtyExtentsError extends ServiceError {
+  readonly code = 'ERR_DIRTY_EXTENTS_UNAVAILABLE'
+  readonly statusCode = 404
+
+  constructor() {
+    super('the image has no dirty extents')
+  }
+}
+
+/** The ticket's URL leads back here. */
+export class LoopError extends ServiceError {
+  readonly code = 'ERR_LOOP'
+  readonly statusCode = 508
+
+  constructor() {
+    super('the request has been here before: the ticket leads back to this proxy')
+  }
+}
+
 /** What it said is not what a daemon says: no HTTP, a redirect, another length. */
 export class DaemonAnswerError extends ServiceError {
   readonly code = 'ERR_DAEMON_ANSWER'

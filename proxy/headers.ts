@@ -8,6 +8,7 @@
  */
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Exchange, Headers } from '../core/http/exchange.js'
+import { viaOf } from './via.js'
 
 /** Of any request. */
 const REQUEST = ['accept', 'user-agent', 'if-match', 'if-none-match'] as const
@@ -54,6 +55,7 @@ export function requestHeaders(
     const value = exchange.header(name)
     if (value !== undefined) headers[name] = value
   }
+  headers['via'] = viaOf(exchange)
   if (kind === 'download' && exchange.takesTrailers) {
     headers['te'] = 'trailers'
     headers['connection'] = 'keep-alive, te'

@@ -4,6 +4,7 @@ import { resolveRange } from '../core/http/range.js'
 import { parsePatch } from '../core/images/patch-request.js'
 import { beyondTicket, requireId } from '../core/images/requests.js'
 import type { Ticket } from '../core/tickets/ticket.js'
+import { NoDirtyExtentsError } from './errors.js'
 import { answerHeaders, requestHeaders } from './headers.js'
 import { extentsOld, isWithout, mayBeWithoutPatch, patchOld } from './old-daemon.js'
 import {
@@ -61,18 +62,21 @@ export async function relayPatch(exchange: Exchange, services: RelayServices): P
 export async function relayExtents(exchange: Exchange, services: RelayServices): Promise<void> {
   requireId(exchange)
   let suffix = ''
+  const isDirty = exchange.query.get('context') === 'dirty'
   await useDaemon(
     exchange,
     services,
     'read',
-    (ticket) => void (suffix = `/extents${extentsQuery(exchange, ticket)}`),
+    (ticket) => {
+      if (isDirty && !ticket.definition.dirty) throw new NoDirtyExtentsError()
+      suffix = `/extents${extentsQuery(exchange, ticket)}`
+    },
     async ({ ticket, upstream }) => {
       await whileValid(exchange, ticket, async (signal) => {
         const { method } = exchange
         const call = { method, suffix, headers: requestHeaders(exchange), isRepeatable: true }
         const answer = await ask(upstream, { ...call, isWork: true }, signal)
         if (answer.status < 300) ticket.touch()
-        const isDirty = exchange.query.get('context') === 'dirty'
         if (!isDirty && (answer.status === 404 || answer.status === 405)) {
           answer.body.release()
           await extentsOld(exchange, { ticket, upstream }, signal)

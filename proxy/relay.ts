@@ -14,6 +14,7 @@ import { DaemonAnswerError, DaemonGoneError } from './errors.js'
 import { answerHeaders, answerTrailers } from './headers.js'
 import { readAll, type Pump } from './pump.js'
 import type { DaemonCall, Upstream, Upstreams } from './upstreams.js'
+import { refuseLoop } from './via.js'
 
 /** What the routes need of the proxy. */
 export interface RelayServices {
@@ -47,6 +48,7 @@ export function useDaemon(
 ): Promise<void> {
   return withTicket(exchange, services.gate, op, async (ticket) => {
     check(ticket)
+    refuseLoop(exchange)
     const upstream = services.upstreams.of(ticket)
     exchange.bind({ daemon: upstream.url.address })
     ClientContext.attach(exchange.connection, ticket)

@@ -15,6 +15,7 @@ import { parseDaemonUrl, type DaemonUrl, type UrlRules } from './daemon-url.js'
 import { DaemonBusyError, DaemonUnreachableError } from './errors.js'
 import { findLocalSocket, LocalSocketError } from './local-socket.js'
 import { Turns } from './turns.js'
+import { OWN_VIA } from './via.js'
 
 export interface UpstreamOptions extends UrlRules {
   readonly connectMs: number
@@ -139,7 +140,7 @@ export class Upstream {
     const signal = this.#ticket.canceled
     const links: (() => void)[] = []
     const ask = (local?: LocalWay): DaemonRequest => {
-      const request = this.#begin({ method: 'OPTIONS', headers: {} }, local)
+      const request = this.#begin({ method: 'OPTIONS', headers: { via: OWN_VIA } }, local)
       const cancel = (): void => request.cancel(signal.reason as Error)
       signal.addEventListener('abort', cancel)
       links.push(() => signal.removeEventListener('abort', cancel))

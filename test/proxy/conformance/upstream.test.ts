@@ -3,6 +3,7 @@ import t from 'tap'
 import { randomUUID } from 'node:crypto'
 import { request, keepAlive, type Reply } from '../../support/http.js'
 import { freePort, type Daemon } from '../../support/daemon.js'
+import { testPki } from '../../support/pki.js'
 import { startProxy } from '../../support/proxy.js'
 import { startFakeDaemon, type Script } from '../../support/fake-daemon.js'
 import { until } from '../../support/wait.js'
@@ -65,6 +66,8 @@ t.test('the proxy and odd daemons', async (t) => {
       headers: { 'content-range': 'bytes */4096' },
     })
     t.equal((await ask('GET', `${small}/extents?start=4096`)).status, 416)
+    const dirty = await ask('GET', `${small}/extents?context=dirty`)
+    t.match(dirty, { status: 404, text: 'the image has no dirty extents\n' })
     t.equal((await ask('GET', small, { headers: { range: 'lines=1' } })).status, 416)
     t.equal((await ask('PUT', small, { headers: { 'content-range': 'x' }, body: 'x' })).status, 400)
     t.equal(fake.connections(), 0)
@@ -167,7 +170,7 @@ t.test('the proxy and odd daemons', async (t) => {
     }
     t.equal(headers['access-control-allow-origin'], undefined)
     const { headers: sent } = await fake.when(1)
-    t.strictSame([...sent.keys()].sort(), ['accept', 'connection', 'host'])
+    t.strictSame([...sent.keys()].sort(), ['accept', 'connection', 'host', 'via'])
     t.equal(sent.get('host'), `127.0.0.1:${fake.port}`)
   })
 
@@ -405,7 +408,7 @@ t.test('the proxy and odd daemons', async (t) => {
         )
       }
     })
-    const url = await addTicket(proxy, fake, { ops: ['write'] })
+    const url = await addTicket(proxy, fake, { ops: ['write'], dirty: true })
     const zero = { body: `{"op": "zero", "offset": 4096, "size": ${MiB - 8192}, "flush": true}` }
     t.equal((await request(proxy.remote, 'PATCH', url, zero)).status, 200)
     const put = fake.asked.find(({ method }) => method === 'PUT')!
@@ -443,6 +446,28 @@ t.test('the proxy and odd daemons', async (t) => {
     t.equal((await request(proxy.remote, 'PATCH', url, flush)).status, 200)
     t.equal((await request(proxy.remote, 'PUT', `${url}?flush=n`, { body: '' })).status, 200)
     t.equal((await request(proxy.remote, 'PATCH', url, flush)).status, 405)
+  })
+
+  t.test('a ticket that leads back here is a loop, and ends at once', async (t) => {
+    for (const usesLocalSocket of [false, true]) {
+      const uuid = randomUUID()
+      const trusted = { ca_file: testPki('proxy').caFile }
+      const looping = await startProxy(t, { backend_http: trusted }, usesLocalSocket)
+      await looping.addTicket({ uuid, url: `${looping.url}/images/${uuid}` })
+      for (const method of ['GET', 'PUT', 'OPTIONS']) {
+        const body = method === 'PUT' ? { body: 'x' } : {}
+        const reply = await request(looping.remote, method, `/images/${uuid}`, body)
+        t.equal(reply.status, 508, `${method} ${reply.text}`)
+      }
+    }
+  })
+
+  t.test('Via names who was passed before', async (t) => {
+    const fake = await startFakeDaemon(t, ({ socket }) => {
+      socket.write(`${OK}Content-Length: 0\r\n\r\n`)
+    })
+    await get(fake, { via: '1.1 other' })
+    t.match((await fake.when(1)).headers.get('via'), /^1\.1 other, 1\.1 imageio-[0-9a-f]{16}$/)
   })
 
   t.test('a daemon without features offers none', async (t) => {
