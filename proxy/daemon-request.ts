@@ -1,7 +1,7 @@
 /** One request to a daemon, up to the head of its answer; every wait is bounded. */
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { TLSSocket } from 'node:tls'
 import { RequestBody } from '../core/http/body.js'
 import { IncompleteBodyError, BodyTimeoutError } from '../core/http/errors.js'
@@ -121,6 +121,9 @@ export class DaemonRequest {
 
   /** Sends a part of the body. Resolves when its memory is free again; rejects when `settled`. */
   async write(chunk: Buffer): Promise<void> {
+    // A daemon that refuses and resets: a write that fails makes Node drop what it has not read, the
+    // refusal. So what has arrived is read first. What arrives just now is still lost.
+    if (this.#handed > 0) await nextTurn()
     this.settled.throwIfAborted()
     this.#handed += chunk.length
     this.#watch.wait()
