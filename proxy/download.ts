@@ -67,7 +67,11 @@ async function download(
       answer.body.release()
       isWhole = answer.status === 200
       if (isWhole && ticket.limit === 0) {
-        exchange.send(200, '', { ...answerHeaders(answer.head, exchange), 'content-length': 0 })
+        const empty: Headers = { ...answerHeaders(answer.head, exchange), 'content-length': 0 }
+        // Those of the daemon are of its bytes.
+        for (const name of ['content-digest', 'repr-digest', 'digest', 'trailer'])
+          delete empty[name]
+        exchange.send(200, '', empty)
         return
       }
       const part = clipped(isWhole ? undefined : wanted, ticket.limit)

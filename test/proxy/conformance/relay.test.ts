@@ -73,6 +73,11 @@ t.test('M. through the proxy', async (t) => {
       t.match(here, { status: there.status, text: there.text }, path)
       t.equal(here.headers['content-length'], there.headers['content-length'])
     }
+    const digested = { headers: { 'want-content-digest': 'sha-256=1', te: 'trailers' } }
+    const empty = await request(proxy.remote, 'GET', image.url, digested)
+    t.match(empty, { status: 200, text: '' })
+    t.equal(empty.headers['content-digest'], undefined, 'it would be one of other bytes')
+    t.equal(empty.headers['trailer'], undefined)
     const lines = { headers: { accept: 'application/x-ndjson' } }
     const there = await request(daemon.remote, 'GET', `${direct.url}/extents`, lines)
     const here = await request(proxy.remote, 'GET', `${image.url}/extents`, lines)
