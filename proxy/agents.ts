@@ -4,6 +4,7 @@
  */
 import http from 'node:http'
 import https from 'node:https'
+import type { Socket } from 'node:net'
 import { hasLeft } from '../core/http/peer.js'
 
 /** Below the daemon's own limits, so that it is mostly the proxy who closes. */
@@ -25,8 +26,17 @@ export function createAgent(tls: https.AgentOptions | undefined): http.Agent {
   return tls === undefined ? new http.Agent(OPTIONS) : new https.Agent({ ...OPTIONS, ...tls })
 }
 
+/** Ends idle connections, and those in use when they become idle: nothing new goes this way. */
+export function retire(agent: http.Agent): void {
+  agent.maxFreeSockets = 0
+  for (const socket of idleSockets(agent)) socket.destroy()
+}
+
 /** Ends idle connections whose other end has gone: who sends a body cannot send it twice. */
 export function dropStale(agent: http.Agent): void {
-  const idle = Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? [])
-  for (const socket of idle) if (hasLeft(socket)) socket.destroy()
+  for (const socket of idleSockets(agent)) if (hasLeft(socket)) socket.destroy()
+}
+
+function idleSockets({ freeSockets }: http.Agent): Socket[] {
+  return Object.values(freeSockets).flatMap((sockets) => sockets ?? [])
 }

@@ -3,7 +3,7 @@
  * of storage are of no use here. docs/proxy.md explains what is the proxy's own.
  */
 import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
-import { boolean, string, type ConfigOf } from '../core/config/schema.js'
+import { boolean, integer, string, type ConfigOf } from '../core/config/schema.js'
 import { checkServer, seconds, serverSchema } from '../core/config/server.js'
 import { parsePatterns } from './allowed-daemons.js'
 
@@ -38,6 +38,13 @@ export const schema = {
     use_local_socket: boolean({
       default: true,
       description: "Use the Unix socket of a daemon on the proxy's own host: no TLS to pay for.",
+    }),
+    max_connections_per_ticket: integer({
+      default: 32,
+      min: 1,
+      description:
+        'Connections to a daemon that requests of one ticket use at a time, so that one transfer ' +
+        "cannot take all that the daemon grants to the proxy's address.",
     }),
     connect_timeout: seconds({
       default: 10,

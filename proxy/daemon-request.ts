@@ -1,7 +1,7 @@
 /** One request to a daemon, up to the head of its answer; every wait is bounded. */
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { TLSSocket } from 'node:tls'
 import { RequestBody } from '../core/http/body.js'
 import { IncompleteBodyError, BodyTimeoutError } from '../core/http/errors.js'
@@ -38,6 +38,7 @@ export class DaemonRequest {
   readonly #continued = Promise.withResolvers<undefined>()
   #isConnected = false
   #isComplete = false
+  #handed = 0
 
   constructor(request: ClientRequest, deadlines: Deadlines) {
     this.#request = request
@@ -88,6 +89,11 @@ export class DaemonRequest {
     return this.#request.reusedSocket
   }
 
+  /** Resolves when there is a connection, or none will come. */
+  async connected(): Promise<void> {
+    await Promise.race([this.#connected.promise, this.answer.catch(() => undefined)])
+  }
+
   /**
    * Expect: resolves when the daemon wants the body, has answered, or has said nothing for `ms` since
    * there is a connection.
@@ -105,9 +111,21 @@ export class DaemonRequest {
     }
   }
 
+  /**
+   * Whether the daemon can have all of the body: `size` bytes, or, undefined, as many as there are. An
+   * answer may overtake the news that the last piece was sent.
+   */
+  hasAll(size?: number): boolean {
+    return this.#isComplete || this.#handed === size
+  }
+
   /** Sends a part of the body. Resolves when its memory is free again; rejects when `settled`. */
   async write(chunk: Buffer): Promise<void> {
+    // A daemon that refuses and resets: a write that fails makes Node drop what it has not read, the
+    // refusal. So what has arrived is read first. What arrives just now is still lost.
+    if (this.#handed > 0) await nextTurn()
     this.settled.throwIfAborted()
+    this.#handed += chunk.length
     this.#watch.wait()
     try {
       await new Promise<void>((resolve, reject) => {

@@ -25,8 +25,9 @@ export function parseDaemonUrl(text: string, { allowed, allowHttp }: UrlRules): 
   const isTls = url.protocol === 'https:'
   if (!isTls && !allowHttp) throw new UnsupportedDaemonUrlError()
   if (url.username !== '' || url.password !== '') throw new UnsupportedDaemonUrlError()
-  // Nothing else on that host is the proxy's business.
-  if (!/\/images\/./.test(url.pathname)) throw new UnsupportedDaemonUrlError()
+  // Nothing else on that host is the proxy's business. Daemons decode a path before they split it.
+  if (!/^\/images\/[^/]+$/.test(url.pathname) || /\\|%2f|%5c/i.test(text))
+    throw new UnsupportedDaemonUrlError()
   const port = url.port === '' ? (isTls ? 443 : 80) : Number(url.port)
   const daemon = {
     isTls,

@@ -1,6 +1,6 @@
 /** GET and HEAD /images/{id} through the proxy. */
 import { RangeNotSatisfiableError } from '../core/http/errors.js'
-import type { Exchange } from '../core/http/exchange.js'
+import type { Exchange, Headers } from '../core/http/exchange.js'
 import { parseRange, resolveRange, type RangeRequest } from '../core/http/range.js'
 import { noteClose, requireId } from '../core/images/requests.js'
 import type { Ticket } from '../core/tickets/ticket.js'
@@ -39,6 +39,7 @@ async function head(exchange: Exchange, services: RelayServices, { ticket, upstr
   const question = { method: 'HEAD', headers: requestHeaders(exchange), isRepeatable: true }
   await whileValid(exchange, ticket, async (signal) => {
     const answer = await ask(upstream, question, signal)
+    extentOf(answer) // no part is asked for
     const headers = answerHeaders(answer.head, exchange)
     const isImage = answer.status === 200 || answer.status === 304
     if (isImage && Number(headers['content-length']) > ticket.limit) {
@@ -60,22 +61,37 @@ async function download(
   const options = { op: 'read', offset: 0, size: undefined, endsWithClient: true } as const
   await operateThere(exchange, relay, options, async ({ signal, onProgress }) => {
     let answer = await ask(upstream, question, signal)
+    let asked = wanted
     let isWhole = false
-    if (reachesBeyond(answer, ticket.limit)) {
+    if (extentOf(answer, asked).last >= ticket.limit) {
       answer.body.release()
       isWhole = answer.status === 200
-      headers['range'] = clipped(isWhole ? undefined : wanted, ticket.limit)
+      if (isWhole && ticket.limit === 0) {
+        const empty: Headers = { ...answerHeaders(answer.head, exchange), 'content-length': 0 }
+        // Those of the daemon are of its bytes.
+        for (const name of ['content-digest', 'repr-digest', 'digest', 'trailer'])
+          delete empty[name]
+        exchange.send(200, '', empty)
+        return
+      }
+      const part = clipped(isWhole ? undefined : wanted, ticket.limit)
+      asked = part
+      headers['range'] = `bytes=${part.first}-${part.last}`
+      // Whatever it compared, its answer was the whole image.
+      if (isWhole) delete headers['if-range']
       answer = await ask(upstream, question, signal)
-      if (reachesBeyond(answer, ticket.limit)) {
+      if (extentOf(answer, asked).last >= ticket.limit) {
         answer.body.release()
         throw new DaemonAnswerError('more than the range asked for')
       }
     }
     const passed = answerHeaders(answer.head, exchange)
+    clipTotal(passed, ticket.limit)
     const isData = answer.status === 200 || answer.status === 206
     const isRestored = isWhole && answer.status === 206
-    let offset = extentOf(answer).first
-    const limit = ticket.limit - offset
+    const { first, last } = extentOf(answer, asked)
+    let offset = first
+    const limit = (answer.status === 206 ? last + 1 : ticket.limit) - offset
     if (isRestored) delete passed['content-range']
     const moved = (size: number): void => {
       onProgress(offset, size)
@@ -103,30 +119,54 @@ function checkRange(exchange: Exchange, wanted: RangeRequest | undefined, ticket
   throw new RangeNotSatisfiableError(`Range is outside of the ${size} accessible bytes`, size)
 }
 
-/** Whether the daemon's ticket is larger than ours, and it gives more than ours allows. */
-function reachesBeyond(answer: DaemonAnswer, limit: number): boolean {
-  return extentOf(answer).last >= limit
+interface Extent {
+  readonly first: number
+  readonly last: number
 }
 
-/** The bytes of the image that an answer has. Throws DaemonAnswerError when it does not say. */
-function extentOf({ status, head, body }: DaemonAnswer): { first: number; last: number } {
+/**
+ * The bytes of the image that an answer has. Throws DaemonAnswerError when it does not say, or they are
+ * not those that were wanted: the client would store them in the wrong place.
+ */
+function extentOf(answer: DaemonAnswer, wanted?: RangeRequest): Extent {
+  const { status, head, body } = answer
   if (status === 200) {
     const { 'content-length': length } = head.headers
     // With trailers the length is not told in advance; the limit of passOn() counts then.
     return { first: 0, last: length === undefined ? -1 : Number(length) - 1 }
   }
   if (status !== 206) return { first: 0, last: -1 }
-  const [, first, last] =
-    /^bytes (\d+)-(\d+)\/(?:\d+|\*)$/.exec(head.headers['content-range'] ?? '') ?? []
-  if (first === undefined || last === undefined) {
+  if (wanted === undefined) {
     body.release()
-    throw new DaemonAnswerError('a part of the image that is not said')
+    throw new DaemonAnswerError('a part of the image, though nobody asked for one')
   }
-  return { first: Number(first), last: Number(last) }
+  const { 'content-length': length, 'content-range': range = '' } = head.headers
+  const [, first, last, total] = (/^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(range) ?? []).map(Number)
+  if (first !== undefined && last !== undefined && total !== undefined && first <= last) {
+    const isWhole = length === undefined || Number(length) === last - first + 1
+    if (isWhole && isWanted({ first, last }, total, wanted)) return { first, last }
+  }
+  body.release()
+  throw new DaemonAnswerError('a part of the image that is not the one asked for')
 }
 
-function clipped(wanted: RangeRequest | undefined, limit: number): string {
+/** `total` is not a number when the daemon does not tell the size of the image. */
+function isWanted({ first, last }: Extent, total: number, wanted: RangeRequest): boolean {
+  const end = Number.isNaN(total) ? last : total - 1
+  if (last > end) return false
+  if (wanted.kind === 'suffix') return last === end && last - first < wanted.size
+  const until = wanted.kind === 'from' ? end : wanted.last
+  return first === wanted.first && last === Math.min(until, end)
+}
+
+/** The image seems to be as small as the ticket. */
+function clipTotal(headers: Headers, limit: number): void {
+  const [, part, total] = /^(bytes .*\/)(\d+)$/.exec(String(headers['content-range'] ?? '')) ?? []
+  if (part !== undefined && Number(total) > limit) headers['content-range'] = `${part}${limit}`
+}
+
+function clipped(wanted: RangeRequest | undefined, limit: number): RangeRequest & Extent {
   const { offset, size } =
     wanted === undefined ? { offset: 0, size: limit } : resolveRange(wanted, limit, limit)
-  return `bytes=${offset}-${offset + size - 1}`
+  return { kind: 'from-to', first: offset, last: offset + size - 1 }
 }

@@ -54,6 +54,17 @@ export class DaemonGoneError extends ServiceError {
   }
 }
 
+/** The ticket has as many connections as one may, and none became free in time. */
+export class DaemonBusyError extends ServiceError {
+  readonly code = 'ERR_DAEMON_BUSY'
+  readonly statusCode = 503
+  readonly retryAfter = 10
+
+  constructor() {
+    super('the ticket has too many requests at the host of the image, try again later')
+  }
+}
+
 /** It did not connect, answer, send or take in time. */
 export class DaemonTimeoutError extends ServiceError {
   readonly code = 'ERR_DAEMON_TIMEOUT'
@@ -61,6 +72,26 @@ export class DaemonTimeoutError extends ServiceError {
 
   constructor(what: string) {
     super(`the host of the image does not answer: ${what}`)
+  }
+}
+
+/** As the daemon says it, before it is asked. */
+export class NoDirtyExtentsError extends ServiceError {
+  readonly code = 'ERR_DIRTY_EXTENTS_UNAVAILABLE'
+  readonly statusCode = 404
+
+  constructor() {
+    super('the image has no dirty extents')
+  }
+}
+
+/** The ticket's URL leads back here. */
+export class LoopError extends ServiceError {
+  readonly code = 'ERR_LOOP'
+  readonly statusCode = 508
+
+  constructor() {
+    super('the request has been here before: the ticket leads back to this proxy')
   }
 }
 

@@ -1,9 +1,14 @@
 /**
  * Which fields pass through. Both ways by list: what is not known here might mean something to only one
  * side, and a field that frames the message is made anew for each connection (RFC 9110, 7.6.1).
+ *
+ * What `Connection` names makes no difference. No other field than these passes, and these are for the
+ * other end: a sender must not name them (RFC 9110, 7.6.1). To drop one that was checked here would
+ * turn a write in the middle into one at the begin, or one under a condition into one without.
  */
 import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import type { Exchange, Headers } from '../core/http/exchange.js'
+import { viaOf } from './via.js'
 
 /** Of any request. */
 const REQUEST = ['accept', 'user-agent', 'if-match', 'if-none-match'] as const
@@ -46,11 +51,11 @@ export function requestHeaders(
 ): OutgoingHttpHeaders {
   const names = [...REQUEST, ...(kind === 'download' ? DOWNLOAD : kind === 'upload' ? UPLOAD : [])]
   const headers: OutgoingHttpHeaders = {}
-  const named = connectionOptions(exchange.header('connection'))
   for (const name of names) {
     const value = exchange.header(name)
-    if (value !== undefined && !named.has(name)) headers[name] = value
+    if (value !== undefined) headers[name] = value
   }
+  headers['via'] = viaOf(exchange)
   if (kind === 'download' && exchange.takesTrailers) {
     headers['te'] = 'trailers'
     headers['connection'] = 'keep-alive, te'
@@ -75,16 +80,10 @@ export function answerTrailers({ trailers }: Pick<Fields, 'trailers'>): Record<s
 type Fields = Pick<IncomingMessage, 'headers' | 'trailers'>
 
 function pick(fields: NodeJS.Dict<string | string[]>, names: readonly string[]): Headers {
-  const named = connectionOptions(String(fields['connection'] ?? ''))
   const picked: Headers = {}
   for (const name of names) {
     const value = fields[name]
-    if (value !== undefined && !named.has(name)) picked[name] = String(value)
+    if (value !== undefined) picked[name] = String(value)
   }
   return picked
-}
-
-/** Fields that are meant for the next hop only. */
-function connectionOptions(connection = ''): Set<string> {
-  return new Set(connection.toLowerCase().split(/[\s,]+/))
 }

@@ -1,12 +1,21 @@
 /** PATCH, extents and checksums through the proxy: small questions, and answers that may be long. */
-import type { Exchange } from '../core/http/exchange.js'
+import type { Exchange, Headers } from '../core/http/exchange.js'
 import { resolveRange } from '../core/http/range.js'
 import { parsePatch } from '../core/images/patch-request.js'
 import { beyondTicket, requireId } from '../core/images/requests.js'
 import type { Ticket } from '../core/tickets/ticket.js'
-import { requestHeaders } from './headers.js'
-import { extentsOld, isWithoutPatch, patchOld } from './old-daemon.js'
-import { ask, operateThere, passOn, useDaemon, whileValid, type RelayServices } from './relay.js'
+import { NoDirtyExtentsError } from './errors.js'
+import { answerHeaders, requestHeaders } from './headers.js'
+import { extentsOld, isWithout, mayBeWithoutPatch, patchOld } from './old-daemon.js'
+import {
+  ask,
+  keep,
+  operateThere,
+  passOn,
+  useDaemon,
+  whileValid,
+  type RelayServices,
+} from './relay.js'
 
 /** The daemon gets what was understood here, not what was written. */
 export async function relayPatch(exchange: Exchange, services: RelayServices): Promise<void> {
@@ -34,9 +43,13 @@ export async function relayPatch(exchange: Exchange, services: RelayServices): P
         // Zeroing twice is not harmless: somebody may have written in between.
         const call = { method: 'PATCH', headers, body, isWork: true, isRepeatable: false }
         const answer = await ask(relay.upstream, call, signal)
-        if (isWithoutPatch(answer)) {
-          answer.body.release()
-          await patchOld(exchange, services, relay, request, { signal, onProgress })
+        if (mayBeWithoutPatch(answer)) {
+          const refusal = await keep(exchange, answer)
+          if (await isWithout(request.op, exchange, relay, signal)) {
+            await patchOld(exchange, services, relay, request, { signal, onProgress })
+          } else {
+            exchange.send(answer.status, refusal.text, refusal.headers)
+          }
           return
         }
         if (answer.status < 300) onProgress(offset, size)
@@ -49,21 +62,29 @@ export async function relayPatch(exchange: Exchange, services: RelayServices): P
 export async function relayExtents(exchange: Exchange, services: RelayServices): Promise<void> {
   requireId(exchange)
   let suffix = ''
+  const isDirty = exchange.query.get('context') === 'dirty'
   await useDaemon(
     exchange,
     services,
     'read',
-    (ticket) => void (suffix = `/extents${extentsQuery(exchange, ticket)}`),
+    (ticket) => {
+      if (isDirty && !ticket.definition.dirty) throw new NoDirtyExtentsError()
+      suffix = `/extents${extentsQuery(exchange, ticket)}`
+    },
     async ({ ticket, upstream }) => {
       await whileValid(exchange, ticket, async (signal) => {
         const { method } = exchange
         const call = { method, suffix, headers: requestHeaders(exchange), isRepeatable: true }
         const answer = await ask(upstream, { ...call, isWork: true }, signal)
         if (answer.status < 300) ticket.touch()
-        const isDirty = exchange.query.get('context') === 'dirty'
         if (!isDirty && (answer.status === 404 || answer.status === 405)) {
           answer.body.release()
           await extentsOld(exchange, { ticket, upstream }, signal)
+          return
+        }
+        if (ticket.limit === 0 && answer.status === 200) {
+          answer.body.release()
+          sendEmptyImage(exchange, answerHeaders(answer.head, exchange), isDirty)
           return
         }
         await passOn(exchange, services, ticket, answer)
@@ -126,6 +147,15 @@ function extentsQuery(exchange: Exchange, { limit, definition }: Ticket): string
   if (start > 0) resolveRange({ kind: 'from', first: start }, limit, definition.size)
   if (limit < Number.MAX_SAFE_INTEGER) query.set('length', String(Math.min(length, limit - start)))
   return encode(query)
+}
+
+/** As the daemon says it of an empty file: an extent without length, which clients iterate over. */
+function sendEmptyImage(exchange: Exchange, headers: Headers, isDirty: boolean): void {
+  const kind = isDirty ? { dirty: false, zero: false } : { zero: false, hole: false }
+  const extent = JSON.stringify({ start: 0, length: 0, ...kind })
+  const isLines = String(headers['content-type']).startsWith('application/x-ndjson')
+  const text = isLines ? `${extent}\n` : `[${extent}]\n`
+  exchange.send(200, text, { ...headers, 'content-length': text.length })
 }
 
 function queryOf(exchange: Exchange): string {

@@ -7,6 +7,7 @@ import type { Agent } from 'node:http'
 import { lookup } from 'node:dns/promises'
 import { networkInterfaces } from 'node:os'
 import type { DaemonRequest } from './daemon-request.js'
+import { DaemonAnswerError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
 import { readAll } from './pump.js'
 
 interface Way {
@@ -17,27 +18,62 @@ interface Way {
 /** Bytes of an OPTIONS answer. */
 const MAX_OPTIONS = 64 * 1024
 
-/**
- * Its name, abstract ones with a leading NUL; undefined when there is none. `ask` begins an OPTIONS
- * request over TCP, or over the socket. Rejects when the socket is told of and cannot be used.
- */
-export async function findLocalSocket(
-  host: string,
-  ask: (way?: Way) => DaemonRequest,
-  agent: Agent,
-): Promise<string | undefined> {
-  if (!(await isThisHost(host))) return undefined
-  const told = await options(ask()).catch(() => undefined) // the request itself will tell
-  const socketPath = told?.isSameHost === true ? told.members.get('unix_socket') : undefined
-  if (typeof socketPath !== 'string' || socketPath === '') return undefined
-  const { status } = await options(ask({ agent, socketPath }))
-  if (status === 200) return socketPath
-  throw new Error(`it answers ${status} to what the daemon takes over TCP`)
+export interface Look {
+  readonly host: string
+  /** Begins an OPTIONS request over TCP, or over the socket. */
+  readonly ask: (way?: Way) => DaemonRequest
+  /** For the socket. */
+  readonly agent: Agent
+  /** For the name to be resolved. */
+  readonly lookupMs: number
+  /** Ends it with its reason. */
+  readonly signal: AbortSignal
 }
 
-/** Whether connections to it stay on this machine, as far as one can tell before connecting. */
-async function isThisHost(host: string): Promise<boolean> {
-  const addresses = await lookup(host, { all: true }).catch(() => [])
+/** The daemon tells of a socket that cannot be used. */
+export class LocalSocketError extends Error {}
+
+/**
+ * Its name, abstract ones with a leading NUL; undefined when there is none. Rejects with
+ * LocalSocketError; and with a daemon error when there is no daemon to ask, or it is silent: a request
+ * would have to wait just as long to find out.
+ */
+export async function findLocalSocket(look: Look): Promise<string | undefined> {
+  const { host, ask, agent } = look
+  if (!(await isThisHost(host, look))) return undefined
+  const told = await options(ask()).catch((error: unknown) => {
+    // What is odd about an answer here need not be so for the request itself.
+    if (error instanceof DaemonGoneError || error instanceof DaemonAnswerError) return undefined
+    throw error
+  })
+  const socketPath = told?.isSameHost === true ? told.members.get('unix_socket') : undefined
+  if (typeof socketPath !== 'string' || socketPath === '') return undefined
+  const status = await options(ask({ agent, socketPath })).then(
+    (answer) => answer.status,
+    (cause: unknown) => {
+      look.signal.throwIfAborted()
+      throw new LocalSocketError('it does not answer', { cause })
+    },
+  )
+  if (status === 200) return socketPath
+  throw new LocalSocketError(`it answers ${status} to what the daemon takes over TCP`)
+}
+
+/**
+ * Whether connections to it stay on this machine, as far as one can tell before connecting. Node cannot
+ * stop a lookup; nobody waits for it any more.
+ */
+async function isThisHost(host: string, { lookupMs, signal }: Look): Promise<boolean> {
+  signal.throwIfAborted()
+  const giveUp = Promise.withResolvers<never>()
+  const late = setTimeout(() => giveUp.reject(new DaemonTimeoutError('no address')), lookupMs)
+  const onAbort = (): void => giveUp.reject(signal.reason as Error)
+  signal.addEventListener('abort', onAbort)
+  const found = lookup(host, { all: true }).catch(() => [])
+  const addresses = await Promise.race([found, giveUp.promise]).finally(() => {
+    clearTimeout(late)
+    signal.removeEventListener('abort', onAbort)
+  })
   const own = new Set(
     Object.values(networkInterfaces())
       .flatMap((list) => list ?? [])

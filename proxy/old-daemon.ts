@@ -7,18 +7,54 @@ import type { PatchRequest } from '../core/images/patch-request.js'
 import { AnsweredEarly, type DaemonAnswer } from './daemon-request.js'
 import { DaemonAnswerError } from './errors.js'
 import { requestHeaders } from './headers.js'
-import type { ByteSource } from './pump.js'
-import { ask, cancelOn, passOn, type Relay, type RelayServices } from './relay.js'
+import { parseMembers } from './local-socket.js'
+import { readAll, type ByteSource } from './pump.js'
+import {
+  ask,
+  cancelOn,
+  checkAnswer,
+  checkSuccess,
+  passOn,
+  type Relay,
+  type RelayServices,
+} from './relay.js'
 import { SentBytes } from './sent-bytes.js'
+
+/** Bytes of an answer that is read as a whole. */
+const MAX_SMALL = 64 * 1024
 
 interface Work {
   readonly signal: AbortSignal
   readonly onProgress: (offset: number, size: number) => void
 }
 
-/** The daemon does not know PATCH at all; one that refuses says 403 or 400. */
-export function isWithoutPatch({ status }: DaemonAnswer): boolean {
+/** Perhaps the daemon does not know PATCH at all; one that refuses this one says 403 or 400. */
+export function mayBeWithoutPatch({ status }: DaemonAnswer): boolean {
   return status === 405 || status === 501
+}
+
+/**
+ * Whether the daemon is an old one, which its OPTIONS tells and a refusal alone does not: something in
+ * between may refuse PATCH, and then a flush would be answered that nobody has done.
+ */
+export async function isWithout(
+  feature: PatchRequest['op'],
+  exchange: Exchange,
+  { upstream }: Relay,
+  signal: AbortSignal,
+): Promise<boolean> {
+  // What was not flushed would stay so: an old daemon flushes by itself, but it was told not to.
+  if (feature === 'flush' && upstream.hasSkippedFlush) return false
+  const question = { method: 'OPTIONS', headers: requestHeaders(exchange), isRepeatable: true }
+  const { status, body } = await ask(upstream, question, signal)
+  try {
+    if (status === 204 || status === 405) return true
+    if (status !== 200) return false
+    const features = parseMembers(await readAll(body, MAX_SMALL)).get('features')
+    return !(Array.isArray(features) && features.includes(feature))
+  } finally {
+    body.release()
+  }
 }
 
 /** Flushes with each PUT, as it knows no other way. */
@@ -34,18 +70,16 @@ export async function patchOld(
     return
   }
   const { offset, size } = request
-  const put = upstream.begin({
-    method: 'PUT',
-    headers: {
-      ...requestHeaders(exchange),
-      'content-length': size,
-      'content-range': `bytes ${offset}-${offset + size - 1}/*`,
-      'content-type': 'application/octet-stream',
-    },
-    isWork: true,
-  })
+  const headers = {
+    ...requestHeaders(exchange),
+    'content-length': size,
+    'content-range': `bytes ${offset}-${offset + size - 1}/*`,
+    'content-type': 'application/octet-stream',
+  }
+  const put = await upstream.begin({ method: 'PUT', headers, isWork: true }, signal)
   const stop = cancelOn(signal, put)
   const sent = new SentBytes(offset, onProgress)
+  let left = size
   try {
     await services.pump.run(zeroes(size), put, {
       size,
@@ -53,15 +87,22 @@ export async function patchOld(
       beyond: () => new Error('more zeroes than asked for'),
       onMoved: (piece) => {
         ticket.touch()
+        left -= piece
         sent.add(piece)
       },
     })
     put.end()
   } catch (error) {
     if (!(error instanceof AnsweredEarly)) throw error
+    if (put.hasAll(size)) {
+      sent.add(left)
+      put.end()
+    }
   }
   const answer = await put.answer
   answer.body.whenReleased(stop)
+  checkAnswer(answer)
+  checkSuccess(answer, put, size)
   if (answer.status < 300) sent.confirm()
   await passOn(exchange, services, ticket, answer)
 }

@@ -47,6 +47,7 @@ function upstreamOptions({ config, logger }: StartOptions<ProxyConfig>): Upstrea
     allowed: parsePatterns(proxy.allowed_daemons) ?? [],
     allowHttp: proxy.allow_http,
     usesLocalSocket: proxy.use_local_socket,
+    maxConnections: proxy.max_connections_per_ticket,
     connectMs: proxy.connect_timeout * 1000,
     silenceMs: proxy.response_timeout * 1000,
     workMs: proxy.work_timeout * 1000,

@@ -14,6 +14,7 @@ import { DaemonAnswerError, DaemonGoneError } from './errors.js'
 import { answerHeaders, answerTrailers } from './headers.js'
 import { readAll, type Pump } from './pump.js'
 import type { DaemonCall, Upstream, Upstreams } from './upstreams.js'
+import { refuseLoop } from './via.js'
 
 /** What the routes need of the proxy. */
 export interface RelayServices {
@@ -47,6 +48,7 @@ export function useDaemon(
 ): Promise<void> {
   return withTicket(exchange, services.gate, op, async (ticket) => {
     check(ticket)
+    refuseLoop(exchange)
     const upstream = services.upstreams.of(ticket)
     exchange.bind({ daemon: upstream.url.address })
     ClientContext.attach(exchange.connection, ticket)
@@ -102,16 +104,17 @@ export async function ask(
   signal: AbortSignal,
 ): Promise<DaemonAnswer> {
   for (;;) {
-    const request = upstream.begin(call)
+    const request = await upstream.begin(call, signal)
     const stop = cancelOn(signal, request)
     request.end(body)
     try {
       const answer = await request.answer
       answer.body.whenReleased(stop)
-      checkStatus(answer)
+      checkAnswer(answer)
       return answer
     } catch (error) {
       stop()
+      if (upstream.leavesSocket(request, error)) continue
       // A fresh connection that breaks is the daemon's own doing.
       const mayRepeat = isRepeatable && request.isReused && error instanceof DaemonGoneError
       if (!mayRepeat || signal.aborted) throw error
@@ -127,12 +130,35 @@ export function cancelOn(signal: AbortSignal, request: DaemonRequest): () => voi
   return () => signal.removeEventListener('abort', cancel)
 }
 
+/**
+ * Success of an upload that the daemon cannot have seen the end of is none: whoever believed it would
+ * throw the image away.
+ */
+export function checkSuccess(answer: DaemonAnswer, request: DaemonRequest, size?: number): void {
+  if (answer.status >= 300 || request.hasAll(size)) return
+  answer.body.release()
+  throw new DaemonAnswerError('success before the end of the body')
+}
+
 /** What a daemon never says. */
-export function checkStatus({ status, body }: DaemonAnswer): void {
+export function checkAnswer(answer: DaemonAnswer): void {
+  const { status, body } = answer
   const isRedirect = status >= 300 && status < 400 && status !== 304
-  if (!isRedirect && status >= 200 && status <= 599) return
+  const isStatus = !isRedirect && status >= 200 && status <= 599
+  if (isStatus && isCodingKnown(answer)) return
   body.release()
+  if (isStatus) throw new DaemonAnswerError('a transfer coding that nobody asked for')
   throw new DaemonAnswerError(isRedirect ? 'a redirect' : `status ${status}`)
+}
+
+/**
+ * With any other coding than chunked the body ends with the connection (RFC 9112, 6.3), and in HTTP/1.0
+ * there is none (6.1).
+ */
+function isCodingKnown({ head }: DaemonAnswer): boolean {
+  const coding = head.headers['transfer-encoding']
+  if (coding === undefined) return true
+  return coding.toLowerCase() === 'chunked' && head.httpVersion === '1.1'
 }
 
 export interface PassOptions {
@@ -160,7 +186,11 @@ export async function passOn(
     const length = headers['content-length']
     if (hasNoEnd(exchange, answer)) throw new DaemonAnswerError('a body whose end nobody can tell')
     const size = length === undefined ? undefined : Number(length)
-    if (exchange.method === 'HEAD' || status === 204 || status === 304) {
+    if (status === 204) {
+      exchange.send(204, '', { ...headers, 'content-length': 0 })
+      return
+    }
+    if (exchange.method === 'HEAD' || status === 304) {
       if (size === undefined) exchange.sendHead(status, headers)
       else exchange.send(status, '', headers)
       return
@@ -170,6 +200,23 @@ export async function passOn(
       return
     }
     await stream(exchange, services, ticket, answer, { ...options, status, headers, size })
+  } finally {
+    body.release()
+  }
+}
+
+/** Reads a small answer that is passed on later, or not at all, so that its connection is free. */
+export async function keep(
+  exchange: Exchange,
+  answer: DaemonAnswer,
+): Promise<{ readonly text: Buffer; readonly headers: Headers }> {
+  const { body, head } = answer
+  try {
+    if (hasNoEnd(exchange, answer)) throw new DaemonAnswerError('a body whose end nobody can tell')
+    const text = await readAll(body, SMALL)
+    const headers: Headers = { ...answerHeaders(head, exchange), 'content-length': text.length }
+    delete headers['trailer']
+    return { text, headers }
   } finally {
     body.release()
   }

@@ -1,4 +1,5 @@
 /** Whom the proxy trusts, and how it shows who it is, on connections to daemons. */
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { ProxyConfig } from './config.js'
@@ -11,7 +12,7 @@ export function readTrust({ backend_http, tls }: ProxyConfig): SecureContextOpti
   const caFile = backend_http.ca_file === '' ? tls.ca_file : backend_http.ca_file
   const options: SecureContextOptions = {
     minVersion: 'TLSv1.2',
-    ...(caFile === '' ? {} : { ca: readFileSync(caFile) }),
+    ...(caFile === '' ? {} : { ca: readAuthorities(caFile) }),
   }
   const { cert_file, key_file } = backend_http
   if (cert_file === '') return options
@@ -26,6 +27,25 @@ export function readTrust({ backend_http, tls }: ProxyConfig): SecureContextOpti
     })
   }
 }
+
+/**
+ * OpenSSL takes what is no certificate for an empty store, and trusts nobody. Throws an Error that names the
+ * file.
+ */
+function readAuthorities(path: string): Buffer {
+  try {
+    const bytes = readFileSync(path)
+    const found = bytes.toString('latin1').match(PEM) ?? []
+    if (found.length === 0) throw new Error('it holds no certificate (PEM)')
+    for (const text of found) new X509Certificate(text)
+    return bytes
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`cannot check daemons against ${path}: ${reason}`, { cause })
+  }
+}
+
+const PEM = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
 
 /** For --check-config, which has looked at the authorities itself. */
 export function trustProblems(config: ProxyConfig): string[] {

@@ -11,7 +11,8 @@ import { DaemonGoneError } from './errors.js'
 import { requestHeaders } from './headers.js'
 import {
   cancelOn,
-  checkStatus,
+  checkAnswer,
+  checkSuccess,
   operateThere,
   passOn,
   useDaemon,
@@ -44,10 +45,10 @@ export async function relayUpload(exchange: Exchange, services: RelayServices): 
     async (relay) => {
       const options = { op: 'write', offset, size, endsWithClient: false } as const
       await operateThere(exchange, relay, options, async ({ signal, onProgress }) => {
+        if (suffix !== '') relay.upstream.hasSkippedFlush = true
         const sent = new SentBytes(offset, onProgress)
         const upload = { suffix, offset, size, sent }
         const answer = await send(exchange, services, relay, upload, signal)
-        checkStatus(answer)
         if (answer.status < 300) sent.confirm()
         await passOn(exchange, services, relay.ticket, answer)
       })
@@ -71,28 +72,27 @@ async function send(
   signal: AbortSignal,
 ): Promise<DaemonAnswer> {
   for (;;) {
-    const request = relay.upstream.begin({
-      method: 'PUT',
-      suffix: upload.suffix,
-      headers: { ...requestHeaders(exchange, 'upload'), ...framing(exchange, upload) },
-      isWork: true,
-    })
+    const headers = { ...requestHeaders(exchange, 'upload'), ...framing(exchange, upload) }
+    const call = { method: 'PUT', suffix: upload.suffix, headers, isWork: true }
+    const request = await relay.upstream.begin(call, signal)
     const stop = cancelOn(signal, request)
     const progress = { isBodyTouched: false }
     try {
-      if (exchange.expectsContinue) {
-        await request.invited(CONTINUE_MS)
-      }
+      await request.connected() // until then nothing is taken from the client
+      if (exchange.expectsContinue) await request.invited(CONTINUE_MS)
       if (!request.settled.aborted) {
         progress.isBodyTouched = upload.size !== 0
         if (await sendBody(exchange, services, relay, request, upload, signal)) request.end()
       }
       const answer = await request.answer
       answer.body.whenReleased(stop)
+      checkAnswer(answer)
+      checkSuccess(answer, request, upload.size)
       return answer
     } catch (error) {
       stop()
       request.cancel(error as Error)
+      if (!progress.isBodyTouched && relay.upstream.leavesSocket(request, error)) continue
       const mayRepeat = request.isReused && error instanceof DaemonGoneError
       if (!mayRepeat || progress.isBodyTouched || signal.aborted) throw error
     }
@@ -109,6 +109,7 @@ async function sendBody(
   signal: AbortSignal,
 ): Promise<boolean> {
   if (size === 0) return true
+  let left = size ?? Infinity
   const abort = new AbortController()
   const stop = follow(abort, [signal, request.settled])
   const body = exchange.body(watchOf(ticket, minBodyRate), abort.signal)
@@ -119,13 +120,16 @@ async function sendBody(
       beyond: () => beyondTicket(ticket.definition.size),
       onMoved: (piece) => {
         ticket.touch()
+        left -= piece
         sent.add(piece)
       },
     })
     return true
   } catch (error) {
-    if (error instanceof AnsweredEarly) return false
-    throw error
+    if (!(error instanceof AnsweredEarly)) throw error
+    if (!request.hasAll(size)) return false
+    sent.add(left)
+    return true
   } finally {
     stop()
     body.release()

@@ -9,10 +9,13 @@ import type { SecureContextOptions } from 'node:tls'
 import type { Logger } from '../core/log.js'
 import { logFields } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
-import { createAgent, dropStale } from './agents.js'
+import { createAgent, dropStale, retire } from './agents.js'
 import { DaemonRequest, type Deadlines } from './daemon-request.js'
 import { parseDaemonUrl, type DaemonUrl, type UrlRules } from './daemon-url.js'
-import { findLocalSocket } from './local-socket.js'
+import { DaemonBusyError, DaemonUnreachableError } from './errors.js'
+import { findLocalSocket, LocalSocketError } from './local-socket.js'
+import { Turns } from './turns.js'
+import { OWN_VIA } from './via.js'
 
 export interface UpstreamOptions extends UrlRules {
   readonly connectMs: number
@@ -20,6 +23,8 @@ export interface UpstreamOptions extends UrlRules {
   /** How long work may take that has no end one could foresee. */
   readonly workMs: number
   readonly usesLocalSocket: boolean
+  /** Of one ticket at a time. */
+  readonly maxConnections: number
   readonly logger: Logger
 }
 
@@ -59,13 +64,23 @@ export class Upstreams {
   }
 }
 
+/** Plain, over the daemon's Unix socket. */
+interface LocalWay {
+  readonly agent: http.Agent
+  readonly socketPath: string
+}
+
 export class Upstream {
   readonly url: DaemonUrl
+  /** An upload has told the daemon that somebody would ask for the flush later. */
+  hasSkippedFlush = false
   readonly #ticket: Ticket
   readonly #options: UpstreamOptions
   readonly #agent: http.Agent
-  /** Plain, for the daemon's Unix socket. */
-  #local: { readonly agent: http.Agent; readonly socketPath: string } | undefined
+  readonly #turns: Turns
+  #local: LocalWay | undefined
+  /** Requests over the socket. */
+  readonly #overSocket = new WeakMap<DaemonRequest, LocalWay>()
   #looking: Promise<void> | undefined
 
   constructor(ticket: Ticket, options: UpstreamOptions, trust: SecureContextOptions) {
@@ -76,42 +91,90 @@ export class Upstream {
     // SNI has names only; an address is compared with the certificate all the same.
     const servername = isIP(host) === 0 ? host : ''
     this.#agent = createAgent(isTls ? { ...trust, servername } : undefined)
+    this.#turns = new Turns({
+      limit: options.maxConnections,
+      waitMs: options.connectMs,
+      late: () => new DaemonBusyError(),
+    })
     ticket.canceled.addEventListener('abort', () => this.#close(), { once: true })
   }
 
-  /** Resolves when it is known which way requests go. Never rejects. */
+  /** Resolves when it is known which way requests go. Rejects when there is no daemon to be asked. */
   async ready(): Promise<void> {
     if (!this.#options.usesLocalSocket) return
     this.#looking ??= this.#look()
     await this.#looking
   }
 
-  /** Begins a request; `end()` or `write()` of what is returned sends it. */
-  begin(call: DaemonCall): DaemonRequest {
-    return this.#begin(call, this.#local)
+  /**
+   * Begins a request, when there is a connection for it; `end()` or `write()` of what is returned sends
+   * it. Rejects with DaemonBusyError, or the reason of `signal`.
+   */
+  async begin(call: DaemonCall, signal: AbortSignal): Promise<DaemonRequest> {
+    const giveBack = await this.#turns.take(signal)
+    try {
+      return this.#begin(call, this.#local, giveBack)
+    } catch (error) {
+      giveBack()
+      throw error
+    }
+  }
+
+  /**
+   * Whether the request, which failed so, may go over TCP instead: nobody listens at the socket any more,
+   * and so nothing was sent. A daemon that was restarted may have another one.
+   */
+  leavesSocket(request: DaemonRequest, error: unknown): boolean {
+    const way = this.#overSocket.get(request)
+    if (way === undefined || !(error instanceof DaemonUnreachableError)) return false
+    if (this.#local !== way) return true
+    this.#local = undefined
+    this.#looking = undefined
+    retire(way.agent)
+    this.#options.logger.warn({ ...this.#fields(), err: error }, "the daemon's socket has gone")
+    return true
   }
 
   async #look(): Promise<void> {
-    const ask = (local?: { agent: http.Agent; socketPath: string }): DaemonRequest =>
-      this.#begin({ method: 'OPTIONS', headers: {} }, local)
-    const { logger } = this.#options
-    const fields = { ...logFields(this.#ticket.definition), daemon: this.url.address }
+    const { logger, connectMs } = this.#options
+    const signal = this.#ticket.canceled
+    const links: (() => void)[] = []
+    const ask = (local?: LocalWay): DaemonRequest => {
+      const request = this.#begin({ method: 'OPTIONS', headers: { via: OWN_VIA } }, local)
+      const cancel = (): void => request.cancel(signal.reason as Error)
+      signal.addEventListener('abort', cancel)
+      links.push(() => signal.removeEventListener('abort', cancel))
+      return request
+    }
     const agent = createAgent(undefined)
     try {
-      const socketPath = await findLocalSocket(this.url.host, ask, agent)
+      const { host } = this.url
+      const socketPath = await findLocalSocket({ host, ask, agent, lookupMs: connectMs, signal })
       if (socketPath === undefined) return
+      signal.throwIfAborted()
       this.#local = { agent, socketPath }
-      if (this.#ticket.isCanceled) this.#close()
-      logger.info({ ...fields, path: socketPath }, 'the daemon is on this host: using its socket')
+      const fields = { ...this.#fields(), path: socketPath }
+      logger.info(fields, 'the daemon is on this host: using its socket')
     } catch (error) {
       agent.destroy()
-      logger.warn({ ...fields, err: error }, "the daemon's Unix socket cannot be used")
+      if (!(error instanceof LocalSocketError)) {
+        this.#looking = undefined
+        throw error
+      }
+      logger.warn({ ...this.#fields(), err: error }, "the daemon's Unix socket cannot be used")
+    } finally {
+      for (const unlink of links) unlink()
     }
+  }
+
+  #fields(): Record<string, string> {
+    return { ...logFields(this.#ticket.definition), daemon: this.url.address }
   }
 
   #begin(
     { method, suffix = '', headers, isWork = false }: DaemonCall,
-    local: { agent: http.Agent; socketPath: string } | undefined,
+    local: LocalWay | undefined,
+    onClose = (): void => undefined,
   ): DaemonRequest {
     this.#ticket.canceled.throwIfAborted()
     const { isTls, host, port, address, path } = this.url
@@ -126,9 +189,12 @@ export class Upstream {
     }
     const isSecure = isTls && local === undefined
     const request = isSecure ? https.request(options) : http.request(options)
+    request.once('close', onClose)
     const { connectMs, silenceMs, workMs } = this.#options
     const deadlines: Deadlines = { connectMs, silenceMs, answerMs: isWork ? workMs : silenceMs }
-    return new DaemonRequest(request, deadlines)
+    const begun = new DaemonRequest(request, deadlines)
+    if (local !== undefined) this.#overSocket.set(begun, local)
+    return begun
   }
 
   #close(): void {

@@ -73,11 +73,20 @@ export function ticketRoutes(options: TicketRoutesOptions): Route[] {
 function summary(ticket: Ticket): Record<string, unknown> {
   return {
     ...ticket.info(),
+    url: withoutSecret(ticket.definition.url),
     uuid: ticket.isSigned ? ticket.definition.id : shortId(ticket.definition.id),
     transfer_id: logFields(ticket.definition).transfer,
     moved: ticket.moved,
     seconds_left: Math.max(0, Math.floor(ticket.secondsLeft)),
   }
+}
+
+/** At a proxy the URL ends with the daemon's ticket, which may be a token. */
+function withoutSecret(url: string): string {
+  return url.replace(
+    /^(https?:\/\/.*\/)([^/]+)$/i,
+    (_, place: string, id: string) => place + shortId(id),
+  )
 }
 
 function requireId(exchange: Exchange): void {

@@ -25,7 +25,7 @@ t.test('as tickets show it: without query, the rest as it is', async (t) => {
     normalizeDaemonUrl('HTTPS://Host:54322/images/x?y#z', rules),
     'https://host:54322/images/x',
   )
-  t.equal(normalizeDaemonUrl('https://h:443/images/a%2Fb/', rules), 'https://h/images/a%2Fb/')
+  t.equal(normalizeDaemonUrl('https://h:443/images/a%20b', rules), 'https://h/images/a%20b')
 })
 
 t.test('anything else is refused', async (t) => {
@@ -34,6 +34,19 @@ t.test('anything else is refused', async (t) => {
     'http://h/images/x',
     'https://h/tickets/x',
     'https://h/images/',
+    'https://h/images/?x',
+    'https://h/images//',
+    'https://h/images/x/',
+    'https://h/images/x/extents',
+    'https://h/images/x%2Fextents',
+    'https://h/images/..%2ftickets',
+    'https://h/images/..%5Ctickets',
+    'https://h\\images\\x',
+    'https://h/images/a\\..\\x',
+    'https://h/admin/images/x',
+    'https://h//images/x',
+    'https://h/images/a/../../b/images/c',
+    'https://h/a?/images/x',
     'https://h/images/../tickets/x',
     'https://user:secret@h/images/x',
     'https:///images/x',

@@ -24,6 +24,8 @@ export interface Claims {
   /** Seconds since 1970. */
   readonly expires: number
   /** Seconds since 1970. */
+  readonly issued: number
+  /** Seconds since 1970, and not before it was issued. */
   readonly notBefore: number
   /** Without a timeout; the id is the same for the same rights. */
   readonly definition: TicketDefinition
@@ -46,17 +48,19 @@ export function parseClaims(payload: Uint8Array, options: ClaimsOptions): Claims
   }
   const definition = define(claims, options)
   const { transferId } = definition
-  return { transferId, expires, notBefore: Math.max(issued, notBefore), definition }
+  return { transferId, expires, issued, notBefore: Math.max(issued, notBefore), definition }
 }
 
 /** Throws TokenRefusedError. `now`: seconds since 1970. */
 export function checkTimes(
-  { expires, notBefore }: Pick<Claims, 'expires' | 'notBefore'>,
+  { expires, issued, notBefore }: Pick<Claims, 'expires' | 'issued' | 'notBefore'>,
   now: number,
   tolerance: number,
 ): void {
   if (now >= expires + tolerance) throw new TokenRefusedError('exp is over')
-  if (now < notBefore - tolerance) throw new TokenRefusedError('nbf or iat is to come')
+  // Not only too early: revocations are kept for tokens that have been made (max_lifetime after iat).
+  if (now < issued - tolerance) throw new TokenRefusedError('iat is to come')
+  if (now < notBefore - tolerance) throw new TokenRefusedError('nbf is to come')
 }
 
 function parseObject(payload: Uint8Array): object {

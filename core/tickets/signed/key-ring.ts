@@ -20,6 +20,8 @@ interface KnownFile {
 }
 
 const POLL_MS = 2000
+/** Longer than it takes to replace a directory in two steps, or to mount it again. */
+const GONE_MS = 5000
 const MAX_FILE = 256 * KiB
 /** Files of a directory, and keys of a set. */
 const MAX_KEYS = 256
@@ -27,6 +29,7 @@ const MAX_KEYS = 256
 export class KeyRing {
   readonly #path: string
   readonly #logger: Logger
+  readonly #goneMs: number
   readonly #poll: NodeJS.Timeout
   #files = new Map<string, KnownFile>()
   #keys = new Map<string, VerificationKey>()
@@ -35,10 +38,13 @@ export class KeyRing {
   #reading: Promise<void> | undefined
   /** The last failure, so that it is logged once and not at every look. */
   #failure: string | undefined
+  #isDirectory = false
+  /** When the directory was first missed, by performance.now(). */
+  #goneSince: number | undefined
 
   /** Rejects when the place cannot be read; a file in it that cannot be used is logged. */
-  static async open(path: string, logger: Logger): Promise<KeyRing> {
-    const ring = new KeyRing(path, logger)
+  static async open(path: string, logger: Logger, goneMs = GONE_MS): Promise<KeyRing> {
+    const ring = new KeyRing(path, logger, goneMs)
     try {
       await ring.#read()
     } catch (cause) {
@@ -49,17 +55,21 @@ export class KeyRing {
     return ring
   }
 
-  private constructor(path: string, logger: Logger) {
+  private constructor(path: string, logger: Logger, goneMs: number) {
     this.#path = path
+    this.#goneMs = goneMs
     this.#logger = logger
     this.#poll = setInterval(() => void this.reload(), POLL_MS).unref()
   }
 
-  /** Looks now whether something has changed. What cannot be read leaves the keys as they are. */
+  /** Looks now whether something has changed. What cannot be read leaves the keys as they are, for now. */
   async reload(): Promise<void> {
     this.#reading ??= this.#read()
       .then(() => void (this.#failure = undefined))
-      .catch((error: unknown) => this.#complain(reasonOf(error)))
+      .catch((error: unknown) => {
+        if (this.#isDirectory && isGone(error)) this.#miss(reasonOf(error))
+        else this.#complain(reasonOf(error))
+      })
       .finally(() => void (this.#reading = undefined))
     await this.#reading
   }
@@ -103,6 +113,8 @@ export class KeyRing {
 
   async #read(): Promise<void> {
     const isDirectory = (await stat(this.#path)).isDirectory()
+    this.#isDirectory = isDirectory
+    this.#goneSince = undefined
     const paths = isDirectory ? await listKeys(this.#path) : [this.#path]
     const files = new Map<string, KnownFile>()
     for (const path of paths) {
@@ -168,6 +180,22 @@ export class KeyRing {
       keys.size === before.size &&
       [...keys].every(([id, { fingerprint }]) => before.get(id)?.fingerprint === fingerprint)
     if (!isSame) this.#logger.info({ kids: [...keys.keys()] }, 'keys of signed tickets')
+  }
+
+  /**
+   * Who deletes the directory takes all keys away, as with each file of it; a moment's absence is its
+   * replacement.
+   */
+  #miss(reason: string): void {
+    this.#goneSince ??= performance.now()
+    if (performance.now() - this.#goneSince < this.#goneMs) {
+      this.#complain(reason)
+      return
+    }
+    if (this.#keys.size === 0) return
+    this.#files = new Map()
+    this.#keys = new Map()
+    this.#logger.error({ reason }, 'the keys of signed tickets are gone: no token is good any more')
   }
 
   #complain(reason: string): void {

@@ -127,6 +127,17 @@ t.test('a new ticket waits for its predecessor also where removing does not wait
   t.match((await ask('GET', path)).json, { size: 2, canceled: false })
 })
 
+t.test('the list has no secrets in URLs of daemons', async (t) => {
+  const { ask } = await control(t)
+  const { uuid } = fields()
+  const url = `https://host7:54322/images/${uuid}`
+  await ask('PUT', `/tickets/${uuid}`, fields({ uuid, url }))
+  const reply = await ask('GET', '/tickets')
+  t.match(reply.json, [{ url: `https://host7:54322/images/${uuid.slice(0, 8)}…` }])
+  t.notMatch(reply.text, uuid)
+  t.match((await ask('GET', `/tickets/${uuid}`)).json, { url }, 'for who knows the id')
+})
+
 t.test('the list has no secrets', async (t) => {
   const { store, ask } = await control(t)
   const ids: string[] = []

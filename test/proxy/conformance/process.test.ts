@@ -1,7 +1,7 @@
 /** The proxy as a process: what its command line says, and what SIGHUP changes. */
 import t, { type Test } from 'tap'
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { daemonCommand, startDaemon, writeConfig, type Sections } from '../../support/daemon.js'
@@ -49,6 +49,31 @@ t.test('--check-config looks at the certificate for daemons', async (t) => {
     })
     t.equal(run(t, bad).status, 1, 'nor does it start')
   }
+})
+
+t.test('a file without authorities is no start, and at SIGHUP no change', async (t) => {
+  const daemon = await startDaemon(t)
+  const dir = mkdtempSync(join(tmpdir(), 'imageio-test-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  const caFile = join(dir, 'ca.pem')
+  const good = readFileSync(testPki().caFile, 'latin1')
+  const bad = ['', 'garbage', readFileSync(testPki().keyFile), `${good}${good.replace('MI', 'XX')}`]
+  for (const text of bad) {
+    writeFileSync(caFile, text)
+    const { status, stderr } = run(t, { backend_http: { ca_file: caFile } })
+    t.match({ status, stderr }, { status: 1, stderr: `cannot check daemons against ${caFile}` })
+  }
+  writeFileSync(caFile, good)
+  const proxy = await startProxy(t, { backend_http: { ca_file: caFile } })
+  for (const text of bad) {
+    writeFileSync(caFile, text)
+    const before = proxy.logText().split('cannot reload').length
+    proxy.process.kill('SIGHUP')
+    await until('it has tried', () => proxy.logText().split('cannot reload').length > before)
+  }
+  t.match(proxy.logText(), `cannot check daemons against ${caFile}`)
+  const image = await new Pair(daemon, proxy).addImage(4096)
+  t.equal((await request(proxy.remote, 'GET', image.url)).status, 200)
 })
 
 t.test('SIGHUP reads the authorities of daemons again', async (t) => {

@@ -42,6 +42,55 @@ t.test('M. through the proxy', async (t) => {
     )
   })
 
+  t.test("a ticket smaller than the daemon's makes the image that small", async (t) => {
+    const content = randomBytes(200)
+    const image = await pair.addImage(content, {}, { size: 100 })
+    const get = (range: string, headers = {}) =>
+      request(proxy.remote, 'GET', image.url, { headers: { range, ...headers } })
+    for (const [range, told, bytes] of [
+      ['bytes=0-9', 'bytes 0-9/100', content.subarray(0, 10)],
+      ['bytes=50-', 'bytes 50-99/100', content.subarray(50, 100)],
+      ['bytes=-10', 'bytes 90-99/100', content.subarray(90, 100)],
+    ] as const) {
+      const part = await get(range)
+      t.match(part, { status: 206, headers: { 'content-range': told } }, range)
+      t.ok(part.body.equals(bytes))
+    }
+    const stale = await get('bytes=0-9', { 'if-range': '"stale"' })
+    t.equal(stale.status, 200)
+    t.ok(stale.body.equals(content.subarray(0, 100)))
+    const { etag } = (await request(proxy.remote, 'HEAD', image.url)).headers
+    const fresh = await get('bytes=50-', { 'if-range': String(etag) })
+    t.match(fresh, { status: 206, headers: { 'content-range': 'bytes 50-99/100' } })
+  })
+
+  t.test('a ticket of no bytes is an empty image, as at the daemon', async (t) => {
+    const image = await pair.addImage(randomBytes(200), {}, { size: 0 })
+    const direct = await daemon.addTicketFor(image.file, { size: 0 })
+    for (const path of ['', '/extents', '/extents?start=0&length=10']) {
+      const there = await request(daemon.remote, 'GET', direct.url + path)
+      const here = await request(proxy.remote, 'GET', image.url + path)
+      t.match(here, { status: there.status, text: there.text }, path)
+      t.equal(here.headers['content-length'], there.headers['content-length'])
+    }
+    const digested = { headers: { 'want-content-digest': 'sha-256=1', te: 'trailers' } }
+    const empty = await request(proxy.remote, 'GET', image.url, digested)
+    t.match(empty, { status: 200, text: '' })
+    t.equal(empty.headers['content-digest'], undefined, 'it would be one of other bytes')
+    t.equal(empty.headers['trailer'], undefined)
+    const lines = { headers: { accept: 'application/x-ndjson' } }
+    const there = await request(daemon.remote, 'GET', `${direct.url}/extents`, lines)
+    const here = await request(proxy.remote, 'GET', `${image.url}/extents`, lines)
+    t.equal(here.text, there.text)
+    t.equal(here.headers['content-type'], there.headers['content-type'])
+    for (const range of ['bytes=-10', 'bytes=0-']) {
+      const headers = { range }
+      const there = await request(daemon.remote, 'GET', direct.url, { headers })
+      const here = await request(proxy.remote, 'GET', image.url, { headers })
+      t.equal(here.status, there.status, range)
+    }
+  })
+
   t.test('219: zero, flush, extents, checksum, options', async (t) => {
     const image = await pair.addImage(randomBytes(MiB))
     const agent = keepAlive(proxy.remote)

@@ -7,7 +7,8 @@ import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
-import { startDaemon, type Daemon, type Sections } from '../../support/daemon.js'
+import { startDaemon, ticketFields, type Daemon, type Sections } from '../../support/daemon.js'
+import { startFakeDaemon } from '../../support/fake-daemon.js'
 import { request, type Reply } from '../../support/http.js'
 import { testPki } from '../../support/pki.js'
 import { Pair, startPair, startProxy } from '../../support/proxy.js'
@@ -111,6 +112,58 @@ t.test('223: the Unix socket of a daemon on this host', async (t) => {
     const pair = new Pair(daemon, proxy)
     const image = await pair.addImage(4096)
     t.equal((await request(proxy.remote, 'GET', image.url)).status, 200)
+  })
+
+  t.test('is left when the daemon is restarted with another one', async (t) => {
+    const config = { local: { socket: '' } }
+    const daemon = await startDaemon(t, { config, skips: ['local'] })
+    const proxy = await startProxy(t, {}, true)
+    const image = await new Pair(daemon, proxy).addImage(4096)
+    t.equal((await request(proxy.remote, 'GET', image.url)).status, 200)
+    t.match(proxy.logText(), 'using its socket')
+    let running = daemon
+    const times = (text: string): number => proxy.logText().split(text).length - 1
+    const requests = [
+      ['GET', undefined],
+      ['PUT', Buffer.alloc(4096, 'x')],
+      ['PATCH', '{"op": "flush"}'],
+    ] as const
+    for (const [index, [method, body]] of requests.entries()) {
+      running.process.kill('SIGKILL')
+      await running.exited()
+      running = await startDaemon(t, { config, from: daemon, skips: ['local'] })
+      await running.addTicketFor(image.file, { uuid: image.id, size: 4096 })
+      const what = body === undefined ? {} : { body }
+      t.equal((await request(proxy.remote, method, image.url, what)).status, 200, method)
+      t.equal(times('socket has gone'), index + 1)
+      // It is looked for again, and found.
+      t.equal((await request(proxy.remote, 'GET', image.url)).status, 200)
+      t.equal(times('using its socket'), index + 2)
+    }
+    t.ok(image.bytes().equals(Buffer.alloc(4096, 'x')))
+  })
+
+  t.test('a daemon that was away is looked at again', async (t) => {
+    const proxy = await startProxy(t, {}, true)
+    const daemon = await startDaemon(t)
+    const image = await new Pair(daemon, proxy).addImage(4096)
+    daemon.process.kill('SIGKILL')
+    await daemon.exited()
+    t.equal((await request(proxy.remote, 'GET', image.url)).status, 502)
+    const again = await startDaemon(t, { from: daemon })
+    await again.addTicketFor(image.file, { uuid: image.id, size: 4096 })
+    t.equal((await request(proxy.remote, 'GET', image.url)).status, 200)
+    t.match(proxy.logText(), 'using its socket')
+  })
+
+  t.test('a silent daemon is asked once, and given up in time', async (t) => {
+    const config = { proxy: { allow_http: true, response_timeout: 1, work_timeout: 1 } }
+    const proxy = await startProxy(t, config, true)
+    const fake = await startFakeDaemon(t, () => undefined)
+    const uuid = await proxy.addTicket({ ...ticketFields(), url: `${fake.url}/images/x` })
+    t.equal((await request(proxy.remote, 'GET', `/images/${uuid}`)).status, 504)
+    t.equal(fake.asked.length, 1)
+    t.equal(fake.asked[0]?.method, 'OPTIONS')
   })
 
   t.test('is left alone when it does not answer', async (t) => {

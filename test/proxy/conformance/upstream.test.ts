@@ -3,6 +3,7 @@ import t from 'tap'
 import { randomUUID } from 'node:crypto'
 import { request, keepAlive, type Reply } from '../../support/http.js'
 import { freePort, type Daemon } from '../../support/daemon.js'
+import { testPki } from '../../support/pki.js'
 import { startProxy } from '../../support/proxy.js'
 import { startFakeDaemon, type Script } from '../../support/fake-daemon.js'
 import { until } from '../../support/wait.js'
@@ -65,6 +66,8 @@ t.test('the proxy and odd daemons', async (t) => {
       headers: { 'content-range': 'bytes */4096' },
     })
     t.equal((await ask('GET', `${small}/extents?start=4096`)).status, 416)
+    const dirty = await ask('GET', `${small}/extents?context=dirty`)
+    t.match(dirty, { status: 404, text: 'the image has no dirty extents\n' })
     t.equal((await ask('GET', small, { headers: { range: 'lines=1' } })).status, 416)
     t.equal((await ask('PUT', small, { headers: { 'content-range': 'x' }, body: 'x' })).status, 400)
     t.equal(fake.connections(), 0)
@@ -148,27 +151,54 @@ t.test('the proxy and odd daemons', async (t) => {
   t.test('fields of a hop end there, and unknown ones do not pass', async (t) => {
     const fake = await startFakeDaemon(t, ({ socket }) => {
       socket.write(
-        `${OK}Content-Length: 2\r\nConnection: keep-alive, etag\r\nETag: "x"\r\nKeep-Alive: timeout=9\r\n` +
+        `${OK}Content-Length: 2\r\nConnection: keep-alive, x-secret\r\nKeep-Alive: timeout=9\r\n` +
           'Set-Cookie: a=b\r\nX-Secret: s\r\nProxy-Authenticate: Basic\r\n' +
           'Content-Disposition: attachment; filename=a\r\nAccess-Control-Allow-Origin: evil\r\n\r\nok',
       )
     })
     const { headers } = await get(fake, {
-      connection: 'close, user-agent',
-      'user-agent': 'x',
+      connection: 'close, x-hop',
+      'x-hop': 'x',
       authorization: 'Bearer secret',
       cookie: 'a=b',
       'x-forwarded-for': '1.2.3.4',
       accept: 'a/b',
     })
     t.equal(headers['content-disposition'], 'attachment; filename=a')
-    for (const name of ['etag', 'keep-alive', 'set-cookie', 'x-secret', 'proxy-authenticate']) {
+    for (const name of ['keep-alive', 'set-cookie', 'x-secret', 'proxy-authenticate']) {
       t.equal(headers[name], undefined, name)
     }
     t.equal(headers['access-control-allow-origin'], undefined)
     const { headers: sent } = await fake.when(1)
-    t.strictSame([...sent.keys()].sort(), ['accept', 'connection', 'host'])
+    t.strictSame([...sent.keys()].sort(), ['accept', 'connection', 'host', 'via'])
     t.equal(sent.get('host'), `127.0.0.1:${fake.port}`)
+  })
+
+  t.test('Connection cannot drop a field that was checked, either way', async (t) => {
+    const range = 'Content-Range: bytes 1-2/4\r\n'
+    const fake = await startFakeDaemon(t, ({ socket, method }) => {
+      if (method === 'PUT') socket.write(`${OK}Content-Length: 0\r\n\r\n`)
+      else {
+        const fields = `Connection: etag, content-range, content-length\r\nETag: "x"\r\n${range}`
+        socket.write(`HTTP/1.1 206 Part\r\n${fields}Content-Length: 2\r\n\r\nok`)
+      }
+    })
+    const url = await addTicket(proxy, fake)
+    const fields = {
+      'content-range': 'bytes 4096-4096/*',
+      'content-digest': 'sha-256=:LXEWQrcmsEQBYnyp2lCivuCo5ndcZNSm+5cvEMt9U8g=:',
+      'if-match': '"x"',
+    }
+    const connection = Object.keys(fields).join(', ')
+    await request(proxy.remote, 'PUT', url, { headers: { ...fields, connection }, body: 'x' })
+    const put = await fake.when(1)
+    for (const [name, value] of Object.entries(fields)) t.equal(put.headers.get(name), value, name)
+    const conditions = { range: 'bytes=1-2', 'if-range': '"x"' }
+    const get = await request(proxy.remote, 'GET', url, {
+      headers: { ...conditions, connection: 'range, if-range' },
+    })
+    t.match((await fake.when(2)).headers, new Map(Object.entries(conditions)))
+    t.match(get, { status: 206, headers: { etag: '"x"', 'content-range': 'bytes 1-2/4' } })
   })
 
   t.test('text and status of an error pass, with its range', async (t) => {
@@ -368,7 +398,7 @@ t.test('the proxy and odd daemons', async (t) => {
   t.test('228: an old daemon is written zeroes, and all its image is data', async (t) => {
     const fake = await startFakeDaemon(t, (asked) => {
       const { socket, method, path } = asked
-      if (method === 'PATCH' || path.includes('/extents')) {
+      if (method === 'PATCH' || method === 'OPTIONS' || path.includes('/extents')) {
         socket.write('HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n')
       } else if (method === 'GET') {
         socket.write(`${OK}Content-Length: 5000\r\n\r\nstart`)
@@ -378,7 +408,7 @@ t.test('the proxy and odd daemons', async (t) => {
         )
       }
     })
-    const url = await addTicket(proxy, fake, { ops: ['write'] })
+    const url = await addTicket(proxy, fake, { ops: ['write'], dirty: true })
     const zero = { body: `{"op": "zero", "offset": 4096, "size": ${MiB - 8192}, "flush": true}` }
     t.equal((await request(proxy.remote, 'PATCH', url, zero)).status, 200)
     const put = fake.asked.find(({ method }) => method === 'PUT')!
@@ -393,6 +423,53 @@ t.test('the proxy and odd daemons', async (t) => {
     t.equal(dirty.status, 405)
   })
 
+  t.test('PATCH that is refused is done otherwise only for a daemon without it', async (t) => {
+    const features = '{"features": ["zero", "flush"]}'
+    const fake = await startFakeDaemon(t, ({ socket, method }) => {
+      if (method === 'PATCH') socket.write('HTTP/1.1 405 No\r\nContent-Length: 6\r\n\r\nnever\n')
+      else socket.write(`${OK}Content-Length: ${features.length}\r\n\r\n${features}`)
+    })
+    const url = await addTicket(proxy, fake)
+    for (const body of ['{"op": "flush"}', '{"op": "zero", "size": 10}']) {
+      t.match(await request(proxy.remote, 'PATCH', url, { body }), { status: 405, text: 'never\n' })
+    }
+    t.notOk(fake.asked.some(({ method }) => method === 'PUT'))
+  })
+
+  t.test('what was not flushed is not said to be', async (t) => {
+    const fake = await startFakeDaemon(t, ({ socket, method }) => {
+      if (method === 'PUT') socket.write(`${OK}Content-Length: 0\r\n\r\n`)
+      else socket.write('HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n')
+    })
+    const url = await addTicket(proxy, fake)
+    const flush = { body: '{"op": "flush"}' }
+    t.equal((await request(proxy.remote, 'PATCH', url, flush)).status, 200)
+    t.equal((await request(proxy.remote, 'PUT', `${url}?flush=n`, { body: '' })).status, 200)
+    t.equal((await request(proxy.remote, 'PATCH', url, flush)).status, 405)
+  })
+
+  t.test('a ticket that leads back here is a loop, and ends at once', async (t) => {
+    for (const usesLocalSocket of [false, true]) {
+      const uuid = randomUUID()
+      const trusted = { ca_file: testPki('proxy').caFile }
+      const looping = await startProxy(t, { backend_http: trusted }, usesLocalSocket)
+      await looping.addTicket({ uuid, url: `${looping.url}/images/${uuid}` })
+      for (const method of ['GET', 'PUT', 'OPTIONS']) {
+        const body = method === 'PUT' ? { body: 'x' } : {}
+        const reply = await request(looping.remote, method, `/images/${uuid}`, body)
+        t.equal(reply.status, 508, `${method} ${reply.text}`)
+      }
+    }
+  })
+
+  t.test('Via names who was passed before', async (t) => {
+    const fake = await startFakeDaemon(t, ({ socket }) => {
+      socket.write(`${OK}Content-Length: 0\r\n\r\n`)
+    })
+    await get(fake, { via: '1.1 other' })
+    t.match((await fake.when(1)).headers.get('via'), /^1\.1 other, 1\.1 imageio-[0-9a-f]{16}$/)
+  })
+
   t.test('a daemon without features offers none', async (t) => {
     const text = '{"features": ["extents", "telepathy"], "max_readers": 3}'
     const fake = await startFakeDaemon(t, ({ socket }) => {
@@ -404,6 +481,30 @@ t.test('the proxy and odd daemons', async (t) => {
     t.match(reply.json, { features: ['extents'], max_readers: 3, max_writers: 1 })
     t.equal(reply.headers['allow'], 'OPTIONS,GET')
   })
+})
+
+t.test('one ticket does not take all connections', async (t) => {
+  const proxy = await startProxy(t, {
+    proxy: { allow_http: true, connect_timeout: 1, max_connections_per_ticket: 2 },
+  })
+  const fake = await startFakeDaemon(t, ({ socket }, count) => {
+    // The first two take their time.
+    if (count > 2) socket.write(`${OK}Content-Length: 2\r\n\r\nok`)
+  })
+  const [one, other] = [await addTicket(proxy, fake), await addTicket(proxy, fake)]
+  const get = (url: string): Promise<Reply> => request(proxy.remote, 'GET', url)
+  const held = [get(one), get(one)]
+  const two = await Promise.all([fake.when(1), fake.when(2)])
+  const { status, headers, text } = await get(one)
+  t.match({ status, text }, { status: 503, text: /too many requests/ })
+  t.equal(headers['retry-after'], '10')
+  t.equal(fake.connections(), 2)
+  t.equal((await get(other)).status, 200)
+  for (const { socket } of two) socket.write(`${OK}Content-Length: 0\r\n\r\n`)
+  for (const reply of await Promise.all(held)) t.equal(reply.status, 200)
+  const many = await Promise.all(Array.from({ length: 10 }, () => get(one)))
+  t.ok(many.every((reply) => reply.status === 200))
+  t.equal(fake.connections(), 3)
 })
 
 t.test('the allow-list of daemons', async (t) => {

@@ -176,7 +176,7 @@ t.test('equal rights have one id, others another', async (t) => {
 })
 
 t.test('times are good to the tolerance, and no further', async (t) => {
-  const times = { notBefore: 1000, expires: 2000 }
+  const times = { issued: 1000, notBefore: 1000, expires: 2000 }
   for (const now of [995, 1000, 1999, 2000, 2004.9]) {
     t.doesNotThrow(() => checkTimes(times, now, 5), String(now))
   }

@@ -7,9 +7,9 @@ import { ed25519, jwkOf, keyDirectory, p256, pemOf, type Pair } from './tokens.j
 
 const EDDSA = { algorithm: 'EdDSA', keyId: undefined } as const
 
-async function open(t: Test, path: string) {
+async function open(t: Test, path: string, goneMs?: number) {
   const { logger, lines } = recordingLogger()
-  const ring = await KeyRing.open(path, logger)
+  const ring = await KeyRing.open(path, logger, goneMs)
   t.teardown(() => ring.close())
   const kids = (): string[] => ['a', 'b', 'c'].filter((kid) => isKnown(ring, kid))
   const messages = (): string[] => lines.map(({ msg }) => msg)
@@ -162,6 +162,24 @@ t.test('a link that is swapped is followed, as Kubernetes mounts secrets', async
   rmSync(join(dir, '..data'))
   await ring.reload()
   t.notOk(isKnown(ring, 'a'), 'a link to nowhere is no file')
+})
+
+t.test('a directory that is gone takes all keys with it, one that is replaced none', async (t) => {
+  const dir = keyDirectory(t, { 'a.pem': pemOf(ed25519()) })
+  const slow = await open(t, dir)
+  const { ring, kids, messages } = await open(t, dir, 0)
+  renameSync(dir, `${dir}-away`)
+  for (let count = 0; count < 2; count++) {
+    await slow.ring.reload()
+    await ring.reload()
+  }
+  t.strictSame(slow.kids(), ['a'], 'for now')
+  t.strictSame(kids(), [])
+  t.equal(messages().filter((text) => text.includes('are gone')).length, 1)
+  renameSync(`${dir}-away`, dir)
+  await slow.ring.reload()
+  await ring.reload()
+  t.strictSame([slow.kids(), kids()], [['a'], ['a']])
 })
 
 t.test('two keys of one kid: the first by name counts, and it is logged once', async (t) => {
