@@ -125,13 +125,14 @@ function seconds(text: string | undefined, word: string): number {
 }
 
 const COMMON_HELP = `Options:
-  -c, --conf-dir DIR  configuration of the daemon (default ${DEFAULT_CONFIG_DIR})
+  -c, --conf-dir DIR  configuration of the daemon or proxy
+                      (default ${DEFAULT_CONFIG_DIR})
       --json          print the daemon's JSON
       --version       print the version
   -h, --help          this text
 `
 
-const HELP = `Manages the tickets of a running imageio-daemon.
+const HELP = `Manages the tickets of a running imageio-daemon or imageio-proxy.
 
 Usage: imageioctl [OPTIONS] COMMAND
 
