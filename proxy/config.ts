@@ -3,13 +3,19 @@
  * of storage are of no use here. docs/proxy.md explains what is the proxy's own.
  */
 import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
-import { boolean, string, type ConfigOf } from '../core/config/schema.js'
+import { boolean, integer, string, type ConfigOf } from '../core/config/schema.js'
 import { checkServer, seconds, serverSchema } from '../core/config/server.js'
+import { MiB } from '../core/units.js'
 import { parsePatterns } from './allowed-daemons.js'
 
 export const schema = {
   ...serverSchema,
   backend_http: {
+    buffer_size: integer({
+      default: 8 * MiB,
+      min: 0,
+      description: 'Accepted and not used: memory per transfer is fixed, see docs/proxy.md.',
+    }),
     ca_file: string({
       default: '',
       description:

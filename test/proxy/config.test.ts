@@ -17,6 +17,11 @@ t.test('the files of an ovirt-imageio proxy load', async (t) => {
   t.match(warnings, [/\[daemon\] max_connections: unknown option, ignored/])
 })
 
+t.test('the buffer size of ovirt-imageio is taken and does nothing', async (t) => {
+  const { warnings } = load(`${NO_TLS}[backend_http]\nca_file = /a\nbuffer_size = 8388608\n`)
+  t.strictSame(warnings, [])
+})
+
 t.test('certificate and key go together', async (t) => {
   for (const [given, missing] of [
     ['cert_file', 'key_file'],
