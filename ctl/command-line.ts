@@ -79,6 +79,7 @@ const OPTIONS = {
 
 /** Throws UsageError. */
 export function parseCommandLine(argv: readonly string[]): Command {
+  refuseLateSigning(argv)
   const { values, positionals } = parse(argv)
   const [word, ...rest] = positionals
   if (values.version) return { name: 'help', text: `imageioctl ${VERSION}\n` }
@@ -105,6 +106,16 @@ export function parseCommandLine(argv: readonly string[]): Command {
   if (name === 'modify')
     return { name, ...common, id: value, timeout: seconds(values.timeout, word) }
   return { name, ...common, id: value }
+}
+
+/** They have options of their own, so they are told apart before any option is read. */
+const SIGNING_COMMANDS = ['make-key', 'sign-ticket']
+
+function refuseLateSigning(argv: readonly string[]): void {
+  const options = { args: [...argv], options: OPTIONS, allowPositionals: true, strict: false }
+  const [word = ''] = parseArgs(options).positionals
+  if (!SIGNING_COMMANDS.includes(word)) return
+  throw new UsageError(`${word} must be the first word; it reads no configuration and takes no -c`)
 }
 
 function parse(argv: readonly string[]) {
