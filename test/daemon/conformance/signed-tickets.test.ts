@@ -255,14 +255,19 @@ t.test('tokens name nothing outside of the allowed directories', async (t) => {
   const secret = join(site.dir, 'secret')
   writeFileSync(secret, 'x'.repeat(4096))
   symlinkSync(secret, join(site.images, 'link'))
-  for (const url of [
-    `file://${secret}`,
-    `file://${site.images}/../secret`,
-    `file://${site.images}/link`,
-  ]) {
+  const unknown = await request(daemon.remote, 'GET', '/images/unknown')
+  for (const [url, reason] of [
+    [`file://${secret}`, /^url: outside of/],
+    [`file://${site.dir}/missing`, /^url: outside of/],
+    [`file://${site.images}/../secret`, /^url: outside of/],
+    [`file://${site.images}-2/disk`, /^url: outside of/],
+    [`file://${site.images}/link`, /^the image lies outside/],
+  ] as const) {
+    const count = reasons(daemon).length
     const reply = await request(daemon.remote, 'GET', `/images/${site.sign({ url, size: 4096 })}`)
-    t.equal(reply.status, 500, url)
-    t.notMatch(reply.text, 'xxxx')
+    t.equal(reply.status, 403, url)
+    t.equal(reply.text, unknown.text, url)
+    t.match(await until('the reason is logged', () => reasons(daemon)[count]), reason)
   }
 })
 
