@@ -11,11 +11,6 @@ import { parsePatterns } from './allowed-daemons.js'
 export const schema = {
   ...serverSchema,
   backend_http: {
-    buffer_size: integer({
-      default: 8 * MiB,
-      min: 0,
-      description: 'Accepted and not used: memory per transfer is fixed, see docs/proxy.md.',
-    }),
     ca_file: string({
       default: '',
       description:
@@ -27,6 +22,11 @@ export const schema = {
       description: 'Certificate (PEM) shown to daemons that ask for one; needs key_file.',
     }),
     key_file: string({ default: '', description: 'Private key (PEM) of cert_file.' }),
+    buffer_size: integer({
+      default: 8 * MiB,
+      min: 0,
+      description: 'Accepted and not used: memory per transfer is fixed, see docs/proxy.md.',
+    }),
   },
   proxy: {
     allowed_daemons: string({
