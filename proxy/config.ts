@@ -78,4 +78,27 @@ function check(config: ProxyConfig, report: Report): void {
     const missing = cert_file === '' ? 'cert_file' : 'key_file'
     report.fail('backend_http', missing, 'cert_file and key_file go together')
   }
+  checkDaemons(config.proxy, report)
+}
+
+/** What is permitted, but hardly meant. */
+function checkDaemons(
+  { allow_http, allowed_daemons }: ProxyConfig['proxy'],
+  { warn }: Report,
+): void {
+  const patterns = allowed_daemons.split(/[\s,]+/).filter((word) => word !== '')
+  if (patterns.length === 0) {
+    warn('proxy', 'allowed_daemons', 'is empty, so no ticket can be used')
+  }
+  if (patterns.includes('*:*')) {
+    const reason = 'lets who can install or sign tickets reach any host and port from here'
+    warn('proxy', 'allowed_daemons', `*:* ${reason}`)
+  }
+  if (allow_http) {
+    warn(
+      'proxy',
+      'allow_http',
+      'lets tickets and images travel in the clear, to hosts nobody proved',
+    )
+  }
 }

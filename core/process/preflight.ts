@@ -47,6 +47,11 @@ export async function preflight(config: CheckedConfig): Promise<Preflight> {
   if (control.enable && control.transport === 'unix') {
     await checkSocket('control', control.socket, findings)
   }
+  if (control.enable && control.transport === 'tcp') {
+    findings.warnings.push(
+      '[control] transport: tcp lets every user of this host manage tickets; unix asks for a group',
+    )
+  }
   return findings
 }
 

@@ -32,6 +32,14 @@ t.test('certificate and key go together', async (t) => {
   }
 })
 
+t.test('what opens too much, or nothing, is warned of', async (t) => {
+  const warningsOf = (text: string) => load(`${NO_TLS}[proxy]\n${text}\n`).warnings
+  t.match(warningsOf('allowed_daemons ='), [/\[proxy\] allowed_daemons: is empty/])
+  t.match(warningsOf('allowed_daemons = host1 *:*'), [/\[proxy\] allowed_daemons: \*:\* lets/])
+  t.match(warningsOf('allow_http = yes'), [/\[proxy\] allow_http: lets .* in the clear/])
+  t.strictSame(warningsOf('allowed_daemons = *.hosts.example.com [fd00::1]:54322'), [])
+})
+
 t.test('what is no pattern keeps it from starting', async (t) => {
   const text = `${NO_TLS}[proxy]\nallowed_daemons = http://a\n`
   t.throws(() => load(text), { code: 'ERR_CONFIG', message: /must be patterns host or host:port/ })
