@@ -79,6 +79,7 @@ const OPTIONS = {
 
 /** Throws UsageError. */
 export function parseCommandLine(argv: readonly string[]): Command {
+  refuseLateSigning(argv)
   const { values, positionals } = parse(argv)
   const [word, ...rest] = positionals
   if (values.version) return { name: 'help', text: `imageioctl ${VERSION}\n` }
@@ -107,6 +108,16 @@ export function parseCommandLine(argv: readonly string[]): Command {
   return { name, ...common, id: value }
 }
 
+/** They have options of their own, so they are told apart before any option is read. */
+const SIGNING_COMMANDS = ['make-key', 'sign-ticket']
+
+function refuseLateSigning(argv: readonly string[]): void {
+  const options = { args: [...argv], options: OPTIONS, allowPositionals: true, strict: false }
+  const [word = ''] = parseArgs(options).positionals
+  if (!SIGNING_COMMANDS.includes(word)) return
+  throw new UsageError(`${word} must be the first word; it reads no configuration and takes no -c`)
+}
+
 function parse(argv: readonly string[]) {
   try {
     return parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true })
@@ -125,13 +136,14 @@ function seconds(text: string | undefined, word: string): number {
 }
 
 const COMMON_HELP = `Options:
-  -c, --conf-dir DIR  configuration of the daemon (default ${DEFAULT_CONFIG_DIR})
+  -c, --conf-dir DIR  configuration of the daemon or proxy
+                      (default ${DEFAULT_CONFIG_DIR})
       --json          print the daemon's JSON
       --version       print the version
   -h, --help          this text
 `
 
-const HELP = `Manages the tickets of a running imageio-daemon.
+const HELP = `Manages the tickets of a running imageio-daemon or imageio-proxy.
 
 Usage: imageioctl [OPTIONS] COMMAND
 

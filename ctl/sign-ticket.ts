@@ -1,15 +1,20 @@
 /** `imageioctl sign-ticket` and `make-key`: they need no daemon and no configuration. */
 import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
+import { signedTicketsSchema } from '../core/tickets/signed/config.js'
 import { TokenRefusedError } from '../core/tickets/signed/errors.js'
 import { signToken, type TokenClaims } from '../core/tickets/signed/sign.js'
 import { UsageError } from './command-line.js'
 import { ControlError } from './control-client.js'
+import { isImageUrl } from './image-url.js'
 import { makeKeyPair, readSigningKey } from './signing-key.js'
 
 export interface SigningTerminal {
   readonly print: (text: string) => void
   readonly printError: (text: string) => void
 }
+
+/** Of a server that says nothing else. */
+const DEFAULT_MAX_LIFETIME = signedTicketsSchema.signed_tickets.max_lifetime.default
 
 const OPTIONS = {
   key: { type: 'string' },
@@ -33,19 +38,20 @@ type Values = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values'
 
 const SIGN_HELP = `Usage: imageioctl sign-ticket --key FILE --url URL --size N --transfer-id ID --audience NAME [OPTIONS]
 
-Prints a signed ticket (docs/signed-tickets.md). Needs neither the daemon nor its configuration.
+Prints a signed ticket (docs/signed-tickets.md). Needs neither the daemon nor its configuration, so it
+takes no --conf-dir, and is the first word of the command line.
 
       --key FILE                private key (PEM): Ed25519, or P-256
       --kid NAME                what servers know its public key by (default: FILE without
                                 directory and suffix)
       --url URL                 the image: file:///PATH on the daemon's host; for a proxy the
                                 daemon's URL
-      --size N                  bytes that may be accessed
+      --size N                  bytes that may be accessed; 512K, 10M, 6G, 2T are binary multiples
       --transfer-id ID          name of the transfer: to revoke it by, and in the log
       --audience NAME           the server it is for; may be given again for others
       --ops OPS                 read, write, or read,write (default read)
-      --expires TIME            how long it is good: 90s, 30m, 1h, 2d (default 1h)
-      --not-before TIME         from when on it is good (default now)
+      --expires TIME            how long it is good: seconds, or 90s, 30m, 1h, 1d (default 1h)
+      --not-before TIME         from when on it is good, as long from now (default now)
       --sparse                  zeroed ranges may be deallocated
       --dirty                   dirty extents may be asked for
       --filename NAME           under which browsers save a download
@@ -99,6 +105,11 @@ async function signTicket(
   const file = required(values, 'key')
   const claims = claimsOf(values, Math.floor(Date.now() / 1000))
   const warn = (text: string): void => printError(`imageioctl: warning: ${text}\n`)
+  if (claims.exp - claims.iat > DEFAULT_MAX_LIFETIME) {
+    warn(
+      `servers refuse more than ${DEFAULT_MAX_LIFETIME} s, unless [signed_tickets] max_lifetime allows it`,
+    )
+  }
   const key = await readSigningKey(file, values.kid, warn)
   const token = await signToken(claims, key).catch((cause: unknown) => {
     if (!(cause instanceof TokenRefusedError)) throw cause
@@ -112,17 +123,22 @@ function claimsOf(values: Values, now: number): TokenClaims {
   const { audience = [], sparse, dirty, filename } = values
   const [first, ...others] = audience
   if (first === undefined) throw new UsageError('sign-ticket: --audience is missing')
-  const notBefore = values['not-before']
   const inactivity = values['inactivity-timeout']
+  const begin = values['not-before']
+  const notBefore = begin === undefined ? undefined : now + duration(begin, 'not-before')
+  const exp = now + duration(values.expires, 'expires')
+  if (exp <= (notBefore ?? now)) {
+    throw new UsageError('sign-ticket: it would be over before it begins, see --expires')
+  }
   return {
     aud: others.length > 0 ? audience : first,
     iat: now,
-    ...(notBefore === undefined ? {} : { nbf: now + duration(notBefore, 'not-before') }),
-    exp: now + duration(values.expires, 'expires'),
+    ...(notBefore === undefined ? {} : { nbf: notBefore }),
+    exp,
     transfer_id: required(values, 'transfer-id'),
-    url: required(values, 'url'),
+    url: imageUrl(required(values, 'url')),
     ops: values.ops.split(','),
-    size: integer(required(values, 'size'), 'size'),
+    size: bytes(required(values, 'size')),
     ...(sparse ? { sparse } : {}),
     ...(dirty ? { dirty } : {}),
     ...(filename === undefined ? {} : { filename }),
@@ -144,12 +160,27 @@ function integer(text: string, name: string): bigint {
   throw new UsageError(`sign-ticket: --${name} must be a number`)
 }
 
+function imageUrl(text: string): string {
+  if (isImageUrl(text)) return text
+  throw new UsageError(
+    'sign-ticket: --url must be file:///PATH, an nbd: URL, or https://HOST:PORT/images/ID of a daemon',
+  )
+}
+
+const SIZE_UNITS = ['', 'K', 'M', 'G', 'T']
+
+function bytes(text: string): bigint {
+  const [, digits, unit = ''] = /^(\d{1,20})(?:([KMGT])(?:iB)?)?$/.exec(text) ?? []
+  if (digits !== undefined) return BigInt(digits) * 1024n ** BigInt(SIZE_UNITS.indexOf(unit))
+  throw new UsageError('sign-ticket: --size must be a number of bytes, or one like 10M or 6GiB')
+}
+
 const UNITS: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600, d: 86_400 }
 
 function duration(text: string, name: string): number {
   const [, digits = '', unit = ''] = /^(\d{1,9})([smhd]?)$/.exec(text) ?? []
   if (digits !== '') return Number(digits) * (UNITS[unit] ?? 1)
-  throw new UsageError(`sign-ticket: --${name} must be a time like 90s, 30m, 1h or 2d`)
+  throw new UsageError(`sign-ticket: --${name} must be seconds, or a time like 30m, 1h or 1d`)
 }
 
 function parse<T>(read: () => T): T {

@@ -46,15 +46,15 @@ function formatTable(rows: readonly TicketInfo[], columns: readonly Column[]): s
     .join('')
 }
 
-/** One ticket. The id is a secret that only --json prints in full. */
+/** One ticket. What is secret only --json prints in full. */
 export function formatTicket(ticket: TicketInfo): string {
   const size = ticket.get('size')
   const moved = ticket.get('transferred')
   const lines: [string, string][] = [
-    ['id', shortId(plain(ticket.get('uuid')))],
+    ['id', publicId(ticket)],
     ['transfer', plain(ticket.get('transfer_id'))],
     ['state', state(ticket)],
-    ['url', plain(ticket.get('url'))],
+    ['url', publicUrl(plain(ticket.get('url')))],
     ['file name', plain(ticket.get('filename'))],
     ['ops', plain(ticket.get('ops'))],
     ['size', exactBytes(size)],
@@ -73,6 +73,18 @@ export function formatTicket(ticket: TicketInfo): string {
     .filter(([, value]) => value !== NONE)
     .map(([name, value]) => `${name.padEnd(12)}${value}\n`)
     .join('')
+}
+
+/** The id is the credential, except that of a signed ticket, to which nothing is given without a token. */
+function publicId(ticket: TicketInfo): string {
+  const id = plain(ticket.get('uuid'))
+  return ticket.get('signed') === true ? id : shortId(id)
+}
+
+/** At a proxy the URL is the daemon's, and has the ticket there: the same id, or a token. */
+function publicUrl(url: string): string {
+  const [, place, secret = ''] = /^(https?:\/\/[^/]*\/(?:images\/)?)(.*)$/i.exec(url) ?? []
+  return place === undefined ? url : place + shortId(secret)
 }
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const

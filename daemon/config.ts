@@ -67,7 +67,7 @@ export const schema = {
       default: 8 * MiB,
       min: 4 * KiB,
       max: 128 * MiB,
-      description: 'Upper bound of memory per relayed operation.',
+      description: 'Accepted and not used: relaying is what the proxy does.',
     }),
     ca_file: string({
       default: '',
@@ -126,7 +126,7 @@ export function splitPaths(text: string): string[] {
 function check(config: DaemonConfig, report: Report): void {
   const { limits } = config
   checkServer(config, report)
-  for (const section of ['backend_file', 'backend_nbd', 'backend_http'] as const) {
+  for (const section of ['backend_file', 'backend_nbd'] as const) {
     if (limits.buffer_memory < config[section].buffer_size) {
       report.fail('limits', 'buffer_memory', `must hold at least one [${section}] buffer_size`)
     }

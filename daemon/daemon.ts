@@ -1,13 +1,15 @@
 /** Puts the daemon together: the images service on storage, in a server. Nothing is global. */
 import type { Logger } from '../core/log.js'
 import { Server, type StartOptions } from '../core/process/server.js'
-import { logFields } from '../core/tickets/store.js'
+import { TicketDeniedError } from '../core/tickets/errors.js'
+import { UNKNOWN, logFields } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { MiB } from '../core/units.js'
 import type { Backend } from './backends/backend.js'
+import { PathNotAllowedError } from './backends/errors.js'
 import { ImageStates } from './backends/image-states.js'
 import type { NbdSettings } from './backends/nbd/open.js'
-import { normalizeUrl, openBackend } from './backends/open.js'
+import { isWrittenUnder, normalizeUrl, openBackend } from './backends/open.js'
 import { splitPaths, type DaemonConfig } from './config.js'
 import type { OpenImage } from './images/context.js'
 import { imageRoutes } from './images/routes.js'
@@ -22,11 +24,7 @@ export function startDaemon(options: StartOptions<DaemonConfig>): Promise<Server
   const { config, logger } = options
   return Server.start(options, {
     normalizeUrl,
-    normalizeSignedUrl: (url) => {
-      const normal = normalizeUrl(url)
-      if (config.signed_tickets.allow_nbd || normal.startsWith('file:')) return normal
-      throw new Error('tokens may name files only')
-    },
+    normalizeSignedUrl: (url) => normalizeSignedUrl(url, config),
     routes: (gate) =>
       imageRoutes({
         gate,
@@ -37,6 +35,17 @@ export function startDaemon(options: StartOptions<DaemonConfig>): Promise<Server
         localSocket: config.local.enable ? config.local.socket : undefined,
       }),
   })
+}
+
+/** What a token must not name is refused unseen, as who signs must not find out what is on this host. */
+function normalizeSignedUrl(url: string, config: DaemonConfig): string {
+  const normal = normalizeUrl(url)
+  if (!normal.startsWith('file:')) {
+    if (config.signed_tickets.allow_nbd) return normal
+    throw new Error('tokens may name files only')
+  }
+  if (isWrittenUnder(normal, splitPaths(config.backend_file.allowed_paths))) return normal
+  throw new Error('outside of [backend_file] allowed_paths')
 }
 
 /** For what a canceled ticket has in flight on an NBD server: less than DELETE waits, if it does. */
@@ -60,6 +69,13 @@ function imageOpener(config: DaemonConfig, logger: Logger): OpenImage {
       dirty,
       signal: ticket.canceled,
       onWritesLost: (cause) => ticket.breakOff(cause),
+    }).catch((cause: unknown) => {
+      if (!ticket.isSigned || !(cause instanceof PathNotAllowedError)) throw cause
+      logger.warn(
+        { ...logFields(ticket.definition), reason: cause.message },
+        'signed ticket refused',
+      )
+      throw new TicketDeniedError(UNKNOWN, { cause })
     })
     const { name, blockSize } = backend
     const facts = { backend: name, block: blockSize, writable }

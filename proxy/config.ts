@@ -5,6 +5,7 @@
 import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
 import { boolean, integer, string, type ConfigOf } from '../core/config/schema.js'
 import { checkServer, seconds, serverSchema } from '../core/config/server.js'
+import { MiB } from '../core/units.js'
 import { parsePatterns } from './allowed-daemons.js'
 
 export const schema = {
@@ -21,6 +22,11 @@ export const schema = {
       description: 'Certificate (PEM) shown to daemons that ask for one; needs key_file.',
     }),
     key_file: string({ default: '', description: 'Private key (PEM) of cert_file.' }),
+    buffer_size: integer({
+      default: 8 * MiB,
+      min: 0,
+      description: 'Accepted and not used: memory per transfer is fixed, see docs/proxy.md.',
+    }),
   },
   proxy: {
     allowed_daemons: string({
@@ -78,5 +84,28 @@ function check(config: ProxyConfig, report: Report): void {
   if ((cert_file === '') !== (key_file === '')) {
     const missing = cert_file === '' ? 'cert_file' : 'key_file'
     report.fail('backend_http', missing, 'cert_file and key_file go together')
+  }
+  checkDaemons(config.proxy, report)
+}
+
+/** What is permitted, but hardly meant. */
+function checkDaemons(
+  { allow_http, allowed_daemons }: ProxyConfig['proxy'],
+  { warn }: Report,
+): void {
+  const patterns = allowed_daemons.split(/[\s,]+/).filter((word) => word !== '')
+  if (patterns.length === 0) {
+    warn('proxy', 'allowed_daemons', 'is empty, so no ticket can be used')
+  }
+  if (patterns.includes('*:*')) {
+    const reason = 'lets who can install or sign tickets reach any host and port from here'
+    warn('proxy', 'allowed_daemons', `*:* ${reason}`)
+  }
+  if (allow_http) {
+    warn(
+      'proxy',
+      'allow_http',
+      'lets tickets and images travel in the clear, to hosts nobody proved',
+    )
   }
 }

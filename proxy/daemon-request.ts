@@ -214,7 +214,10 @@ export class AnswerBody {
     } catch (error) {
       const reason = this.#owner.reason()
       if (reason !== undefined) throw reason
-      if (error instanceof IncompleteBodyError) throw new DaemonGoneError(error)
+      // The body here is an answer, and no request's.
+      if (error instanceof IncompleteBodyError) {
+        throw new DaemonGoneError(new Error('its answer is not complete'))
+      }
       if (error instanceof BodyTimeoutError) throw new DaemonTimeoutError('it sends nothing more')
       throw error
     }

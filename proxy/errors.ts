@@ -113,9 +113,16 @@ const TRUST =
 export function daemonError(error: Error, isConnected: boolean): ServiceError {
   if (error instanceof ServiceError) return error
   const { code = '' } = error as NodeJS.ErrnoException
-  if (TRUST.test(code)) return new DaemonUntrustedError(error)
+  if (TRUST.test(code)) return new DaemonUntrustedError(withoutAdvice(error))
   if (!isConnected) return new DaemonUnreachableError(error)
   if (code.startsWith('HPE_'))
     return new DaemonAnswerError('not well-formed HTTP', { cause: error })
   return new DaemonGoneError(error)
+}
+
+/** Node goes on with options of its own command line, which are not the way to mend it here. */
+function withoutAdvice(error: Error): Error {
+  const [reason = ''] = error.message.split('; if the root CA is installed locally')
+  if (reason === error.message) return error
+  return Object.assign(new Error(reason), { code: (error as NodeJS.ErrnoException).code })
 }

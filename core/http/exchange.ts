@@ -283,7 +283,7 @@ export class Exchange {
 
   /** A client that does not take the answer must not hold its connection. */
   #finish(): void {
-    const timer = setTimeout(() => this.cut(), this.#watch.inactivityMs)
+    const timer = setTimeout(() => this.cut(), this.#watch.inactivityMs).unref()
     this.#response.once('close', () => clearTimeout(timer))
     this.#ignoreRest()
   }

@@ -30,8 +30,8 @@ interface Findings {
   readonly warnings: string[]
 }
 
-/** The unit makes this one when the service starts, and removes it at the end. */
-const UNIT_RUN_DIR = '/run/ovirt-imageio'
+/** The units make them when the service starts, and remove them at the end. */
+const UNIT_RUN_DIRS = ['/run/ovirt-imageio', '/run/ovirt-imageio-proxy']
 
 export async function preflight(config: CheckedConfig): Promise<Preflight> {
   const findings: Findings = { problems: [], warnings: [] }
@@ -46,6 +46,11 @@ export async function preflight(config: CheckedConfig): Promise<Preflight> {
   if (local.enable) await checkSocket('local', local.socket, findings)
   if (control.enable && control.transport === 'unix') {
     await checkSocket('control', control.socket, findings)
+  }
+  if (control.enable && control.transport === 'tcp') {
+    findings.warnings.push(
+      '[control] transport: tcp lets every user of this host manage tickets; unix asks for a group',
+    )
   }
   return findings
 }
@@ -185,7 +190,7 @@ async function checkSocket(
   const dir = dirname(path)
   const fault = await faultOfDirectory(dir)
   if (fault === undefined) return
-  const isMadeByUnit = dir === UNIT_RUN_DIR && (await isMissing(dir))
+  const isMadeByUnit = UNIT_RUN_DIRS.includes(dir) && (await isMissing(dir))
   if (isMadeByUnit) warnings.push(`[${section}] socket: ${fault}; the systemd unit makes it`)
   else problems.push(`[${section}] socket: ${fault}`)
 }

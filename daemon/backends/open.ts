@@ -3,6 +3,7 @@
  * once, without opening anything for I/O, and the kind, the allowed directories and the descriptor
  * for I/O all come from that one look-up.
  */
+import { normalize } from 'node:path'
 import {
   SystemError,
   closeDescriptor,
@@ -47,6 +48,12 @@ export function normalizeUrl(url: string): string {
   const parts = splitFileUrl(url)
   if (parts === undefined) throw new UnsupportedUrlError()
   return `file://${parts.host}${parts.path}`
+}
+
+/** Whether a file's path is under one of the directories as it is written, before links are followed. */
+export function isWrittenUnder(url: string, directories: readonly string[]): boolean {
+  const path = splitFileUrl(url)?.path
+  return path !== undefined && directories.some((one) => isUnder(normalize(path), one))
 }
 
 export async function openBackend(url: string, options: OpenAnyOptions): Promise<Backend> {

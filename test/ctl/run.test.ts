@@ -149,6 +149,17 @@ t.test('an answer that makes no sense is an error and not a crash', async (t) =>
   t.match(await ctl(['list']), { status: 1, errors: /not a list\n$/ })
 })
 
+t.test('only where the control service is matters, not what kind of server has it', async (t) => {
+  const { asked, conf, ctl } = await withService(t, { status: 200, body: '[]' })
+  const rest =
+    '[signed_tickets]\nenable = true\nkeys = /keys\naudience = proxy\n[remote]\nport = none\n' +
+    '[proxy]\nallowed_daemons = *.hosts.example.com\n[tls]\nenable = true\n'
+  writeFileSync(join(conf, 'conf.d', 'b.conf'), rest)
+  t.match(await ctl(['list']), { status: 0, errors: '' })
+  t.match(await ctl(['revoke', 'backup-17']), { status: 0, errors: '' })
+  t.equal(asked.length, 2)
+})
+
 t.test('an abstract socket is reached', async (t) => {
   const name = `imageioctl-test-${process.pid}`
   await fakeService(t, { status: 200, body: '[]' }, `\0${name}`)

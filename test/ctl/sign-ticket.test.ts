@@ -131,10 +131,67 @@ t.test('what is missing or misspelt is status 2', async (t) => {
   for (const time of ['', 'x', '1w', '-1', '1.5h', '1h30m']) {
     t.match(await sign('--key', 'k', ...ARGUMENTS, `--expires=${time}`), { status: 2 }, time)
   }
-  t.match(await sign('--key', 'k', ...ARGUMENTS, '--size', '1G'), { status: 2 })
+  for (const size of ['1X', '1KB', 'G', '-1', '1.5G', '0x10']) {
+    t.match(await sign('--key', 'k', ...ARGUMENTS, `--size=${size}`), { status: 2 }, size)
+  }
   t.match(await sign('--frobnicate'), { status: 2, errors: /frobnicate/ })
   t.match(await imageioctl('make-key'), { status: 2, errors: /NAME is missing/ })
   t.match(await imageioctl('make-key', 'a', 'b'), { status: 2, errors: /too many/ })
+})
+
+t.test('a size may have a binary unit, a time may be seconds', async (t) => {
+  const { secret, shared } = await keyPair(t)
+  for (const [size, value] of Object.entries({ '3K': 3072, '2MiB': 2 ** 21, '6G': 6 * 2 ** 30 })) {
+    const { output } = await imageioctl(
+      ...['sign-ticket', '--key', secret, ...ARGUMENTS, '--size', size, '--expires', '90'],
+    )
+    const payload = await payloadOf(output.trim(), readFileSync(shared, 'utf8'))
+    t.equal(payload['size'], value)
+    t.equal(Number(payload['exp']) - Number(payload['iat']), 90)
+  }
+})
+
+t.test('what no server would take is not signed, what few would is warned of', async (t) => {
+  const { secret } = await keyPair(t)
+  const sign = (...more: string[]) =>
+    imageioctl('sign-ticket', '--key', secret, ...ARGUMENTS, ...more)
+  for (const url of [
+    'disk',
+    '/a/disk',
+    'file:disk',
+    'file:///',
+    'ftp://a/b',
+    'https://a/b',
+    'nbd:',
+  ]) {
+    t.match(await sign('--url', url), { status: 2, output: '', errors: /--url must be/ }, url)
+  }
+  for (const url of [
+    ...['file:/a', 'nbd:unix:/a', 'nbd:localhost:10809:exportname=a', 'nbds://a/b'],
+    ...['https://[::1]:54322/images/a', 'http://host/images/a'],
+  ]) {
+    t.match(await sign('--url', url), { status: 0, errors: '' }, url)
+  }
+  const over = /it would be over before it begins/
+  t.match(await sign('--expires', '1h', '--not-before', '60m'), { status: 2, errors: over })
+  t.match(await sign('--expires', '0'), { status: 2, errors: over })
+  t.match(await sign('--expires', '1d'), { status: 0, errors: '' })
+  const long = await sign('--expires', '86401s')
+  t.match(long, {
+    status: 0,
+    output: /./,
+    errors: /^imageioctl: warning: .* 86400 s, .*max_lifetime/,
+  })
+})
+
+t.test('behind an option they are told to come first', async (t) => {
+  for (const argv of [
+    ['-c', '/a', 'sign-ticket', '--key', 'k'],
+    ['--json', 'make-key', 'engine'],
+  ]) {
+    const errors = /^imageioctl: (sign-ticket|make-key) must be the first word; .* takes no -c /
+    t.match(await imageioctl(...argv), { status: 2, errors })
+  }
 })
 
 t.test('help names every option, and so does the manual', async (t) => {

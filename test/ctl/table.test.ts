@@ -64,6 +64,23 @@ t.test('a ticket is shown without its secret, with exact sizes and progress', as
   t.match(text, /^sparse +no$/m)
 })
 
+t.test('the URL of a daemon is shown without the ticket in it', async (t) => {
+  const shown = (url: string): string | undefined =>
+    /^url +(.*)$/m.exec(formatTicket(having(['url', url])))?.[1]
+  t.equal(
+    shown('https://host7:54322/images/5f0a7c1d-4240-1b4e'),
+    'https://host7:54322/images/5f0a7c…',
+  )
+  t.equal(shown('http://[::1]:1/images/abc'), 'http://[::1]:1/images/a…')
+  t.equal(shown('https://host7/other/5f0a7c1d-4240'), 'https://host7/other/…')
+  t.equal(shown('file:///images/disk.raw'), 'file:///images/disk.raw')
+  t.equal(shown('nbd:unix:/run/nbd.sock'), 'nbd:unix:/run/nbd.sock')
+})
+
+t.test('the id of a signed ticket is no secret', async (t) => {
+  t.match(formatTicket(having(['signed', true])), /^id +5f0a7c1d-4240-1b4e$/m)
+})
+
 t.test('what is absent is not shown', async (t) => {
   const text = formatTicket(new Map([['uuid', 'x']]))
   t.notMatch(text, /moved|file name|undefined/)

@@ -2,14 +2,14 @@
 import t, { type Test } from 'tap'
 import { spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadProxyConfig, schema } from '../../proxy/config.js'
-import { freePort } from '../support/daemon.js'
+import { freePort, type TicketFields } from '../support/daemon.js'
 import { request } from '../support/http.js'
 import { testPki } from '../support/pki.js'
-import { startPair } from '../support/proxy.js'
+import { startPair, startProxy } from '../support/proxy.js'
 import { until } from '../support/wait.js'
 import { Wire, type Target } from '../support/wire.js'
 
@@ -40,7 +40,7 @@ t.test('the examples of a configuration load without a warning', async (t) => {
 })
 
 t.test('nginx in front', needs('nginx'), async (t) => {
-  await tryFront(t, async (dir, port, proxyPort) => {
+  await tryFront(t, async (dir, port, [first, second]) => {
     const { caFile } = testPki('proxy')
     const front = testPki()
     const server = replaced(block('nginx'), {
@@ -48,7 +48,10 @@ t.test('nginx in front', needs('nginx'), async (t) => {
       '/etc/nginx/images.pem': front.certFile,
       '/etc/nginx/images.key': front.keyFile,
       '/etc/nginx/proxy-ca.pem': caFile,
-      'proxy.example.com:54323': `localhost:${proxyPort}`,
+      'proxy1.example.com:54323': `127.0.0.1:${first}`,
+      'proxy2.example.com:54323': `127.0.0.1:${second}`,
+      'proxy.example.com;': 'localhost;',
+      '/var/log/nginx/images.log': join(dir, 'images.log'),
     })
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
       .map((name) => `${name}_temp_path ${dir}/${name};`)
@@ -63,7 +66,7 @@ t.test('nginx in front', needs('nginx'), async (t) => {
 })
 
 t.test('HAProxy in front', needs('haproxy'), async (t) => {
-  await tryFront(t, async (dir, port, proxyPort) => {
+  await tryFront(t, async (dir, port, [first, second]) => {
     const front = testPki()
     const pem = join(dir, 'images.pem')
     writeFileSync(pem, readFileSync(front.certFile, 'utf8') + readFileSync(front.keyFile, 'utf8'))
@@ -71,24 +74,34 @@ t.test('HAProxy in front', needs('haproxy'), async (t) => {
     const text = replaced(block('haproxy'), {
       'bind :443': `bind 127.0.0.1:${port}`,
       '/etc/haproxy/images.pem': pem,
-      'proxy1.example.com:54323': `127.0.0.1:${proxyPort}`,
-      'proxy2.example.com:54323': `127.0.0.1:${proxyPort}`,
-    }).replaceAll('/etc/haproxy/proxy-ca.pem', testPki('proxy').caFile)
+      'proxy1.example.com:54323': `127.0.0.1:${first}`,
+      'proxy2.example.com:54323': `127.0.0.1:${second}`,
+      'verifyhost proxy.example.com': 'verifyhost localhost',
+      '/etc/haproxy/proxy-ca.pem': testPki('proxy').caFile,
+    })
     writeFileSync(file, text)
     return ['haproxy', '-db', '-f', file]
   })
 })
 
-/** An upload that is on its way while it is sent, a download of a part, and a refusal. */
+/**
+ * Two proxies behind it: an upload that is on its way while it is sent, a download of a part, a
+ * refusal; each transfer keeps to its proxy, and nobody notices when one of them ends.
+ */
 async function tryFront(
   t: Test,
-  prepare: (dir: string, port: number, proxyPort: number) => Promise<string[]>,
+  prepare: (dir: string, port: number, proxyPorts: [number, number]) => Promise<string[]>,
 ): Promise<void> {
   const pair = await startPair(t)
+  const other = await startProxy(t)
   const dir = mkdtempSync(join(tmpdir(), 'imageio-test-'))
   const port = await freePort()
-  const [command = '', ...args] = await prepare(dir, port, pair.proxy.port)
-  const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  const [command = '', ...args] = await prepare(dir, port, [pair.proxy.port, other.port])
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => void (output += text))
+  }
   const ended = new Promise((resolve) => child.once('close', resolve))
   t.teardown(async () => {
     child.kill('SIGTERM')
@@ -102,7 +115,7 @@ async function tryFront(
       () => false,
     ),
   )
-  const image = await pair.addImage(8 * MiB)
+  const image = await addImageAtBoth(8 * MiB, { ops: ['read', 'write'] })
   const content = randomBytes(8 * MiB)
   const wire = await Wire.open(front)
   t.teardown(() => wire.destroy())
@@ -118,6 +131,35 @@ async function tryFront(
   t.equal(part.status, 206)
   t.ok(part.body.equals(content.subarray(5, 1_000_005)))
   t.equal((await request(front, 'GET', '/images/none')).status, 403)
+
+  const images = await Promise.all(Array.from({ length: 8 }, () => addImageAtBoth(8192)))
+  const readAll = async (range: string): Promise<void> => {
+    for (const { url } of images) {
+      t.equal((await request(front, 'GET', url, { headers: { range } })).status, 206)
+    }
+  }
+  await readAll('bytes=0-9')
+  await readAll('bytes=10-29')
+  for (const { id } of images) {
+    const infos = await Promise.all([pair.proxy, other].map((proxy) => proxy.ticket(id)))
+    t.strictSame(
+      new Set(infos.map(({ transferred }) => transferred)),
+      new Set([0, 30]),
+      'one proxy has all',
+    )
+  }
+  await pair.proxy.stop()
+  await readAll('bytes=30-39')
+  const log = join(dir, 'images.log')
+  const logged = output + (existsSync(log) ? readFileSync(log, 'utf8') : '')
+  for (const { id } of images) t.notMatch(logged, id, 'ids are not logged')
+
+  async function addImageAtBoth(size: number, fields: TicketFields = { ops: ['read'] }) {
+    const image = await pair.addImage(size, fields)
+    const url = `${pair.daemon.url}/images/${image.id}`
+    await other.addTicket({ uuid: image.id, size, url, ...fields })
+    return image
+  }
 }
 
 /** The only example in that language. */

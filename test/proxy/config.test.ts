@@ -17,6 +17,11 @@ t.test('the files of an ovirt-imageio proxy load', async (t) => {
   t.match(warnings, [/\[daemon\] max_connections: unknown option, ignored/])
 })
 
+t.test('the buffer size of ovirt-imageio is taken and does nothing', async (t) => {
+  const { warnings } = load(`${NO_TLS}[backend_http]\nca_file = /a\nbuffer_size = 8388608\n`)
+  t.strictSame(warnings, [])
+})
+
 t.test('certificate and key go together', async (t) => {
   for (const [given, missing] of [
     ['cert_file', 'key_file'],
@@ -25,6 +30,14 @@ t.test('certificate and key go together', async (t) => {
     const text = `${NO_TLS}[backend_http]\n${given} = /a\n`
     t.throws(() => load(text), { message: RegExp(`\\[backend_http\\] ${missing}: `) })
   }
+})
+
+t.test('what opens too much, or nothing, is warned of', async (t) => {
+  const warningsOf = (text: string) => load(`${NO_TLS}[proxy]\n${text}\n`).warnings
+  t.match(warningsOf('allowed_daemons ='), [/\[proxy\] allowed_daemons: is empty/])
+  t.match(warningsOf('allowed_daemons = host1 *:*'), [/\[proxy\] allowed_daemons: \*:\* lets/])
+  t.match(warningsOf('allow_http = yes'), [/\[proxy\] allow_http: lets .* in the clear/])
+  t.strictSame(warningsOf('allowed_daemons = *.hosts.example.com [fd00::1]:54322'), [])
 })
 
 t.test('what is no pattern keeps it from starting', async (t) => {

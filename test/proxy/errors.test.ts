@@ -19,6 +19,17 @@ t.test('what Node reports becomes a reason', async (t) => {
   }
 })
 
+t.test('the reason not to trust a certificate is told without advice on Node', async (t) => {
+  const advice = '; if the root CA is installed locally, try running Node.js with --use-system-ca'
+  const code = 'UNABLE_TO_VERIFY_LEAF_SIGNATURE'
+  const error = Object.assign(new Error(`unable to verify the first certificate${advice}`), {
+    code,
+  })
+  const { cause } = daemonError(error, false)
+  t.match(cause, { code, message: /^unable to verify the first certificate$/ })
+  t.notMatch((cause as Error).stack, 'Node.js')
+})
+
 t.test('a reason of our own stays', async (t) => {
   const own = new DaemonTimeoutError('no answer')
   t.equal(daemonError(own, true), own)

@@ -19,9 +19,15 @@ export interface VerificationKey {
 export function keyOfPem(text: string, id: string): VerificationKey {
   const label = /-----BEGIN ([A-Z0-9 ]+)-----/.exec(text)?.[1]
   if (label !== 'PUBLIC KEY') {
-    throw new Error(`it holds ${label?.toLowerCase() ?? 'no PEM'}, not a public key`)
+    throw new Error(
+      `it holds ${label === undefined ? 'no PEM' : withArticle(label)}, not a public key`,
+    )
   }
   return describe(createPublicKey(text), id)
+}
+
+function withArticle(label: string): string {
+  return `${/^[AEIOU]/.test(label) ? 'an' : 'a'} ${label.toLowerCase()}`
 }
 
 /** JWK (RFC 7517). Its `kid` comes before the name of the file. Throws an Error. */

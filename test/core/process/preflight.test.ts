@@ -55,6 +55,17 @@ t.test('a good configuration has neither problems nor warnings', async (t) => {
   t.notOk(existsSync(join(dir, 'daemon.log')), 'and nothing is made')
 })
 
+t.test('a control service without any authentication is warned of', async (t) => {
+  const options = { transport: 'tcp', port: 0 }
+  const { dir, sections } = good(t)
+  t.match(await check(dir, { ...sections, control: options }), {
+    problems: [],
+    warnings: [/^\[control\] transport: tcp lets every user of this host manage tickets/],
+  })
+  const off = { ...options, enable: false }
+  t.strictSame((await check(dir, { ...sections, control: off })).warnings, [])
+})
+
 t.test('one that runs already is not in the way', async (t) => {
   const { dir, sections } = good(t)
   const server = createServer().listen(join(dir, 'control.sock'))

@@ -163,6 +163,8 @@ t.test('a daemon that is killed is a cut, then 502, and back when it is', async 
   t.equal((await up.response()).status, 502)
   down.socket.resume()
   t.ok((await down.rest()).length < 64 * MiB)
+  await until('it is logged', () => proxy.logText().includes('its answer is not complete'))
+  t.notMatch(proxy.logText(), 'request body is not complete')
   t.equal((await request(proxy.remote, 'GET', image.url)).status, 502)
   await daemon.exited()
   const again = await startDaemon(t, { from: daemon })
