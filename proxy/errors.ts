@@ -75,9 +75,9 @@ export class DaemonTimeoutError extends ServiceError {
   }
 }
 
-/** As the daemon says it, before it is asked. */
+/** The ticket here has no `dirty`. Status and text are those of the daemon, which is not asked. */
 export class NoDirtyExtentsError extends ServiceError {
-  readonly code = 'ERR_DIRTY_EXTENTS_UNAVAILABLE'
+  readonly code = 'ERR_NO_DIRTY_EXTENTS'
   readonly statusCode = 404
 
   constructor() {
