@@ -1,4 +1,4 @@
-/** CPU time of a server: user and system, all threads of it and of its children. */
+/** CPU time, user and system: of a server with all its threads and children, and of clients. */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 
@@ -7,10 +7,12 @@ const TICKS_PER_SECOND = Number(execFileSync('getconf', ['CLK_TCK'], { encoding:
 interface Process {
   readonly pid: number
   readonly parent: number
+  /** Its own, and those of its children that have ended. */
   readonly ticks: number
+  readonly endedTicks: number
 }
 
-/** Seconds used so far. */
+/** Seconds used so far by a process and its children. */
 export function cpuSeconds(root: number): number {
   const processes = readdirSync('/proc').filter(isNumber).map(readProcess).filter(isDefined)
   const tree = new Set([root])
@@ -23,6 +25,11 @@ export function cpuSeconds(root: number): number {
   return mine.reduce((sum, { ticks }) => sum + ticks, 0) / TICKS_PER_SECOND
 }
 
+/** Seconds used so far by the programs that this process has run to their end. */
+export function endedChildrenSeconds(): number {
+  return (readProcess(String(process.pid))?.endedTicks ?? 0) / TICKS_PER_SECOND
+}
+
 function readProcess(name: string): Process | undefined {
   try {
     const text = readFileSync(`/proc/${name}/stat`, 'latin1')
@@ -30,8 +37,9 @@ function readProcess(name: string): Process | undefined {
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
     const field = (number: number): number => Number(fields[number - 3])
     // utime and stime, and those of children that have ended (proc(5)).
-    const ticks = field(14) + field(15) + field(16) + field(17)
-    return { pid: Number(name), parent: field(4), ticks }
+    const endedTicks = field(16) + field(17)
+    const ticks = field(14) + field(15) + endedTicks
+    return { pid: Number(name), parent: field(4), ticks, endedTicks }
   } catch {
     return undefined // ended meanwhile
   }

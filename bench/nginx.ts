@@ -2,55 +2,48 @@
  * nginx as a file server: GET by direct I/O, since images do not belong into the page cache, and
  * PUT by its DAV module, which writes a temporary file through the page cache and renames it.
  */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../start/free-port.js'
 import type { Pki } from '../start/pki.js'
-import type { System } from './system.js'
+import { cpuSeconds } from './cpu.js'
+import { curlTransfer } from './curl.js'
+import { startServer } from './listening.js'
+import type { Place } from './place.js'
+import type { System, Transport } from './system.js'
 
 const HOST = '127.0.0.1'
-const START_TIMEOUT_MS = 10_000
 
-/** Serves the files of `store`; `dir` is for its own. */
-export async function startNginx(dir: string, store: string, pki: Pki): Promise<System> {
+/** Serves the files of the store. */
+export async function startNginx({ dir, store, pki, atEnd }: Place): Promise<System> {
   const own = join(dir, 'nginx')
   const socket = join(own, 'data.sock')
   const port = await freePort(HOST, 0)
   await mkdir(own)
   await mkdir(join(store, 'nginx-body'))
   await writeFile(join(own, 'nginx.conf'), configure({ own, store, socket, port, pki }))
-  const child = spawn('nginx', ['-p', own, '-c', join(own, 'nginx.conf'), '-e', 'stderr'], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
-  const ended = once(child, 'close')
-  await Promise.race([untilListening(port), ended.then(fail)])
-  const { pid } = child
-  if (pid === undefined) return fail()
+  const args = ['-p', own, '-c', join(own, 'nginx.conf'), '-e', 'stderr']
+  const server = await startServer({ program: 'nginx', args }, { port, host: HOST })
+  atEnd(() => server.stop())
+  const where = (file: string, transport: Transport): readonly string[] => {
+    const path = file.slice(store.length)
+    return transport === 'TLS'
+      ? ['--cacert', pki.caFile, `https://${HOST}:${port}${path}`]
+      : ['--unix-socket', socket, `http://localhost${path}`]
+  }
   return {
     name: 'nginx',
-    pid,
+    volume: 'nginx',
+    cpuSeconds: () => cpuSeconds(server.pid),
     serve: (files) =>
       Promise.resolve(
-        files.map((file) => {
-          const path = file.slice(store.length)
-          return {
-            file,
-            curl: (transport) =>
-              transport === 'TLS'
-                ? ['--cacert', pki.caFile, `https://${HOST}:${port}${path}`]
-                : ['--unix-socket', socket, `http://localhost${path}`],
-          }
-        }),
+        files.map((file) => ({
+          file,
+          command: (transfer) => curlTransfer(transfer, where(file, transfer.transport)),
+        })),
       ),
-    stop: async () => {
-      child.kill('SIGTERM')
-      await ended
-    },
+    release: () => Promise.resolve(),
   }
 }
 
@@ -93,21 +86,4 @@ ${temporary.join('\n')}
   }
 }
 `
-}
-
-async function untilListening(port: number): Promise<void> {
-  const giveUpAt = performance.now() + START_TIMEOUT_MS
-  while (performance.now() < giveUpAt) {
-    const isListening = await new Promise<boolean>((resolve) => {
-      const probe = connect(port, HOST, () => resolve(true))
-      probe.on('error', () => resolve(false)).on('connect', () => probe.destroy())
-    })
-    if (isListening) return
-    await sleep(50)
-  }
-  fail()
-}
-
-function fail(): never {
-  throw new Error('nginx does not start')
 }

@@ -1,32 +1,40 @@
 /** The arguments of the benchmark, and its help. */
 import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
+import { MiB } from '../core/units.js'
 
 export interface BenchOptions {
-  /** Bytes moved in one run, by all streams together. */
+  /** Bytes moved or hashed in one run, by all streams together. */
   readonly size: number
   /** Counted runs; one more comes first to verify and warm up. */
   readonly runs: number
   /** Directories whose file systems are measured. */
   readonly stores: readonly string[]
-  readonly systems: readonly string[]
+  readonly systems: ReadonlySet<string>
+  /** How many the longest list has. */
+  readonly extents: number
   /** Which cases. */
   readonly filter: RegExp
 }
 
-export const HELP = `Compares imageio-daemon with nginx: downloads and uploads by 1 and 4 streams, over TLS and a Unix
-socket. Prints medians of throughput and of server CPU seconds per GiB.
+export const HELP = `Measures imageio-daemon beside other programs, and prints a table for each kind of case, with medians:
+  GET and PUT     files, 1 and 4 streams, TLS and Unix socket, beside nginx
+  NBD GET and PUT the same on qemu-nbd, beside the daemon's own file path and nbdcopy
+  checksum        file and NBD, beside what a core hashes in memory and b2sum
+  extents         of 8 TiB and of a long list, file and NBD, beside nbdinfo and qemu-img
 
 Usage: npm run bench -- [OPTIONS]
 
 Options:
-  --size MIB     moved in one run by all streams together (default 1024)
+  --size MIB     moved or hashed in one run by all streams together (default 1024)
   --runs N       counted runs of each case (default 5)
   --store DIR    directory to keep images in; may be repeated (default /dev/shm)
-  --system NAME  imageio or nginx; may be repeated (default both)
-  --cases REGEX  only the cases that match, such as 'GET ×4' (default all)
+  --system NAME  imageio, nginx, nbdcopy, b2sum, nbdinfo or qemu-img; may be repeated (default all)
+  --extents N    how many the longest list has (default 1000000)
+  --cases REGEX  only the cases that match, such as '^GET ×4', 'NBD.*TLS', 'checksum' (default all)
   -h, --help     this text
 
-A store needs three times the size. docs/benchmarks.md says how to read the result.
+A store needs four times the size, or 2 KiB for each extent if that is more. docs/benchmarks.md says how to read the
+result.
 Exit status: 0 done, 1 something failed, 2 wrong arguments.
 `
 
@@ -34,13 +42,21 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-const SYSTEMS = ['imageio', 'nginx']
+const SYSTEMS = ['imageio', 'nginx', 'nbdcopy', 'b2sum', 'nbdinfo', 'qemu-img']
+
+/** What is said of a program that is not here. */
+export const PACKAGES: readonly (readonly [program: string, reason: string])[] = [
+  ['nginx', 'is not installed and skipped (Debian: nginx-light)'],
+  ['qemu-nbd', 'is not installed: no NBD, no extents (Debian: qemu-utils)'],
+  ['nbdcopy', 'is not installed and skipped, with nbdinfo (Debian: libnbd-bin)'],
+]
 
 const OPTIONS = {
   size: { type: 'string', default: '1024' },
   runs: { type: 'string', default: '5' },
   store: { type: 'string', multiple: true, default: ['/dev/shm'] },
   system: { type: 'string', multiple: true, default: SYSTEMS },
+  extents: { type: 'string', default: '1000000' },
   cases: { type: 'string', default: '' },
   help: { type: 'boolean', short: 'h', default: false },
 } as const satisfies ParseArgsOptionsConfig
@@ -50,13 +66,16 @@ export function parseOptions(argv: readonly string[]): BenchOptions | 'help' {
   const values = parse(argv)
   if (values.help) return 'help'
   const unknown = values.system.find((name) => !SYSTEMS.includes(name))
-  if (unknown !== undefined) throw new UsageError(`--system ${unknown}: imageio or nginx`)
+  if (unknown !== undefined) {
+    throw new UsageError(`--system must be one of ${SYSTEMS.join(', ')}, not ${unknown}`)
+  }
   return {
     // A multiple of 4 streams' blocks, so that every image has the same size.
-    size: positive('--size', values.size) * 2 ** 20,
+    size: positive('--size', values.size) * MiB,
     runs: positive('--runs', values.runs),
     stores: values.store,
-    systems: values.system,
+    systems: new Set(values.system),
+    extents: positive('--extents', values.extents),
     filter: pattern(values.cases),
   }
 }

@@ -1,19 +1,32 @@
-/** A server under test, as the runner sees it. */
+/** A server under test, with the client that suits it, as the runner sees it. */
+import type { Command } from './command.js'
+
 export interface System {
   readonly name: string
-  /** Process whose tree is charged with CPU time. */
-  readonly pid: number
+  /** Systems with the same word upload to the same files. */
+  readonly volume: string
+  /** CPU time so far of what is measured. */
+  cpuSeconds(): number
+  /** The same of the NBD servers behind it. */
+  exportCpuSeconds?(): number
   /** Makes `files` reachable; the answer has one target for each. */
   serve(files: readonly string[], direction: Direction): Promise<readonly Target[]>
-  stop(): Promise<void>
+  /** Ends what serve() has begun. */
+  release(): Promise<void>
 }
 
 export type Direction = 'GET' | 'PUT'
 export type Transport = 'TLS' | 'unix'
 
 export interface Target {
-  /** Arguments of curl that reach the image, without those of the direction. */
-  readonly curl: (transport: Transport) => readonly string[]
   /** The file that holds the image. */
   readonly file: string
+  readonly command: (transfer: Transfer) => Command
+}
+
+export interface Transfer {
+  readonly direction: Direction
+  readonly transport: Transport
+  /** What is uploaded, or where a download goes; without it a download is thrown away. */
+  readonly local?: string
 }

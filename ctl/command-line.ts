@@ -16,6 +16,8 @@ export type Command =
   | (Common & { readonly name: 'list' })
   | (Common & { readonly name: 'modify'; readonly id: string; readonly timeout: number })
   | (Common & { readonly name: 'delete'; readonly id: string })
+  | (Common & { readonly name: 'revoke' | 'unrevoke'; readonly id: string })
+  | (Common & { readonly name: 'revocations' })
 
 export class UsageError extends Error {
   override readonly name = 'UsageError'
@@ -23,7 +25,7 @@ export class UsageError extends Error {
 
 /** What a command takes beside the options of all. */
 interface Syntax {
-  readonly argument?: 'FILE' | 'ID'
+  readonly argument?: 'FILE' | 'ID' | 'TRANSFER'
   readonly takesTimeout?: boolean
   readonly help: string
 }
@@ -49,6 +51,13 @@ input. An id that exists is replaced: its running transfers are cancelled.`,
     help: `Cancels what runs on a ticket, waits until the image is closed, and removes the ticket. To
 delete what is not there is no error. Status 409 means that it is still closing: try again.`,
   },
+  revoke: {
+    argument: 'TRANSFER',
+    help: `Ends a transfer of signed tickets: its tokens are refused from now on until all of them are over,
+and what runs is cancelled as by delete. Status 409 means that it is still closing: try again.`,
+  },
+  unrevoke: { argument: 'TRANSFER', help: 'Accepts the tokens of a transfer again.' },
+  revocations: { help: 'Shows all transfers that are revoked, and until when that is kept.' },
 } as const satisfies Record<string, Syntax>
 type Name = keyof typeof SYNTAX
 
@@ -88,7 +97,7 @@ export function parseCommandLine(argv: readonly string[]): Command {
   if (values.timeout !== undefined && !takesTimeout) {
     throw new UsageError(`${word}: --timeout belongs to modify`)
   }
-  if (name === 'list') return { name, ...common }
+  if (name === 'list' || name === 'revocations') return { name, ...common }
   const [value] = rest
   if (value === undefined || value === '')
     throw new UsageError(`${word}: ${argument ?? ''} is missing`)
@@ -132,6 +141,13 @@ Commands:
   list                    show all tickets
   modify ID --timeout N   make a ticket expire in N seconds
   delete ID               cancel and remove a ticket
+
+Signed tickets:
+  make-key NAME           make a key pair to sign and verify with
+  sign-ticket --key …     print a signed ticket (see sign-ticket --help)
+  revoke TRANSFER         end a transfer, whoever has a token for it
+  unrevoke TRANSFER       accept its tokens again
+  revocations             show all that are revoked
 
 add-ticket, show-ticket (prints JSON), mod-ticket and del-ticket are the same.
 

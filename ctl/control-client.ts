@@ -68,6 +68,20 @@ export class ControlClient {
     await this.#send('DELETE', ticketPath(id), this.#removeTimeoutMs)
   }
 
+  /** Ends a transfer of signed tickets; resolves when nothing holds the image any more. */
+  async revoke(transferId: string): Promise<void> {
+    await this.#send('PUT', revocationPath(transferId), this.#removeTimeoutMs)
+  }
+
+  async unrevoke(transferId: string): Promise<void> {
+    await this.#send('DELETE', revocationPath(transferId), this.#timeoutMs)
+  }
+
+  /** JSON array. */
+  async revocations(): Promise<Buffer> {
+    return this.#send('GET', '/revocations', this.#timeoutMs)
+  }
+
   async #send(
     method: string,
     path: string,
@@ -114,10 +128,18 @@ async function exchange(options: RequestOptions, body?: string | Uint8Array): Pr
 function ticketPath(id: string): string {
   // Without an id DELETE would mean every ticket.
   if (id === '') throw new ControlError('the ticket id is empty')
+  return `/tickets/${encode(id, 'ticket id')}`
+}
+
+function revocationPath(transferId: string): string {
+  return `/revocations/${encode(transferId, 'transfer id')}`
+}
+
+function encode(id: string, what: string): string {
   try {
-    return `/tickets/${encodeURIComponent(id)}`
+    return encodeURIComponent(id)
   } catch (cause) {
-    throw new ControlError('the ticket id is not valid Unicode', { cause })
+    throw new ControlError(`the ${what} is not valid Unicode`, { cause })
   }
 }
 

@@ -5,7 +5,8 @@ import { KiB } from '../core/units.js'
 import { parseCommandLine, UsageError, type Command } from './command-line.js'
 import { clientOf } from './control-address.js'
 import { ControlError, type ControlClient } from './control-client.js'
-import { formatList, formatTicket } from './table.js'
+import { runSigning } from './sign-ticket.js'
+import { formatList, formatRevocations, formatTicket } from './table.js'
 import { indentJson, parseTicket, parseTickets, ticketId } from './ticket-json.js'
 
 export interface Terminal {
@@ -17,6 +18,7 @@ export interface Terminal {
 /** The exit status. */
 export async function run(argv: readonly string[], terminal: Terminal): Promise<0 | 1 | 2> {
   try {
+    if (await runSigning(argv, terminal)) return 0
     const command = parseCommandLine(argv)
     if (command.name === 'help') terminal.print(command.text)
     else terminal.print(await execute(command, clientOf(command.confDir), terminal))
@@ -62,6 +64,16 @@ async function execute(
     case 'delete':
       await client.remove(command.id)
       return ''
+    case 'revoke':
+      await client.revoke(command.id)
+      return ''
+    case 'unrevoke':
+      await client.unrevoke(command.id)
+      return ''
+    case 'revocations': {
+      const revocations = await client.revocations()
+      return command.json ? indentJson(revocations) : formatRevocations(parseTickets(revocations))
+    }
   }
 }
 

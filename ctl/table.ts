@@ -21,13 +21,27 @@ const COLUMNS: readonly Column[] = [
   { title: 'LEFT', isNumber: true, text: (ticket) => seconds(ticket.get('seconds_left')) },
 ]
 
+const REVOCATION_COLUMNS: readonly Column[] = [
+  { title: 'TRANSFER', text: (revocation) => plain(revocation.get('transfer_id')) },
+  { title: 'REVOKED', text: (revocation) => time(revocation.get('revoked')) },
+  { title: 'UNTIL', text: (revocation) => time(revocation.get('until')) },
+]
+
 /** Header and one line per ticket. */
 export function formatList(tickets: readonly TicketInfo[]): string {
-  const rows = tickets.map((ticket) => COLUMNS.map(({ text }) => text(ticket)))
-  const lines = [COLUMNS.map(({ title }) => title), ...rows]
-  const widths = COLUMNS.map((_, index) => Math.max(...lines.map((line) => width(line[index]))))
+  return formatTable(tickets, COLUMNS)
+}
+
+export function formatRevocations(revocations: readonly TicketInfo[]): string {
+  return formatTable(revocations, REVOCATION_COLUMNS)
+}
+
+function formatTable(rows: readonly TicketInfo[], columns: readonly Column[]): string {
+  const cells = rows.map((row) => columns.map(({ text }) => text(row)))
+  const lines = [columns.map(({ title }) => title), ...cells]
+  const widths = columns.map((_, index) => Math.max(...lines.map((line) => width(line[index]))))
   return lines
-    .map((line) => line.map((cell, index) => pad(cell, widths[index], COLUMNS[index])).join('  '))
+    .map((line) => line.map((cell, index) => pad(cell, widths[index], columns[index])).join('  '))
     .map((line) => `${line.trimEnd()}\n`)
     .join('')
 }
@@ -45,7 +59,9 @@ export function formatTicket(ticket: TicketInfo): string {
     ['ops', plain(ticket.get('ops'))],
     ['size', exactBytes(size)],
     ['moved', exactBytes(moved) + percent(moved, size)],
+    ['inspected', exactBytes(ticket.get('inspected'))],
     ['sparse', plain(ticket.get('sparse'))],
+    ['signed', plain(ticket.get('signed'))],
     ['dirty', plain(ticket.get('dirty'))],
     ['clients', plain(ticket.get('connections'))],
     ['idle', seconds(ticket.get('idle_time'))],
@@ -108,6 +124,12 @@ function percent(part: unknown, whole: unknown): string {
 
 function seconds(value: unknown): string {
   return asInteger(value) === undefined ? NONE : `${plain(value)} s`
+}
+
+/** Seconds since 1970. */
+function time(value: unknown): string {
+  const date = new Date(Number(asInteger(value)) * 1000)
+  return Number.isNaN(date.getTime()) ? NONE : date.toISOString().replace('.000', '')
 }
 
 function width(text = ''): number {

@@ -4,7 +4,7 @@
  */
 import { isAbsolute, normalize } from 'node:path'
 import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
-import { integer, string, type ConfigOf } from '../core/config/schema.js'
+import { boolean, integer, string, type ConfigOf } from '../core/config/schema.js'
 import { checkServer, seconds, serverSchema } from '../core/config/server.js'
 import { GiB, KiB, MiB } from '../core/units.js'
 
@@ -100,6 +100,14 @@ export const schema = {
       description: 'Accepted and not used: there is no /profile/, use the profiler of Node.',
     }),
   },
+  signed_tickets: {
+    ...serverSchema.signed_tickets,
+    allow_nbd: boolean({
+      default: false,
+      description:
+        'Let tokens name nbd: URLs, which lead to any host and socket the daemon can reach.',
+    }),
+  },
 } as const
 
 export type DaemonConfig = ConfigOf<typeof schema>
@@ -122,5 +130,10 @@ function check(config: DaemonConfig, report: Report): void {
     if (limits.buffer_memory < config[section].buffer_size) {
       report.fail('limits', 'buffer_memory', `must hold at least one [${section}] buffer_size`)
     }
+  }
+  if (config.signed_tickets.enable && splitPaths(config.backend_file.allowed_paths).length === 0) {
+    // Who signs need not be on this host, and must not find out what else is.
+    const reason = 'must name directories while [signed_tickets] enable is on (/ is any)'
+    report.fail('backend_file', 'allowed_paths', reason)
   }
 }

@@ -22,9 +22,14 @@ export function startDaemon(options: StartOptions<DaemonConfig>): Promise<Server
   const { config, logger } = options
   return Server.start(options, {
     normalizeUrl,
-    routes: (store) =>
+    normalizeSignedUrl: (url) => {
+      const normal = normalizeUrl(url)
+      if (config.signed_tickets.allow_nbd || normal.startsWith('file:')) return normal
+      throw new Error('tokens may name files only')
+    },
+    routes: (gate) =>
       imageRoutes({
-        store,
+        gate,
         open: imageOpener(config, logger),
         buffers: bufferPool(config),
         checksums: new ChecksumSlots(config.limits.max_checksums),

@@ -12,7 +12,7 @@ import { ask, operateThere, passOn, useDaemon, whileValid, type RelayServices } 
 export async function relayPatch(exchange: Exchange, services: RelayServices): Promise<void> {
   requireId(exchange)
   // The body is checked before the ticket, but nobody is invited to send one without a ticket.
-  if (exchange.expectsContinue) services.store.authorize(exchange.id, 'write')
+  if (exchange.expectsContinue) await services.gate.authorize(exchange, 'write')
   const request = parsePatch(await exchange.readJson())
   const { offset, size } = request.op === 'zero' ? request : { offset: 0, size: 0 }
   const body = Buffer.from(JSON.stringify(request))

@@ -1,5 +1,6 @@
 /** OPTIONS /images/{id} through the proxy: what both the daemon and this ticket allow. */
 import type { Exchange } from '../core/http/exchange.js'
+import { isPreflightForToken } from '../core/images/cors.js'
 import { requireId } from '../core/images/requests.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { requestHeaders } from './headers.js'
@@ -18,6 +19,10 @@ const MAX_ANSWER = 64 * 1024
 
 export async function relayOptions(exchange: Exchange, services: RelayServices): Promise<void> {
   requireId(exchange)
+  if (isPreflightForToken(exchange)) {
+    exchange.send(200, '', { allow: METHODS.write.join(',') })
+    return
+  }
   const { localSocket } = services
   // The daemon's own is on another host, or none of the client's business.
   const socket = localSocket === undefined ? {} : { unix_socket: localSocket }

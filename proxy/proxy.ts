@@ -21,9 +21,10 @@ export async function startProxy(options: StartOptions<ProxyConfig>): Promise<Pr
   const pump = new Pump()
   const server = await Server.start(options, {
     normalizeUrl: (url) => normalizeDaemonUrl(url, settings),
-    routes: (store) =>
+    normalizeSignedUrl: (url) => normalizeDaemonUrl(url, settings),
+    routes: (gate) =>
       relayRoutes({
-        store,
+        gate,
         upstreams,
         pump,
         minBodyRate: config.limits.min_body_rate,

@@ -6,7 +6,7 @@ import type { Exchange, Headers } from '../core/http/exchange.js'
 import { cutOnAbort, follow, operate, type OperateOptions } from '../core/images/operate.js'
 import { watchOf, withTicket } from '../core/images/ticket.js'
 import type { TicketOp } from '../core/tickets/definition.js'
-import type { TicketStore } from '../core/tickets/store.js'
+import type { TicketGate } from '../core/tickets/gate.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { ClientContext } from './client-context.js'
 import type { DaemonAnswer, DaemonRequest } from './daemon-request.js'
@@ -17,7 +17,7 @@ import type { DaemonCall, Upstream, Upstreams } from './upstreams.js'
 
 /** What the routes need of the proxy. */
 export interface RelayServices {
-  readonly store: TicketStore
+  readonly gate: TicketGate
   readonly upstreams: Upstreams
   readonly pump: Pump
   /** Bytes per second a body must move. */
@@ -45,7 +45,7 @@ export function useDaemon(
   check: (ticket: Ticket) => void,
   work: (relay: Relay) => Promise<void>,
 ): Promise<void> {
-  return withTicket(exchange, services.store, op, async (ticket) => {
+  return withTicket(exchange, services.gate, op, async (ticket) => {
     check(ticket)
     const upstream = services.upstreams.of(ticket)
     exchange.bind({ daemon: upstream.url.address })

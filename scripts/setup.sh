@@ -33,8 +33,11 @@ need python3 python3
 need openssl openssl
 want curl curl
 if [ "$goal" = test ]; then
+    want jq jq
     want qemu-img qemu-utils
+    want qemu-system-x86_64 qemu-system-x86
     want mke2fs e2fsprogs
+    want mkfs.xfs xfsprogs
     want sfdisk fdisk
     want xorriso xorriso
     want nbdkit nbdkit

@@ -1,15 +1,28 @@
 /** What the user wants served: checked here so that a mistake is told before anything starts. */
 import { constants } from 'node:fs'
 import { access, readFile, stat } from 'node:fs/promises'
+import type { GuestFormat } from './format.js'
+import type { GuestData } from './guest-data.js'
 import { StartError } from './start-error.js'
 
 export interface Image {
   readonly path: string
+  /** Of what is served. */
   readonly size: number
   readonly isWritable: boolean
   readonly isSparse: boolean
   /** Made for this run, and gone with it. */
   readonly isSample?: boolean
+  /** Read and written by qemu. Without it the file's own bytes are served. */
+  readonly guest?: GuestData
+  /** Format the file's first bytes claim, although they are served as they are. */
+  readonly header?: GuestFormat
+}
+
+export type GuestImage = Image & { readonly guest: GuestData }
+
+export function hasGuest(image: Image): image is GuestImage {
+  return image.guest !== undefined
 }
 
 const SECTOR_SIZE = 512 // the unit of sysfs, whatever the device's own sectors are

@@ -1,7 +1,8 @@
 /** What is printed once images are served: where they are, and lines to paste. */
-import { basename } from 'node:path'
+import { basename, parse } from 'node:path'
 import { humanBytes } from '../ctl/table.js'
-import { shellLine } from './shell.js'
+import type { Image } from './image.js'
+import { shellLine, shellQuote } from './shell.js'
 import type { ServedImage } from './tickets.js'
 
 export interface Place {
@@ -18,7 +19,10 @@ export interface Place {
 
 /** Printable: paths may hold anything, and a terminal might obey it. */
 export function instructions(place: Place, images: readonly ServedImage[]): string {
-  const shown = images.map((image) => imageInstructions(place, image)).join('\n')
+  const names = copyNames(images)
+  const shown = images
+    .map((image, index) => imageInstructions(place, image, names[index] ?? ''))
+    .join('\n')
   const warning = place.isPublic
     ? '\nOther machines can connect. Whoever knows a URL has access to its image.\n'
     : ''
@@ -30,22 +34,27 @@ Stop with Ctrl-C.
 `
 }
 
-function imageInstructions(place: Place, image: ServedImage): string {
+function imageInstructions(place: Place, image: ServedImage, name: string): string {
   const { origin, caFile, dataSocket } = place
   const url = `${origin}/images/${image.ticketId}`
   const curl = (...words: string[]): string => shellLine('curl', '--cacert', caFile, ...words)
-  const copy = `${basename(image.path)}.copy`
+  const copy = image.guest ? `${name}.copy.raw` : `${name}.copy`
   const patch = (json: object): string =>
     curl('-X', 'PATCH', '-H', 'Content-Type: application/json', '-d', JSON.stringify(json), url)
   const size = Math.min(MAX_ZERO, image.size)
   const readOnly = 'read only; start with --writable to allow it'
   const lines = [
     ['download', curl('-o', copy, url)],
+    ...(image.guest ? [['as qcow2', asQcow2(url, caFile, name)] as const] : []),
     ['first 512 bytes', curl('-r', '0-511', '-o', `${copy}.part`, url)],
     ['upload', image.isWritable ? curl('-T', copy, url) : readOnly],
     ['zero', image.isWritable ? patch({ op: 'zero', offset: 0, size, flush: true }) : readOnly],
     ...(image.isWritable && !image.isSparse ? [['', KEEPS_SPACE] as const] : []),
     ['extents', curl(`${url}/extents`)],
+    ['checksum', curl(`${url}/checksum`)],
+    ...(image.guest?.bitmap === undefined
+      ? []
+      : [['changed blocks', curl(`${url}/extents?context=dirty`)] as const]),
     [
       'unix socket',
       shellLine(
@@ -58,14 +67,60 @@ function imageInstructions(place: Place, image: ServedImage): string {
       ),
     ],
   ] as const
-  const access = image.isWritable ? 'writable' : 'read only'
-  const sample = image.isSample ? ', a sample, removed at the end' : ''
-  return `${clean(image.path)}  (${humanBytes(image.size)}, ${access}${sample})
-
+  return `${clean(image.path)}  (${description(image)})
+${notes(image)
+  .map((note) => `  ${clean(note)}\n`)
+  .join('')}
   URL  ${url}
   CA   ${clean(caFile)}
 
 ${lines.map(([name, line]) => `  ${name.padEnd(16)}${clean(line)}\n`).join('')}`
+}
+
+function description({ guest, size, isWritable, isSample }: Image): string {
+  return [
+    ...(guest ? [guest.format, `${humanBytes(size)} guest data`] : [humanBytes(size)]),
+    isWritable ? 'writable' : 'read only',
+    ...(isSample ? ['a sample', 'removed at the end'] : []),
+  ].join(', ')
+}
+
+function notes({ guest, header }: Image): string[] {
+  const files = guest?.otherFiles ?? []
+  const cutFiles = guest?.cutFiles ?? []
+  return [
+    ...cutFiles.map(
+      (name) => `WARNING: the end of ${name} is missing: reading some of it will fail`,
+    ),
+    ...files.map(({ name, format }) => `with ${name} (${format})`),
+    ...(header
+      ? [
+          `It begins like a ${header} image, but is not called so: its own bytes are served. ` +
+            `--format ${header} serves the guest's data.`,
+        ]
+      : []),
+  ]
+}
+
+/**
+ * What names of copies begin with, each another one. They are made in the user's directory; a file that
+ * has such a name already is a copy as well.
+ */
+function copyNames(images: readonly Image[]): string[] {
+  const names: string[] = []
+  for (const { path, guest } of images) {
+    const wanted = guest ? parse(path).name : basename(path)
+    let name = wanted
+    for (let count = 2; names.includes(name); count++) name = `${wanted}-${count}`
+    names.push(name)
+  }
+  return names
+}
+
+function asQcow2(url: string, caFile: string, name: string): string {
+  const copy = shellQuote(`${name}.copy.qcow2`)
+  const convert = `qemu-img convert -f raw -O qcow2 "$uri" ${copy}`
+  return shellLine('nbdkit', '-r', '-U', '-', 'curl', url, `cainfo=${caFile}`, '--run', convert)
 }
 
 /** A comment to the shell, should somebody paste it as well. */

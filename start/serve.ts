@@ -5,15 +5,16 @@ import { isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ControlClient, ControlError } from '../ctl/control-client.js'
+import type { Child } from './child.js'
 import { writeDaemonConfig } from './daemon-config.js'
-import { startDaemon, type DaemonProcess } from './daemon-process.js'
+import { startDaemon } from './daemon-process.js'
 import { freePort } from './free-port.js'
-import { inspectImage, type Image } from './image.js'
+import { givenImages, sampleImage } from './images.js'
 import { instructions } from './instructions.js'
 import type { LiveLine } from './live-line.js'
 import type { StartOptions } from './options.js'
 import { preparePki } from './pki.js'
-import { makeSample } from './sample.js'
+import { openSources } from './sources.js'
 import { StartError } from './start-error.js'
 import {
   installTickets,
@@ -40,13 +41,13 @@ const LOOPBACK = /^(127\.|::1$|localhost$)/
 /** Resolves when the signal is aborted and all is cleaned up. Throws StartError. */
 export async function serve(options: StartOptions, around: Surroundings): Promise<void> {
   const { root, signal } = around
-  const given = await inspectImages(options)
+  const given = await givenImages(options)
   const { host } = options
   // Before anything is made: a name of no machine is told here.
   const port = await freePort(host, options.port)
   const name = ANY_ADDRESS.has(host) ? hostname() : host
   const runDir = await mkdtemp(join(tmpdir(), 'imageio-'))
-  let daemon: DaemonProcess | undefined
+  const children: Child[] = []
   try {
     const pki = await preparePki({ caDir: join(root, '.dev', 'pki'), runDir, name })
     const images = given.length > 0 ? given : [await sampleImage(runDir)]
@@ -54,8 +55,10 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
     const client = new ControlClient({ address: { socketPath: paths.controlSocket } })
     const onLog = options.isVerbose ? { onLog: around.printLog } : {}
     const program = join(root, 'bin', 'imageio-daemon')
-    daemon = await startDaemon({ program, confDir: paths.confDir, client, signal, ...onLog })
-    const served = await installTickets(client, images)
+    const wishes = { runDir, signal, ...onLog }
+    const sources = await openSources(images, wishes, children)
+    children.push(await startDaemon({ program, confDir: paths.confDir, client, signal, ...onLog }))
+    const served = await installTickets(client, sources)
     const place = {
       ...pki,
       ...paths,
@@ -64,30 +67,14 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
       isPublic: !LOOPBACK.test(host),
     }
     around.print(instructions(place, served))
-    await Promise.race([daemon.died, watch(client, served, around)])
+    await Promise.race([...children.map(({ died }) => died), watch(client, served, around)])
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
-    await daemon?.stop()
+    // The daemon first, that no request meets a qemu-nbd that is gone.
+    for (const child of children.reverse()) await child.stop()
     await rm(runDir, { recursive: true, force: true })
   }
-}
-
-async function inspectImages({ images, isSparse, isWritable }: StartOptions): Promise<Image[]> {
-  return Promise.all(
-    images.map(async (path) => {
-      return { path, size: await inspectImage(path, isWritable), isSparse, isWritable }
-    }),
-  )
-}
-
-/** Each run has its own: two that wrote to the same one would disturb each other. */
-async function sampleImage(runDir: string): Promise<Image> {
-  const path = join(runDir, 'sample.img')
-  await makeSample(path)
-  // Nobody else's data: uploads and zeroing can be tried at once.
-  const size = await inspectImage(path, true)
-  return { path, size, isSparse: true, isWritable: true, isSample: true }
 }
 
 /** Shows progress and keeps the tickets alive until the signal is aborted. */

@@ -1,9 +1,10 @@
 /** One ticket per image: installed, kept alive, asked for progress. */
 import { randomUUID } from 'node:crypto'
-import { basename } from 'node:path'
+import { basename, parse } from 'node:path'
 import type { ControlClient } from '../ctl/control-client.js'
 import { parseTickets } from '../ctl/ticket-json.js'
 import type { Image } from './image.js'
+import type { Source } from './sources.js'
 
 export interface ServedImage extends Image {
   readonly ticketId: string
@@ -21,10 +22,10 @@ export const RENEW_MS = 3600 * 1000
 
 export async function installTickets(
   client: ControlClient,
-  images: readonly Image[],
+  sources: readonly Source[],
 ): Promise<ServedImage[]> {
   return Promise.all(
-    images.map(async (image) => {
+    sources.map(async ({ image, url }) => {
       const ticketId = randomUUID()
       const ticket = {
         uuid: ticketId,
@@ -32,15 +33,21 @@ export async function installTickets(
         // Write implies read.
         ops: [image.isWritable ? 'write' : 'read'],
         timeout: TIMEOUT_SECONDS,
-        url: `file://${image.path}`,
+        url,
         transfer_id: basename(image.path),
-        filename: basename(image.path),
+        filename: downloadName(image),
         sparse: image.isSparse,
+        dirty: image.guest?.bitmap !== undefined,
       }
       await client.add(ticketId, JSON.stringify(ticket))
       return { ...image, ticketId }
     }),
   )
+}
+
+/** For browsers: what a download holds. */
+function downloadName({ path, guest }: Image): string {
+  return guest ? `${parse(path).name}.raw` : basename(path)
 }
 
 export async function renewTickets(

@@ -5,6 +5,7 @@
 import type { Report } from './load.js'
 import { checkLogging, loggingSchema } from './logging.js'
 import { boolean, choice, float, integer, socket, string, type ConfigOf } from './schema.js'
+import { checkSignedTickets, signedTicketsSchema } from '../tickets/signed/config.js'
 import { KiB } from '../units.js'
 
 export const MAX_PORT = 65535
@@ -156,6 +157,7 @@ export const serverSchema = {
       description: 'Seconds a connection that never showed a valid ticket may stay idle.',
     }),
   },
+  ...signedTicketsSchema,
   ...loggingSchema,
 } as const
 
@@ -173,6 +175,7 @@ export function checkServer(config: ServerConfig, report: Report): void {
   if (control.enable && control.transport === 'tcp' && control.port < 0) {
     report.fail('control', 'port', `must be from 0 to ${MAX_PORT} while transport is tcp`)
   }
+  checkSignedTickets(config, report)
   checkLogging(config, report)
 }
 

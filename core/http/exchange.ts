@@ -126,6 +126,12 @@ export class Exchange {
     return Array.isArray(value) ? value.join(', ') : value
   }
 
+  /** A field behind the request's body, once that was read to its end. */
+  trailer(name: string): string | undefined {
+    const value = this.#request.trailers[name]
+    return Array.isArray(value) ? value.join(', ') : value
+  }
+
   /** For this response, whatever becomes of it. */
   setHeader(name: string, value: string): void {
     if (!this.#response.headersSent) this.#response.setHeader(name, value)

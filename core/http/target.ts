@@ -8,7 +8,7 @@ const SHAPES: readonly { pattern: RegExp; rest: string }[] = [
   { pattern: /^\/(images)\/(.*)\/extents$/s, rest: '/extents' },
   { pattern: /^\/(images)\/(.*)\/checksum\/algorithms$/s, rest: '/checksum/algorithms' },
   { pattern: /^\/(images)\/(.*)\/checksum$/s, rest: '/checksum' },
-  { pattern: /^\/(images|tickets)\/(.*)$/s, rest: '' },
+  { pattern: /^\/(images|tickets|revocations)\/(.*)$/s, rest: '' },
 ]
 
 const MARK = '='

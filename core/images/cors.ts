@@ -16,7 +16,11 @@ export function allowCrossOrigin(exchange: Exchange): void {
     exchange.setHeader('access-control-allow-origin', '*')
     exchange.setHeader('access-control-expose-headers', EXPOSED)
   }
-  if (headers) exchange.setHeader('access-control-allow-headers', '*')
+  if (headers) {
+    // The wildcard is not for this one (Fetch, 4.10).
+    const allowed = asksForAuthorization(exchange) ? '*,authorization' : '*'
+    exchange.setHeader('access-control-allow-headers', allowed)
+  }
   if (method) {
     const allowed = exchange.method === 'OPTIONS' ? METHODS : '*'
     exchange.setHeader('access-control-allow-methods', allowed)
@@ -29,4 +33,18 @@ export function allowCrossOrigin(exchange: Exchange): void {
 /** Says only what browsers ask before a request; the request itself is authorized. */
 export function preflight(exchange: Exchange): void {
   exchange.send(200, '', { allow: 'OPTIONS,GET,HEAD' })
+}
+
+/**
+ * A browser's question whether it may send a token. It comes without the token, so that it must be
+ * answered to anybody.
+ */
+export function isPreflightForToken(exchange: Exchange): boolean {
+  const isPreflight = exchange.header('access-control-request-method') !== undefined
+  return exchange.method === 'OPTIONS' && isPreflight && asksForAuthorization(exchange)
+}
+
+function asksForAuthorization(exchange: Exchange): boolean {
+  const names = exchange.header('access-control-request-headers') ?? ''
+  return names.split(',').some((name) => name.trim().toLowerCase() === 'authorization')
 }

@@ -4,18 +4,21 @@ import type { Exchange } from '../http/exchange.js'
 import type { WatchOptions } from '../http/watch.js'
 import { shortId } from '../log.js'
 import type { TicketOp } from '../tickets/definition.js'
-import { logFields, type TicketStore } from '../tickets/store.js'
-import type { Ticket } from '../tickets/ticket.js'
+import type { TicketGate } from '../tickets/gate.js'
+import { logFields } from '../tickets/store.js'
+import { Ticket } from '../tickets/ticket.js'
 
 /** Authorizes, and keeps the ticket in use until `work` has settled. */
 export async function withTicket(
   exchange: Exchange,
-  store: TicketStore,
+  gate: TicketGate,
   op: TicketOp,
   work: (ticket: Ticket) => Promise<void>,
 ): Promise<void> {
   exchange.bind({ ticket: shortId(exchange.id) })
-  const ticket = store.authorize(exchange.id, op)
+  const found = gate.authorize(exchange, op)
+  // Not always awaited: a ticket that is known costs no turn.
+  const ticket = found instanceof Ticket ? found : await found
   exchange.bind(logFields(ticket.definition))
   const hold = ticket.begin('hold')
   try {

@@ -13,7 +13,11 @@ import { lookUpId } from '../privileges.js'
 import { readTls } from './server.js'
 
 /** What is looked at. */
-export type CheckedConfig = ServerConfig & { readonly backend_http: { readonly ca_file: string } }
+export type CheckedConfig = ServerConfig & {
+  readonly backend_http: { readonly ca_file: string }
+  /** Of a program that opens exports of NBD servers. */
+  readonly backend_nbd?: { readonly ca_file: string }
+}
 
 export interface Preflight {
   /** Each keeps the daemon from starting, or a service from working; one line. */
@@ -34,8 +38,10 @@ export async function preflight(config: CheckedConfig): Promise<Preflight> {
   const uid = checkUser(config, findings)
   await checkTls(config, findings)
   await checkAuthorities(config, findings)
+  await checkNbdAuthorities(config, uid, findings)
   await checkLog(config, uid, findings)
   await checkHost(config, findings)
+  await checkSignedTickets(config, findings)
   const { control, local } = config
   if (local.enable) await checkSocket('local', local.socket, findings)
   if (control.enable && control.transport === 'unix') {
@@ -76,8 +82,8 @@ async function checkTls(config: CheckedConfig, { problems, warnings }: Findings)
 }
 
 async function checkAuthorities(config: CheckedConfig, { problems }: Findings): Promise<void> {
-  for (const section of ['tls', 'backend_http'] as const) {
-    const path = config[section].ca_file
+  for (const section of ['tls', 'backend_http', 'backend_nbd'] as const) {
+    const path = config[section]?.ca_file ?? ''
     if (path === '') continue
     try {
       new X509Certificate(await readFile(path))
@@ -87,6 +93,40 @@ async function checkAuthorities(config: CheckedConfig, { problems }: Findings): 
       )
     }
   }
+}
+
+/** They are read for each connection, by the user the daemon has become. */
+async function checkNbdAuthorities(
+  { daemon, tls, backend_nbd }: CheckedConfig,
+  uid: number | undefined,
+  { warnings }: Findings,
+): Promise<void> {
+  if (backend_nbd === undefined || uid === undefined || uid === 0) return
+  const section = backend_nbd.ca_file === '' ? 'tls' : 'backend_nbd'
+  const path = backend_nbd.ca_file === '' ? tls.ca_file : backend_nbd.ca_file
+  const status = path === '' ? undefined : await stat(path).catch(() => undefined)
+  if (status === undefined) return
+  const { mode, uid: owner } = status
+  // As for the log, whether its group is one of the user's is not looked up.
+  if ((owner === uid && (mode & 0o400) !== 0) || (mode & 0o044) !== 0) return
+  const user = daemon.user_name
+  warnings.push(
+    `[${section}] ca_file: ${path} may not be read by ${user}: no nbds: image can be opened`,
+  )
+}
+
+async function checkSignedTickets(
+  { signed_tickets }: ServerConfig,
+  { problems }: Findings,
+): Promise<void> {
+  const { enable, keys, revocations_file } = signed_tickets
+  if (!enable) return
+  await access(keys, constants.R_OK).catch((error: unknown) => {
+    problems.push(`[signed_tickets] keys: ${keys} ${describe(error)}`)
+  })
+  if (revocations_file === '') return
+  const fault = await faultOfDirectory(dirname(revocations_file))
+  if (fault !== undefined) problems.push(`[signed_tickets] revocations_file: ${fault}`)
 }
 
 async function checkLog(

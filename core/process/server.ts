@@ -13,7 +13,9 @@ import { parseExactJson } from '../json.js'
 import type { Logger } from '../log.js'
 import { dropPrivileges } from '../privileges.js'
 import { parseDefinition, type DefinitionOptions } from '../tickets/definition.js'
+import { TicketGate } from '../tickets/gate.js'
 import { ticketRoutes } from '../tickets/routes.js'
+import { SignedTickets } from '../tickets/signed/signed-tickets.js'
 import { TicketStore } from '../tickets/store.js'
 import { createServices, type Service } from './services.js'
 
@@ -29,14 +31,17 @@ export interface StartOptions<C extends ServerConfig = ServerConfig> {
 /** What makes a server a daemon or a proxy. */
 export interface Images {
   /** The images service. */
-  readonly routes: (store: TicketStore) => readonly Route[]
+  readonly routes: (gate: TicketGate) => readonly Route[]
   /** The URL of a ticket in its normal form; throws an Error that says what is wrong with it. */
   readonly normalizeUrl: (url: string) => string
+  /** The same for the URL in a token, whose signer need not be trusted with as much. */
+  readonly normalizeSignedUrl: (url: string) => string
 }
 
 export class Server {
   readonly #logger: Logger
   readonly #store: TicketStore
+  readonly #signed: SignedTickets | undefined
   readonly #services: readonly Service[]
   /** Those whose address is ours, not another server's that was there first. */
   readonly #listening: Service[] = []
@@ -46,9 +51,13 @@ export class Server {
   static async start(options: StartOptions, images: Images): Promise<Server> {
     const { config, logger } = options
     logger.info({ version: VERSION, host: hostname(), node: process.version }, 'starting')
-    const server = new Server(options, images, readTls(config))
+    const tls = readTls(config)
+    const store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
+    const signed = await openSignedTickets(options, images, store)
+    const server = new Server(options, images, { tls, store, signed })
     try {
       await server.#listen(config, options.logFiles)
+      await signed?.proveAccess()
       if (options.ticketFile !== undefined) {
         await server.#addTicketFile(options.ticketFile, definitionOptions(config, images))
       }
@@ -62,22 +71,30 @@ export class Server {
   private constructor(
     { config, logger }: StartOptions,
     images: Images,
-    tls: TlsMaterial | undefined,
+    { tls, store, signed }: Parts,
   ) {
     this.#logger = logger
     this.#shutdownMs = config.daemon.shutdown_timeout * 1000
-    this.#store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
+    this.#store = store
+    this.#signed = signed
+    const { remove_timeout: removeTimeout } = config.control
     const tickets = ticketRoutes({
       ...definitionOptions(config, images),
-      store: this.#store,
-      removeTimeout: config.control.remove_timeout,
+      store,
+      removeTimeout,
+      ...(signed === undefined ? {} : { revoke: (id: string) => signed.revoke(id) }),
     })
-    const routes = { images: images.routes(this.#store), info: infoRoute, tickets }
+    const routes = {
+      images: images.routes(new TicketGate(store, signed)),
+      info: infoRoute,
+      tickets: [...tickets, ...(signed?.routes(removeTimeout) ?? [])],
+    }
     this.#services = createServices(config, routes, tls, logger)
   }
 
   /** Reads the certificate again; connections that exist keep theirs. */
   reload(config: ServerConfig): void {
+    void this.#signed?.reload()
     const material = readTls(config)
     if (material === undefined) return
     for (const { server } of this.#services) server.replaceCertificate(material)
@@ -88,6 +105,7 @@ export class Server {
   async stop(): Promise<void> {
     await Promise.all(this.#services.map(({ server }) => server.close(this.#shutdownMs)))
     for (const service of this.#listening) this.#cleanUp(service)
+    this.#signed?.close()
     this.#store.close()
   }
 
@@ -125,6 +143,27 @@ export class Server {
       throw new Error(`cannot use the ticket ${file}: ${reason}`, { cause })
     }
   }
+}
+
+/** What a server is made of, besides its options. */
+interface Parts {
+  readonly tls: TlsMaterial | undefined
+  readonly store: TicketStore
+  readonly signed: SignedTickets | undefined
+}
+
+/** Undefined where they are off. */
+async function openSignedTickets(
+  { config, logger }: StartOptions,
+  images: Images,
+  store: TicketStore,
+): Promise<SignedTickets | undefined> {
+  if (!config.signed_tickets.enable) return undefined
+  const definitions = {
+    ...definitionOptions(config, images),
+    normalizeUrl: images.normalizeSignedUrl,
+  }
+  return SignedTickets.open({ config: config.signed_tickets, definitions, store, logger })
 }
 
 /** Fails when it cannot be used; nothing without TLS. */

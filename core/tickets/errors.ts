@@ -51,6 +51,37 @@ export class TicketBusyError extends ServiceError {
   }
 }
 
+/** Somebody signs more tickets than the server keeps account of. */
+export class SignedTicketsBusyError extends ServiceError {
+  readonly code = 'ERR_SIGNED_TICKETS_BUSY'
+  readonly statusCode = 503
+  readonly retryAfter = 60
+
+  constructor() {
+    super('too many signed tickets are in use, try again later')
+  }
+}
+
+/** One more would have to be forgotten, and then its token would be good again. */
+export class TooManyRevocationsError extends ServiceError {
+  readonly code = 'ERR_TOO_MANY_REVOCATIONS'
+  readonly statusCode = 503
+
+  constructor() {
+    super('there are too many revocations: remove a signing key instead')
+  }
+}
+
+/** It holds until the server is restarted; after that its token would be good again. */
+export class RevocationNotSavedError extends ServiceError {
+  readonly code = 'ERR_REVOCATION_NOT_SAVED'
+  readonly statusCode = 500
+
+  constructor(cause: unknown) {
+    super('the change holds, but could not be saved: try again', { cause })
+  }
+}
+
 /**
  * A flush has failed before, or a storage server went away with writes nobody had flushed. The kernel
  * reports a lost write once and then forgets it, so a later flush that succeeds would prove nothing.

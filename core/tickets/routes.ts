@@ -11,6 +11,8 @@ export interface TicketRoutesOptions extends DefinitionOptions {
   readonly store: TicketStore
   /** Seconds DELETE waits for operations; 0 answers at once. */
   readonly removeTimeout: number
+  /** Keeps the tokens of a signed ticket that is deleted from making it anew. */
+  readonly revoke?: (transferId: string) => Promise<void>
 }
 
 /** Milliseconds a new ticket waits for its predecessor where DELETE does not wait at all. */
@@ -43,10 +45,19 @@ export function ticketRoutes(options: TicketRoutesOptions): Route[] {
   }
 
   const remove = async (exchange: Exchange): Promise<void> => {
+    const revoking = Promise.allSettled(revoke(exchange.id))
     if (exchange.id === '') await store.removeAll(removeMs)
     else await store.remove(exchange.id, removeMs)
+    for (const result of await revoking) if (result.status === 'rejected') throw result.reason
     exchange.send(204)
   }
+
+  /** A revocation holds at once; what cannot be saved must not keep the ticket from being removed. */
+  const revoke = (id: string): Promise<void>[] =>
+    store
+      .list()
+      .filter(({ isSigned, definition }) => isSigned && (id === '' || id === definition.id))
+      .map(async ({ definition }) => options.revoke?.(definition.transferId))
 
   const list = (exchange: Exchange): void => {
     exchange.sendJson(store.list().map(summary))
@@ -62,7 +73,7 @@ export function ticketRoutes(options: TicketRoutesOptions): Route[] {
 function summary(ticket: Ticket): Record<string, unknown> {
   return {
     ...ticket.info(),
-    uuid: shortId(ticket.definition.id),
+    uuid: ticket.isSigned ? ticket.definition.id : shortId(ticket.definition.id),
     transfer_id: logFields(ticket.definition).transfer,
     moved: ticket.moved,
     seconds_left: Math.max(0, Math.floor(ticket.secondsLeft)),

@@ -2,7 +2,13 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { shortId, type Logger } from '../log.js'
 import { TRANSFER_ID_LENGTH, type TicketDefinition, type TicketOp } from './definition.js'
-import { NoSuchTicketError, TicketBusyError, TicketDeniedError } from './errors.js'
+import {
+  NoSuchTicketError,
+  SignedTicketsBusyError,
+  TicketBusyError,
+  TicketDeniedError,
+  TicketInvalidError,
+} from './errors.js'
 import { monotonicSeconds, Ticket, type Clock } from './ticket.js'
 
 export interface StoreOptions {
@@ -11,6 +17,9 @@ export interface StoreOptions {
   readonly logger: Logger
   readonly clock?: Clock
 }
+
+/** What who shows no good ticket is told, whatever is wrong with it. */
+export const UNKNOWN = 'there is no such ticket'
 
 /** How often expired tickets are looked for. */
 const SWEEP_MS = 10_000
@@ -21,6 +30,8 @@ export class TicketStore {
   /** Tickets are found by a keyed digest of their id, so the time it takes tells nothing about ids. */
   readonly #key = randomBytes(32)
   readonly #sweep: NodeJS.Timeout
+  /** How many are signed. */
+  #signed = 0
 
   constructor(options: StoreOptions) {
     this.#options = options
@@ -42,6 +53,32 @@ export class TicketStore {
     this.#log(definition, 'ticket added', { size: String(size), ops, timeout, sparse, dirty })
   }
 
+  /**
+   * The ticket of a token that was verified: the one there is, or a new one. Its id must be made so
+   * that equal ids mean equal rights. It is not renewed by use and ends after `definition.timeout`.
+   * Throws SignedTicketsBusyError when there are `max` of them.
+   */
+  admitSigned(definition: TicketDefinition, max: number): Ticket {
+    const key = this.#digest(definition.id)
+    const known = this.#tickets.get(key)
+    if (known !== undefined) {
+      // The engine may have chosen any id for a ticket of its own.
+      if (!known.isSigned) throw new TicketDeniedError(UNKNOWN)
+      known.prolong(definition.timeout)
+      return known
+    }
+    if (this.#signed >= max) this.#makeRoom()
+    if (this.#signed >= max) throw new SignedTicketsBusyError()
+    const clock = this.#options.clock ?? monotonicSeconds
+    const ticket = new Ticket(definition, clock, { isSigned: true })
+    this.#tickets.set(key, ticket)
+    this.#signed++
+    const { size, ops, timeout, sparse, dirty } = definition
+    const facts = { size: String(size), ops, timeout, sparse, dirty }
+    this.#log(definition, 'signed ticket admitted', facts)
+    return ticket
+  }
+
   /** Throws NoSuchTicketError. */
   get(id: string): Ticket {
     const ticket = this.#tickets.get(this.#digest(id))
@@ -55,14 +92,23 @@ export class TicketStore {
 
   /** For images: order and texts tell nothing about ids. Throws an error of 403. */
   authorize(id: string, op: TicketOp): Ticket {
-    const ticket = this.#tickets.get(this.#digest(id))
-    if (ticket === undefined) throw new TicketDeniedError('there is no such ticket')
+    const ticket = this.find(id)
+    if (ticket === undefined) throw new TicketDeniedError(UNKNOWN)
     ticket.authorize(op)
     return ticket
   }
 
+  /** A ticket that its id alone gives access to. */
+  find(id: string): Ticket | undefined {
+    const ticket = this.#tickets.get(this.#digest(id))
+    return ticket?.isSigned === true ? undefined : ticket
+  }
+
   extend(id: string, seconds: number): void {
     const ticket = this.get(id)
+    if (ticket.isSigned) {
+      throw new TicketInvalidError('a signed ticket ends when its token says, or is revoked')
+    }
     ticket.extend(seconds)
     this.#log(ticket.definition, 'ticket extended', { timeout: seconds })
   }
@@ -107,7 +153,9 @@ export class TicketStore {
   }
 
   #forget(key: string, ticket: Ticket): void {
-    if (this.#tickets.get(key) === ticket) this.#tickets.delete(key)
+    if (this.#tickets.get(key) !== ticket) return
+    this.#tickets.delete(key)
+    if (ticket.isSigned) this.#signed--
   }
 
   #forgetExpired(): void {
@@ -120,6 +168,14 @@ export class TicketStore {
         },
         () => undefined, // closing failed: it stays and is tried again
       )
+    }
+  }
+
+  /** Who signs may ask for more tickets than fit: progress of those that ended is forgotten early. */
+  #makeRoom(): void {
+    for (const [key, ticket] of this.#tickets) {
+      const isOver = ticket.isSigned && ticket.isExpired && ticket.isUnused
+      if (isOver && ticket.connections === 0) this.#forget(key, ticket)
     }
   }
 

@@ -46,27 +46,38 @@ export class Ticket {
   readonly definition: TicketDefinition
   /** Bytes that may be accessed, as a number that offsets can be compared with. */
   readonly limit: number
+  /** Its rights come from a token; its id is no secret and opens nothing. */
+  readonly isSigned: boolean
   readonly #clock: Clock
   readonly #contexts = new Set<TicketContext>()
   readonly #transferred = new ByteRanges()
   readonly #canceling = new AbortController()
   #moved = 0
+  #inspected = 0
   #operations = 0
   #holds = 0
   #expires: number
+  /** Of a signed ticket: the end, in seconds of the clock, that no activity puts off. */
+  #deadline = Infinity
   #lastActivity: number
   #lost: TransferBrokenError | undefined
   #isBroken = false
   #whenUnused: (() => void)[] = []
 
-  constructor(definition: TicketDefinition, clock: Clock = monotonicSeconds) {
+  constructor(
+    definition: TicketDefinition,
+    clock: Clock = monotonicSeconds,
+    { isSigned = false } = {},
+  ) {
     this.definition = definition
+    this.isSigned = isSigned
     this.limit = Number(
       definition.size > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : definition.size,
     )
     this.#clock = clock
     this.#lastActivity = clock()
     this.#expires = this.#lastActivity + definition.timeout
+    if (isSigned) this.#deadline = this.#expires
   }
 
   /** Bytes moved by all operations, each time they were. */
@@ -136,6 +147,7 @@ export class Ticket {
       signal: this.#canceling.signal,
       progress: (offset, size) => {
         if (moves) this.#moved += size
+        if (kind === 'inspection') this.#inspected += size
         if (moves && this.definition.ops.length <= 1) this.#transferred.add(offset, size)
         this.#renew()
       },
@@ -159,6 +171,12 @@ export class Ticket {
   /** Sets the lifetime, also to less; 0 expires the ticket now. `timeout` itself stays. */
   extend(seconds: number): void {
     this.#expires = this.#clock() + seconds
+  }
+
+  /** A signed ticket was renewed by a later token: it ends `seconds` from now, if that is later. */
+  prolong(seconds: number): void {
+    this.#deadline = Math.max(this.#deadline, this.#clock() + seconds)
+    this.#expires = this.#deadline
   }
 
   /** No write or flush is accepted from now on. */
@@ -202,7 +220,10 @@ export class Ticket {
     await Promise.all([...this.#contexts].map((context) => context.close()))
   }
 
-  /** The info of GET /tickets/{id}: these keys and integers only (control-api.md, 4). */
+  /**
+   * The info of GET /tickets/{id}: these keys and integers only (control-api.md, 4), and for signed
+   * tickets, which the engine does not make, that they are.
+   */
   info(): Record<string, unknown> {
     const { definition } = this
     const { transferId, filename, ops } = definition
@@ -223,12 +244,15 @@ export class Ticket {
       ...(transferId === '' ? {} : { transfer_id: transferId }),
       ...(filename === undefined ? {} : { filename }),
       ...(ops.length <= 1 ? { transferred: this.#transferred.total } : {}),
+      ...(this.#inspected > 0 ? { inspected: this.#inspected } : {}),
+      ...(this.isSigned ? { signed: true } : {}),
     }
   }
 
   /** An extension is never shortened. */
   #renew(): void {
-    this.#expires = Math.max(this.#expires, this.#clock() + this.definition.timeout)
+    const renewed = Math.max(this.#expires, this.#clock() + this.definition.timeout)
+    this.#expires = Math.min(renewed, this.#deadline)
   }
 
   #announceUnused(): void {

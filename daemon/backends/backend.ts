@@ -22,6 +22,11 @@ export interface Backend {
   pread(buffer: Buffer, offset: number): Promise<number>
   /** Writes the whole buffer at any offset, or rejects. */
   pwrite(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<void>
+  /**
+   * pwrite() and flush() at once, where the storage can do that and nothing else waits for a flush:
+   * resolves with true when everything is on stable storage, with false when nothing was done.
+   */
+  pwriteStable?(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<boolean>
   /** Makes [offset, offset + size) read as zeroes. mayPunchHole: deallocate, else stay allocated. */
   zero(
     offset: number,
@@ -30,8 +35,11 @@ export interface Backend {
   ): Promise<void>
   /** Resolves when everything acknowledged is on stable storage. */
   flush(): Promise<void>
-  /** Contiguous, ordered, neighbours joined, exactly covering [start, end). */
-  extents(start: number, end: number, context: ExtentContext): AsyncIterable<Extent>
+  /**
+   * Contiguous, ordered, neighbours joined, exactly covering [start, end); in pages of many, some of
+   * which may be empty.
+   */
+  extents(start: number, end: number, context: ExtentContext): AsyncIterable<readonly Extent[]>
   /** Idempotent. The caller makes sure that no call is in flight. */
   close(): Promise<void>
 }

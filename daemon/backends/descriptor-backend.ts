@@ -96,7 +96,11 @@ export abstract class DescriptorBackend implements Backend {
     })
   }
 
-  async *extents(start: number, end: number, context: ExtentContext): AsyncGenerator<Extent> {
+  async *extents(
+    start: number,
+    end: number,
+    context: ExtentContext,
+  ): AsyncGenerator<readonly Extent[]> {
     if (context === 'dirty') throw new DirtyExtentsUnavailableError()
     yield* zeroExtents(start, end, (from, to, limit) =>
       this.call(() => dataRangesOrData(this.io.fd, from, to, limit)),

@@ -1,6 +1,7 @@
 /** Data and holes of a descriptor, asked in batches so that memory does not grow with fragments. */
 import { SystemError, dataRanges, type DataRanges } from '../../native/index.js'
 import type { Extent } from './backend.js'
+import { ExtentPages } from './extent-pages.js'
 
 /** Ranges per call: 1024 keep a worker thread busy for about a millisecond. */
 const BATCH = 1024
@@ -14,20 +15,8 @@ export async function* zeroExtents(
   start: number,
   end: number,
   ask: AskRanges,
-): AsyncGenerator<Extent> {
-  let pending: Extent | undefined
-  for await (const extent of pieces(start, end, ask)) {
-    if (pending?.zero === extent.zero) {
-      pending.length += extent.length
-      continue
-    }
-    if (pending !== undefined) yield pending
-    pending = extent
-  }
-  if (pending !== undefined) yield pending
-}
-
-async function* pieces(start: number, end: number, ask: AskRanges): AsyncGenerator<Extent> {
+): AsyncGenerator<readonly Extent[]> {
+  const pages = new ExtentPages()
   let position = start
   while (position < end) {
     const { ranges, next } = await ask(position, end, BATCH)
@@ -38,13 +27,15 @@ async function* pieces(start: number, end: number, ask: AskRanges): AsyncGenerat
       const from = Math.max(data.start, position)
       const to = Math.min(data.end, covered)
       if (to <= from) continue
-      if (from > position) yield extentOf(position, from, true)
-      yield extentOf(from, to, false)
+      if (from > position) pages.add(extentOf(position, from, true))
+      pages.add(extentOf(from, to, false))
       position = to
     }
-    if (covered > position) yield extentOf(position, covered, true)
+    if (covered > position) pages.add(extentOf(position, covered, true))
     position = covered
+    yield pages.take()
   }
+  yield pages.end()
 }
 
 /** dataRanges(), where storage that cannot tell answers with data. */

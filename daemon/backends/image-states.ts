@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto'
 import type { FileStatus } from '../../native/index.js'
 import { RangeLock } from './range-lock.js'
 import { WritesLostError } from './errors.js'
-import { WriteClock } from './unflushed.js'
+import type { UnflushedWrites } from './unflushed.js'
 
 /**
  * Images that were written and closed, whose generation is kept: a client that resumes on a new
@@ -17,8 +17,8 @@ const MAX_REMEMBERED = 10_000
 
 export class ImageState {
   readonly lock = new RangeLock()
-  /** For storage servers, which may take writes with them. */
-  readonly writes = new WriteClock()
+  /** Connections to a storage server, which may take writes with it. */
+  readonly connections = new Set<UnflushedWrites>()
   /** System calls this image's storage answered with "not supported". */
   readonly refused = new Set<string>()
   readonly identity: string
@@ -57,7 +57,7 @@ export class ImageState {
     }
   }
 
-  /** A flush failed: no flush of this image may succeed while anyone has it open. */
+  /** Writes are lost, or may be: no flush of this image may succeed while anyone has it open. */
   loseWrites(cause: unknown): void {
     this.#lostWrites ??= cause
   }

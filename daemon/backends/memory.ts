@@ -59,14 +59,18 @@ export class MemoryBackend implements Backend {
     return Promise.resolve()
   }
 
-  async *extents(start: number, end: number, context: ExtentContext): AsyncGenerator<Extent> {
+  async *extents(
+    start: number,
+    end: number,
+    context: ExtentContext,
+  ): AsyncGenerator<readonly Extent[]> {
     if (context === 'dirty') throw new DirtyExtentsUnavailableError()
     let from = start
     while (from < end) {
       const zero = this.data[from] === 0
       let to = from + 1
       while (to < end && (this.data[to] === 0) === zero) to++
-      yield await Promise.resolve({ start: from, length: to - from, zero, hole: false })
+      yield await Promise.resolve([{ start: from, length: to - from, zero, hole: false }])
       from = to
     }
   }

@@ -1,69 +1,65 @@
 /**
- * What would be lost with a storage server: writes it acknowledged and nobody flushed. Connections to
- * one image share a clock, as a flush may cover the writes of all, and must in the end.
+ * What would be lost with a storage server: writes it acknowledged and nobody flushed, connection by
+ * connection. A server may say that a flush on one covers all (multi-conn), but nothing tells that two
+ * connections lead to the same server still: it may have been restarted, or another have taken its
+ * address, while one of them seems to be open. So each is flushed for itself.
  */
-export class WriteClock {
-  /** Of all connections that are open. */
-  readonly writers = new Set<UnflushedWrites>()
-  /** Up to here everything is stable, whoever wrote it. */
-  flushed = 0
-  #now = 0
-
-  get now(): number {
-    return this.#now
-  }
-
-  /** The time of a write that was acknowledged just now. */
-  tick(): number {
-    return ++this.#now
-  }
-}
-
-export interface UnflushedOptions {
-  /** A flush on one connection is one for all. */
-  readonly coversAll: boolean
-  readonly flush: () => Promise<void>
-}
-
-/** The writes of one connection. */
 export class UnflushedWrites {
-  readonly #clock: WriteClock
-  readonly #options: UnflushedOptions
-  #lastWrite = 0
-  #flushed = 0
+  /** Of the same image, this one included. */
+  readonly #connections: Set<UnflushedWrites>
+  readonly #flush: () => Promise<void>
+  readonly #flushing = new Set<Promise<void>>()
+  #written = 0
+  #stable = 0
+  #hasFlushed = false
 
-  constructor(clock: WriteClock, options: UnflushedOptions) {
-    this.#clock = clock
-    this.#options = options
-    clock.writers.add(this)
+  constructor(connections: Set<UnflushedWrites>, flush: () => Promise<void>) {
+    this.#connections = connections
+    this.#flush = flush
+    connections.add(this)
   }
 
   get isPending(): boolean {
-    const flushed = this.#options.coversAll ? this.#clock.flushed : 0
-    return this.#lastWrite > Math.max(this.#flushed, flushed)
+    return this.#written > this.#stable
+  }
+
+  /** Of all connections. */
+  get isAnyPending(): boolean {
+    return this.isPending || [...this.#connections].some((writes) => writes.isPending)
+  }
+
+  /** Everything written so far is stable, also what was written before this connection. */
+  get isClean(): boolean {
+    return this.#hasFlushed && !this.isAnyPending
   }
 
   /** A write was acknowledged. */
   add(): void {
-    this.#lastWrite = this.#clock.tick()
+    this.#written++
   }
 
   /** Covers what any connection was acknowledged before it began. */
   async flush(): Promise<void> {
-    const others = this.#options.coversAll ? [] : this.#clock.writers
-    const pending = [...others].filter((other) => other !== this && other.isPending)
-    await Promise.all([this, ...pending].map((writes) => writes.flushOwn()))
+    const others = [...this.#connections].filter((other) => other !== this && other.isPending)
+    await Promise.all([this, ...others].map((writes) => writes.flushOwn()))
   }
 
   async flushOwn(): Promise<void> {
-    const until = this.#clock.now
-    await this.#options.flush()
-    this.#flushed = Math.max(this.#flushed, until)
-    if (this.#options.coversAll) this.#clock.flushed = Math.max(this.#clock.flushed, until)
+    const until = this.#written
+    const flushing = this.#flush()
+    this.#flushing.add(flushing)
+    try {
+      await flushing
+    } finally {
+      this.#flushing.delete(flushing)
+    }
+    this.#hasFlushed = true
+    this.#stable = Math.max(this.#stable, until)
   }
 
-  /** The connection has ended. */
-  end(): void {
-    this.#clock.writers.delete(this)
+  /** Nobody flushes this connection any more; resolves when those who do have ended. */
+  async end(): Promise<void> {
+    this.#connections.delete(this)
+    await Promise.allSettled(this.#flushing)
   }
 }

@@ -17,29 +17,43 @@ const NAMES: Readonly<Record<WireAlgorithm, DigestAlgorithm>> = {
   'sha-512': 'sha512',
 }
 
-/** What the client says of the body it sends. */
+/** What the client says of the body it sends: before it or, when it announces that, behind it. */
 export class BodyCheck {
+  readonly #exchange: Exchange
   readonly #expected: readonly ExpectedDigest[]
+  readonly #isAnnounced: boolean
+  readonly #algorithms: readonly WireAlgorithm[]
   #source: DigestingSource | undefined
 
   /** Throws BadRequestError. */
   constructor(exchange: Exchange) {
+    this.#exchange = exchange
     this.#expected = parseContentDigest(exchange.header('content-digest'))
+    const announced = exchange.header('trailer')?.toLowerCase().split(',') ?? []
+    this.#isAnnounced = announced.some((name) => name.trim() === 'content-digest')
+    // Which algorithm it will be is not known before.
+    this.#algorithms = this.#isAnnounced
+      ? (Object.keys(NAMES) as WireAlgorithm[])
+      : this.#expected.map(({ algorithm }) => algorithm)
   }
 
   /** The body itself when nothing was said. */
   of(body: ByteSource): ByteSource {
-    if (this.#expected.length === 0) return body
-    const names = this.#expected.map(({ algorithm }) => NAMES[algorithm])
+    if (this.#algorithms.length === 0) return body
+    const names = this.#algorithms.map((algorithm) => NAMES[algorithm])
     this.#source = new DigestingSource(body, names)
     return this.#source
   }
 
-  /** Once the body was read. Throws ContentDigestError. */
-  verify(): void {
+  /** Once, when the body was read. Rejects with ContentDigestError or BadRequestError. */
+  async verify(body: ByteSource): Promise<void> {
+    // A body of known length was not read to the end of the message, where fields may follow.
+    if (this.#isAnnounced) await body.read(Buffer.alloc(1))
     const found = this.#source?.finish() ?? []
-    for (const [index, { algorithm, digest }] of this.#expected.entries()) {
-      if (found[index]?.equals(digest) !== true) throw new ContentDigestError(algorithm)
+    const trailer = this.#isAnnounced ? this.#exchange.trailer('content-digest') : undefined
+    for (const { algorithm, digest } of [...this.#expected, ...parseContentDigest(trailer)]) {
+      const own = found[this.#algorithms.indexOf(algorithm)]
+      if (own?.equals(digest) !== true) throw new ContentDigestError(algorithm)
     }
   }
 }

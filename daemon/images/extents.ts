@@ -5,14 +5,15 @@ import type { Query } from '../../core/http/query.js'
 import { resolveRange } from '../../core/http/range.js'
 import type { Extent, ExtentContext } from '../backends/backend.js'
 import { DirtyExtentsUnavailableError } from '../backends/errors.js'
+import { inPieces, type Piece, type PieceOptions } from './pieces.js'
 import { useImage, watchOf, type ImageServices, type OpenedImage } from './image.js'
 import { requireId } from '../../core/images/requests.js'
 
 const JSON_TYPE = 'application/json'
 const LINES_TYPE = 'application/x-ndjson'
 
-/** Answers up to here have a content-length; longer ones are streamed. */
-const PIECE_SIZE = 256 * 1024
+/** Answers up to here that are known in this time have a content-length; others are streamed. */
+const PIECES: PieceOptions = { size: 256 * 1024, lingerMs: 25 }
 
 export async function getExtents(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)
@@ -24,7 +25,8 @@ export async function getExtents(exchange: Exchange, services: ImageServices): P
     const { start, end } = parseWindow(exchange.query, available)
     const isLines = wantsLines(exchange.header('accept'))
     const extents = available === 0 ? emptyImage(context) : backend.extents(start, end, context)
-    await send(exchange, services, image, encode(alive(extents, image, exchange), isLines), {
+    const texts = encode(alive(extents, image, exchange), isLines)
+    await send(exchange, services, image, inPieces(texts, PIECES), {
       'content-type': isLines ? LINES_TYPE : JSON_TYPE,
     })
   })
@@ -35,23 +37,31 @@ async function send(
   exchange: Exchange,
   services: ImageServices,
   { ticket }: OpenedImage,
-  pieces: AsyncGenerator<string, undefined>,
+  pieces: AsyncGenerator<Piece, undefined>,
   headers: Record<string, string>,
 ): Promise<void> {
   try {
-    const first = await pieces.next()
-    const second = await pieces.next()
+    const { value: first } = await pieces.next()
     ticket.touch()
-    if (exchange.method === 'HEAD' || second.done === true) {
-      exchange.send(200, first.value ?? '', headers)
+    if (first === undefined || first.isLast) {
+      exchange.send(200, first?.text, headers)
       return
     }
-    const start = [first.value ?? '', second.value]
+    if (exchange.method === 'HEAD') {
+      exchange.sendHead(200, headers)
+      return
+    }
     const watch = watchOf(ticket, services)
     const sink = exchange.sink(200, headers, { watch, cut: () => exchange.cut() })
     try {
-      for (const piece of start) await sink.write(Buffer.from(piece))
-      for await (const piece of pieces) await sink.write(Buffer.from(piece))
+      // One for all pieces: hundreds of megabytes would wait for the collector else.
+      let buffer = Buffer.alloc(0)
+      const write = async (text: string): Promise<void> => {
+        if (text.length > buffer.length) buffer = Buffer.allocUnsafeSlow(2 * text.length)
+        await sink.write(buffer.subarray(0, buffer.write(text, 'latin1')))
+      }
+      await write(first.text)
+      for await (const { text } of pieces) await write(text)
       exchange.end()
     } finally {
       sink.release()
@@ -63,20 +73,22 @@ async function send(
 
 /** Long lists are activity while they are sent, and end with the ticket or the client. */
 async function* alive(
-  extents: AsyncIterable<Extent>,
+  pages: AsyncIterable<readonly Extent[]>,
   { ticket }: OpenedImage,
   exchange: Exchange,
-): AsyncGenerator<Extent> {
+): AsyncGenerator<readonly Extent[]> {
   const hold = ticket.begin('hold')
-  const cut = (): void => exchange.cut()
+  // Before the header there is an answer to give.
+  const cut = (): void => {
+    if (exchange.headersSent) exchange.cut()
+  }
   hold.signal.addEventListener('abort', cut)
-  let count = 0
   try {
-    for await (const extent of extents) {
+    for await (const page of pages) {
       hold.signal.throwIfAborted()
       exchange.closed.throwIfAborted()
-      if (++count % 1024 === 0) ticket.touch()
-      yield extent
+      ticket.touch()
+      yield page
     }
   } finally {
     hold.signal.removeEventListener('abort', cut)
@@ -84,24 +96,19 @@ async function* alive(
   }
 }
 
-/** JSON text in pieces of about PIECE_SIZE: an array, or one object a line. */
+/** JSON text, page by page: an array, or one object a line. */
 async function* encode(
-  extents: AsyncIterable<Extent>,
+  pages: AsyncIterable<readonly Extent[]>,
   isLines: boolean,
-): AsyncGenerator<string, undefined> {
-  let piece = isLines ? '' : '['
-  let isFirst = true
-  for await (const extent of extents) {
-    if (!isLines && !isFirst) piece += ', '
-    isFirst = false
-    piece += JSON.stringify(extent)
-    if (isLines) piece += '\n'
-    if (piece.length < PIECE_SIZE) continue
-    yield piece
-    piece = ''
+): AsyncGenerator<string> {
+  const [between, end] = isLines ? ['\n', '\n'] : [', ', ']\n']
+  let before = isLines ? '' : '['
+  for await (const page of pages) {
+    if (page.length === 0) continue
+    yield before + page.map((extent) => JSON.stringify(extent)).join(between)
+    before = between
   }
-  yield isLines ? piece : `${piece}]\n`
-  return undefined
+  yield end
 }
 
 function parseContext(query: Query): ExtentContext {
@@ -133,7 +140,7 @@ function wantsLines(accept = ''): boolean {
 }
 
 /** The old server's answer for an empty file, which clients iterate over. */
-async function* emptyImage(context: ExtentContext): AsyncGenerator<Extent> {
+async function* emptyImage(context: ExtentContext): AsyncGenerator<readonly Extent[]> {
   const kind = context === 'zero' ? { zero: false, hole: false } : { dirty: false, zero: false }
-  yield await Promise.resolve({ start: 0, length: 0, ...kind })
+  yield await Promise.resolve([{ start: 0, length: 0, ...kind }])
 }

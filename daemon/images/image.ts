@@ -4,7 +4,7 @@ import type { WatchOptions } from '../../core/http/watch.js'
 import { operate as operateUnder, type OperateOptions } from '../../core/images/operate.js'
 import { watchOf as watchUnder, withTicket } from '../../core/images/ticket.js'
 import type { TicketOp } from '../../core/tickets/definition.js'
-import type { TicketStore } from '../../core/tickets/store.js'
+import type { TicketGate } from '../../core/tickets/gate.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
 import type { BufferPool } from '../operations/buffer-pool.js'
@@ -14,7 +14,7 @@ import { ImageContext, type OpenImage } from './context.js'
 
 /** What the routes need of the daemon. */
 export interface ImageServices {
-  readonly store: TicketStore
+  readonly gate: TicketGate
   readonly open: OpenImage
   readonly buffers: BufferPool
   readonly checksums: ChecksumSlots
@@ -33,11 +33,11 @@ export interface OpenedImage {
 /** Authorizes and opens, and keeps the image open until `work` has settled. */
 export function useImage(
   exchange: Exchange,
-  { store, open }: ImageServices,
+  { gate, open }: ImageServices,
   op: TicketOp,
   work: (image: OpenedImage) => Promise<void>,
 ): Promise<void> {
-  return withTicket(exchange, store, op, (ticket) =>
+  return withTicket(exchange, gate, op, (ticket) =>
     ImageContext.of(exchange.connection, ticket, open).use((backend) => work({ ticket, backend })),
   )
 }

@@ -1,9 +1,10 @@
 /** OPTIONS /images/{id}: what a client may do and how best (images-api.md, 4). */
 import type { Exchange } from '../../core/http/exchange.js'
+import { isPreflightForToken } from '../../core/images/cors.js'
+import { requireId } from '../../core/images/requests.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
 import { useImage, type ImageServices } from './image.js'
-import { requireId } from '../../core/images/requests.js'
 
 const READ_METHODS = 'OPTIONS,GET'
 const WRITE_METHODS = 'OPTIONS,GET,PUT,PATCH'
@@ -12,6 +13,10 @@ const WRITE_FEATURES = ['checksum', 'extents', 'flush', 'zero']
 
 export async function imageOptions(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)
+  if (isPreflightForToken(exchange)) {
+    exchange.send(200, '', { allow: WRITE_METHODS })
+    return
+  }
   const { localSocket } = services
   const socket = localSocket === undefined ? {} : { unix_socket: localSocket }
   if (exchange.id === '*') {

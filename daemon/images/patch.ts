@@ -10,7 +10,7 @@ import { checkGrowth } from './write.js'
 export async function patchImage(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)
   // The body is checked before the ticket, but nobody is invited to send one without a ticket.
-  if (exchange.expectsContinue) services.store.authorize(exchange.id, 'write')
+  if (exchange.expectsContinue) await services.gate.authorize(exchange, 'write')
   const request = parsePatch(await exchange.readJson())
   await useImage(exchange, services, 'write', async (image) => {
     const { ticket, backend } = image

@@ -33,14 +33,17 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
       const body = exchange.body(watchOf(ticket, services), context.signal)
       try {
         const limit = ticket.limit - offset
-        await writeRange(backend, offset, size, check.of(body), { ...context, limit })
-        check.verify()
+        await writeRange(backend, offset, size, check.of(body), {
+          ...context,
+          limit,
+          onEnd: () => check.verify(body),
+          ...(mustFlush ? { flush: () => flush(image) } : {}),
+        })
       } catch (error) {
         throw error instanceof RangeLimitError ? beyondTicket(ticket.definition.size) : error
       } finally {
         body.release()
       }
-      if (mustFlush) await flush(image)
     })
     exchange.send(200)
   })

@@ -13,7 +13,7 @@ export interface BlockRegion {
  * is zero when extents say so of all its bytes. What no extent tells of is data.
  */
 export async function* blockRegions(
-  extents: AsyncIterable<Extent>,
+  pages: AsyncIterable<readonly Extent[]>,
   size: number,
   blockSize: number,
 ): AsyncGenerator<BlockRegion> {
@@ -35,12 +35,14 @@ export async function* blockRegions(
     yield { start, end, zero: true }
     done = end
   }
-  for await (const { start, length, zero } of extents) {
-    position = start + length
-    if (zero) continue
-    yield* zeroes(start)
-    zeroFrom = position
-    yield* data(position - (position % blockSize))
+  for await (const page of pages) {
+    for (const { start, length, zero } of page) {
+      position = start + length
+      if (zero) continue
+      yield* zeroes(start)
+      zeroFrom = position
+      yield* data(position - (position % blockSize))
+    }
   }
   yield* zeroes(position)
   yield* data(size)

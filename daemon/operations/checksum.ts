@@ -60,7 +60,7 @@ export async function checksumImage(
     if (oldest !== undefined) await outer.add(valueOf(await oldest))
   }
   try {
-    for await (const run of runs(backend, size, options)) {
+    for await (const run of runs(backend, size, options, signal)) {
       if (pending.length >= hasher.lanes) await takeOldest()
       pending.push(outcomeOf(digestOf(run, hasher, options)))
     }
@@ -115,10 +115,19 @@ async function* runs(
   backend: Backend,
   size: number,
   { blockSize }: ChecksumOptions,
+  signal: AbortSignal,
 ): AsyncGenerator<Blocks> {
-  const extents = backend.extents(0, size, 'zero')
-  for await (const region of blockRegions(extents, size, blockSize)) {
+  const pages = whileWanted(backend.extents(0, size, 'zero'), signal)
+  for await (const region of blockRegions(pages, size, blockSize)) {
     yield* runsOf(region, blockSize)
+  }
+}
+
+/** A list may be long before it tells of a region. */
+async function* whileWanted<T>(list: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
+  for await (const one of list) {
+    signal.throwIfAborted()
+    yield one
   }
 }
 

@@ -14,12 +14,16 @@ import {
 export interface WriteContext extends OperationContext {
   /** Bytes that may be written at most; needed for a body whose size is not known. */
   readonly limit?: number
+  /** Called when all is written and before it is flushed. */
+  readonly onEnd?: () => Promise<void>
+  /** Called at the end, unless the bytes are on stable storage already. */
+  readonly flush?: () => Promise<void>
 }
 
 /**
  * Writes `size` bytes of the source at `offset`, or all of them when size is undefined; resolves
  * with their number. When the body ends early or the peer is lost, what came is written and told
- * by onProgress before it rejects. When it is aborted nothing more is written.
+ * by onProgress before it rejects, and not flushed. When it is aborted nothing more is written.
  */
 export async function writeRange(
   backend: Backend,
@@ -28,18 +32,24 @@ export async function writeRange(
   source: ByteSource,
   context: WriteContext,
 ): Promise<number> {
-  const { buffers, signal, limit = Infinity } = context
+  const { buffers, signal, limit = Infinity, onEnd, flush } = context
   signal.throwIfAborted()
   if (size !== undefined && size > limit) throw new RangeLimitError(limit)
-  if (size === 0) return 0
+  if (size === 0) {
+    await onEnd?.()
+    await flush?.()
+    return 0
+  }
   const first = await buffers.acquire(signal)
   const second = (size ?? Infinity) > buffers.bufferSize ? buffers.tryAcquire() : undefined
-  const writer = new Writer(backend, offset, context)
+  const writer = new Writer(backend, offset, size, context)
   try {
     const end = offset + (size ?? limit)
     await receive(writer, end, source, [first, second ?? first], context)
     if (size === undefined) await expectEnd(source, writer, end, limit)
     else if (writer.taken < end) throw new ShortBodyError(size, writer.taken - offset)
+    await onEnd?.()
+    if (!writer.isStable) await flush?.()
     return writer.taken - offset
   } finally {
     buffers.release(first)
@@ -110,12 +120,16 @@ class Writer {
   /** Offset behind the last byte handed over. */
   taken: number
   hasFailed = false
-  readonly #context: OperationContext
+  /** All of the body was written in one piece that needs no flush. */
+  isStable = false
+  readonly #size: number | undefined
+  readonly #context: WriteContext
   #inFlight: Promise<Outcome<void>> | undefined
 
-  constructor(backend: Backend, offset: number, context: OperationContext) {
+  constructor(backend: Backend, offset: number, size: number | undefined, context: WriteContext) {
     this.backend = backend
     this.taken = offset
+    this.#size = size
     this.#context = context
   }
 
@@ -128,12 +142,19 @@ class Writer {
 
   async #write(bytes: Buffer, offset: number): Promise<void> {
     try {
-      await this.backend.pwrite(bytes, offset, this.#context.signal)
+      this.isStable = await this.#writeStable(bytes, offset)
+      if (!this.isStable) await this.backend.pwrite(bytes, offset, this.#context.signal)
     } catch (error) {
       this.hasFailed = true
       throw error
     }
     this.#context.onProgress(offset, bytes.length)
+  }
+
+  async #writeStable(bytes: Buffer, offset: number): Promise<boolean> {
+    const { flush, signal } = this.#context
+    const isAll = bytes.length === this.#size && flush !== undefined
+    return isAll && (await this.backend.pwriteStable?.(bytes, offset, signal)) === true
   }
 
   /** Waits for the write in flight; throws its error. */

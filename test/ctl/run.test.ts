@@ -182,6 +182,26 @@ t.test('wrong arguments end with 2, help with 0', async (t) => {
   t.match(await imageioctl([]), { status: 0, output: /Commands/, errors: '' })
 })
 
+t.test('revoke, unrevoke and revocations ask the control service', async (t) => {
+  const { asked, ctl } = await withService(t, { status: 200 })
+  t.match(await ctl(['revoke', 'backup 17']), { status: 0, output: '', errors: '' })
+  t.match(await ctl(['unrevoke', 'backup-17']), { status: 0, output: '', errors: '' })
+  t.match(asked, [
+    { method: 'PUT', url: '/revocations/backup%2017', body: '' },
+    { method: 'DELETE', url: '/revocations/backup-17' },
+  ])
+  t.match(await ctl(['revoke']), { status: 2, errors: /TRANSFER is missing/ })
+  t.match(await ctl(['revocations', 'x']), { status: 2, errors: /too many arguments/ })
+  const body = '[{"transfer_id": "backup-17", "revoked": 1767225600, "until": 1767312010}]'
+  const listing = await withService(t, { status: 200, body })
+  t.strictSame((await listing.ctl(['revocations'])).output.split('\n'), [
+    'TRANSFER   REVOKED               UNTIL',
+    'backup-17  2026-01-01T00:00:00Z  2026-01-02T00:00:10Z',
+    '',
+  ])
+  t.match((await listing.ctl(['revocations', '--json'])).output, /"until": 1767312010/)
+})
+
 t.test('the manual page names every command and option', async (t) => {
   const manual = readFileSync('docs/imageioctl.md', 'utf8')
   for (const word of [
@@ -190,6 +210,11 @@ t.test('the manual page names every command and option', async (t) => {
     'list',
     'modify',
     'delete',
+    'revoke',
+    'unrevoke',
+    'revocations',
+    'make-key',
+    'sign-ticket',
     '--conf-dir',
     '--json',
     '--timeout',

@@ -49,6 +49,14 @@ t.test('the control service over tcp needs a port, over unix it does not', async
   t.match(off, { enable: false, port: -1 })
 })
 
+t.test('signed tickets need a fence around what they may name', async (t) => {
+  const signed = `${NO_TLS}[signed_tickets]\nenable = on\nkeys = /keys\naudience = host\n`
+  refused(t, signed, /\[backend_file\] allowed_paths: must name directories while/)
+  refused(t, `${signed}[backend_file]\nallowed_paths = :\n`, /allowed_paths/)
+  const { config } = load(t, `${signed}[backend_file]\nallowed_paths = /images\n`)
+  t.match(config.signed_tickets, { enable: true, allow_nbd: false })
+})
+
 t.test('buffers fit their backend, and the memory for all of them', async (t) => {
   const buffer = (section: string, size: number): string =>
     `${NO_TLS}[${section}]\nbuffer_size = ${size}\n`

@@ -30,11 +30,13 @@ t.test('the tables are the schema', async (t) => {
   }
 })
 
-t.test('the example of a configuration loads without a warning', async (t) => {
-  const dir = t.testdir({ 'conf.d': { 'a.conf': block('ini') } })
+t.test('the examples of a configuration load without a warning', async (t) => {
+  const files = blocks('ini').map((text, index) => [`${index}.conf`, text])
+  const dir = t.testdir({ 'conf.d': Object.fromEntries(files) as Record<string, string> })
   const { config, warnings } = loadProxyConfig(dir)
   t.strictSame(warnings, [])
   t.equal(config.proxy.allowed_daemons, '*.hosts.example.com')
+  t.equal(config.signed_tickets.audience, 'proxy.example.com')
 })
 
 t.test('nginx in front', needs('nginx'), async (t) => {
@@ -118,11 +120,16 @@ async function tryFront(
   t.equal((await request(front, 'GET', '/images/none')).status, 403)
 }
 
-/** The example in that language. */
+/** The only example in that language. */
 function block(language: string): string {
-  const [, text] = new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 's').exec(page) ?? []
-  if (text === undefined) throw new Error(`no example in ${language}`)
+  const [text, ...others] = blocks(language)
+  if (text === undefined || others.length > 0) throw new Error(`not one example in ${language}`)
   return text
+}
+
+function blocks(language: string): string[] {
+  const found = page.matchAll(new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 'gs'))
+  return Array.from(found, ([, text = '']) => text)
 }
 
 function replaced(text: string, changes: Readonly<Record<string, string>>): string {

@@ -6,6 +6,8 @@ t.test('without arguments the sample is served to this machine, on a free port',
     images: [],
     isWritable: false,
     isSparse: false,
+    format: undefined,
+    bitmap: undefined,
     host: '127.0.0.1',
     port: 0,
     isVerbose: false,
@@ -19,11 +21,20 @@ t.test('images are relative to where the user is', async (t) => {
   })
 })
 
+t.test('--raw is the short form of a format', async (t) => {
+  t.match(parseOptions(['--raw', 'a.qcow2'], '/'), { format: 'raw' })
+  t.match(parseOptions(['--format', 'raw', 'a.qcow2'], '/'), { format: 'raw' })
+  t.match(parseOptions(['--raw', '--format', 'raw', 'a.qcow2'], '/'), { format: 'raw' })
+  t.match(parseOptions(['--format', 'vpc', '--bitmap', 'b', 'a'], '/'), {
+    format: 'vpc',
+    bitmap: 'b',
+  })
+})
+
 t.test('every option is in the help', async (t) => {
   t.equal(parseOptions(['-h', 'a.img'], '/'), 'help')
-  for (const name of ['--writable', '--sparse', '--host', '--port', '--verbose', '--help']) {
-    t.match(HELP, name)
-  }
+  const names = ['writable', 'sparse', 'raw', 'format', 'bitmap', 'host', 'port', 'verbose', 'help']
+  for (const name of names) t.match(HELP, `--${name}`)
 })
 
 t.test('a mistake is told in one line', async (t) => {
@@ -43,6 +54,14 @@ t.test('what makes no sense is a usage error', async (t) => {
     ['--host', ''],
     ['--host', 'a\nb'],
     [''],
+    ['--format', 'nbd', 'a.img'],
+    ['--format', '', 'a.img'],
+    ['--raw', '--format', 'qcow2', 'a.img'],
+    ['--raw', '--bitmap', 'b', 'a.img'],
+    ['--bitmap', '', 'a.qcow2'],
+    ['--raw'],
+    ['--format', 'qcow2'],
+    ['--bitmap', 'b'],
   ]) {
     t.throws(() => parseOptions(argv, '/'), { name: UsageError.name }, argv.join(' '))
   }

@@ -1,93 +1,15 @@
-import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
+import { childrenOf, hasEnded, paste, ready, start, startByNpm, userDir } from '../support/start.js'
 import { without } from '../support/tools.js'
 import { until, within } from '../support/wait.js'
 
-const MAIN = join(process.cwd(), 'dist/start/main.js')
-const hasCurl = spawnSync('curl', ['--version']).status === 0
-const skip = !hasCurl && 'curl is not installed'
-
-interface Started {
-  readonly child: ChildProcess
-  readonly output: () => string
-  readonly errors: () => string
-  /** Exit status. */
-  readonly ended: Promise<number | null>
-}
-
-/** `npm start` with its run directory under `dir`, which is also where the user is. */
-function start(t: Test, dir: string, args: string[]): Started {
-  return started(t, dir, process.execPath, [MAIN, ...args])
-}
-
-/** By npm, in the checkout; what must be built is. */
-function startByNpm(t: Test, dir: string, args: string[]): Started {
-  return started(t, dir, 'npm', ['start', '--ignore-scripts', '--', ...args])
-}
-
-function started(t: Test, dir: string, program: string, args: string[]): Started {
-  const npm = program === 'npm'
-  const env = {
-    ...process.env,
-    TMPDIR: join(dir, 'tmp'),
-    npm_lifecycle_event: 'test',
-    NODE_OPTIONS: '',
-    NODE_DISABLE_COMPILE_CACHE: '1', // npm's would lie in TMPDIR
-  }
-  const child = spawn(program, args, { cwd: npm ? process.cwd() : dir, env })
-  let [output, errors] = ['', '']
-  child.stdout.setEncoding('utf8').on('data', (text: string) => void (output += text))
-  child.stderr.setEncoding('utf8').on('data', (text: string) => void (errors += text))
-  const ended = once(child, 'close').then(([status]) => status as number | null)
-  t.teardown(async () => {
-    child.kill('SIGTERM')
-    await within('end', 15_000, ended)
-  })
-  return { child, output: () => output, errors: () => errors, ended }
-}
-
-/** Short, since the path of a socket holds 107 bytes. */
-function userDir(t: Test): string {
-  const dir = mkdtempSync('/tmp/imageio-start-')
-  mkdirSync(join(dir, 'tmp'))
-  t.teardown(() => rmSync(dir, { recursive: true }))
-  return dir
-}
-
-async function ready({ output, errors, child }: Started): Promise<string> {
-  return until(
-    'instructions',
-    () => {
-      if (child.exitCode !== null) throw new Error(errors())
-      return output().includes('Stop with Ctrl-C') && output()
-    },
-    { timeoutMs: 30_000 },
-  )
-}
-
-/** The line to paste behind a name, run by a shell in `dir`. */
-function paste(dir: string, text: string, name: string): string {
-  const line = new RegExp(`^ *${name}:? +(.*)$`, 'm').exec(text)?.[1] ?? 'false'
-  return execFileSync('sh', ['-c', line], {
-    cwd: dir,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-  })
-}
+const skip = without('curl')
 
 t.test(
   'the printed lines do what they say, and nothing is left at the end',
@@ -117,6 +39,7 @@ t.test(
       extents.reduce((sum, { length }) => sum + length, 0),
       bytes.length,
     )
+    t.match(paste(dir, text, 'checksum'), /^{"algorithm":.*"checksum":"[0-9a-f]{64}"}/)
     paste(dir, text, 'upload')
     t.ok(readFileSync(image).equals(bytes), 'upload')
     writeFileSync(`${image}.copy`, '')
@@ -160,18 +83,6 @@ t.test('a daemon that dies is reported with its log', async (t) => {
   t.match(started.errors(), /^imageio: the daemon was killed by SIGKILL\n.*ready/s)
   t.strictSame(readdirSync(join(dir, 'tmp')), [])
 })
-
-/** Processes it started, in the order of their ids. */
-function childrenOf(pid: number): number[] {
-  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
-  return text === '' ? [] : text.split(' ').map(Number)
-}
-
-/** Also true of one that has ended and nobody has asked for: its parent may be a careless one. */
-function hasEnded(pid: number): boolean {
-  if (!existsSync(`/proc/${pid}/stat`)) return true
-  return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-}
 
 t.test('without an image each start has a sample of its own', { skip }, async (t) => {
   const dir = userDir(t)

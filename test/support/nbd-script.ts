@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 
 export interface NbdRequest {
+  readonly magic: number
   readonly flags: number
   readonly type: number
   readonly cookie: Buffer
@@ -24,6 +25,8 @@ export interface ExportFacts {
   readonly size?: number
   readonly flags?: number
   readonly structured?: boolean
+  /** Grants extended headers, and speaks with them from then on. */
+  readonly extended?: boolean
   /** Names granted, with ids from 1. */
   readonly contexts?: readonly string[]
   /** Minimum, preferred, maximum. */
@@ -60,6 +63,7 @@ export class Peer {
   readonly #socket: Socket
   #received = Buffer.alloc(0)
   #isEnded = false
+  #isExtended = false
   #wake: () => void = () => undefined
 
   constructor(socket: Socket) {
@@ -111,13 +115,15 @@ export class Peer {
   /** A tidy negotiation until transmission. Resolves with the options the client sent. */
   async handshake(facts: ExportFacts = {}): Promise<number[]> {
     const { size = 1024 * 1024, flags = USUAL_FLAGS, structured = true, contexts = [] } = facts
+    this.#isExtended = facts.extended ?? false
     this.send(GREETING)
     await this.read(4)
     const seen: number[] = []
     for (;;) {
       const { option } = await this.option()
       seen.push(option)
-      if (option === 8) this.reply(option, structured ? ACK : UNSUPPORTED)
+      if (option === 11) this.reply(option, this.#isExtended ? ACK : UNSUPPORTED)
+      else if (option === 8) this.reply(option, structured ? ACK : UNSUPPORTED)
       else if (option === 9 || option === 10) {
         contexts.forEach((name, index) => {
           if (option === 9 && !name.includes('bitmap')) return
@@ -139,10 +145,11 @@ export class Peer {
   }
 
   async request(): Promise<NbdRequest> {
-    const header = await this.read(28)
+    const header = await this.read(this.#isExtended ? 32 : 28)
     const type = header.readUInt16BE(6)
-    const length = header.readUInt32BE(24)
+    const length = this.#isExtended ? Number(header.readBigUInt64BE(24)) : header.readUInt32BE(24)
     return {
+      magic: header.readUInt32BE(0),
       flags: header.readUInt16BE(4),
       type,
       cookie: Buffer.from(header.subarray(8, 16)),
@@ -156,8 +163,19 @@ export class Peer {
     this.send('u32', 0x67446698, 'u32', errno, cookie, data)
   }
 
-  chunk({ cookie }: { cookie: Buffer }, flags: number, type: number, payload: Buffer): void {
-    this.send('u32', 0x668e33ef, 'u16', flags, 'u16', type, cookie, 'u32', payload.length, payload)
+  chunk(
+    { cookie, offset }: { cookie: Buffer; offset: number },
+    flags: number,
+    type: number,
+    payload: Buffer,
+  ): void {
+    const size = payload.length
+    if (this.#isExtended) {
+      const lengths = pack('u64', offset, 'u64', size)
+      this.send('u32', 0x6e8a278c, 'u16', flags, 'u16', type, cookie, lengths, payload)
+    } else {
+      this.send('u32', 0x668e33ef, 'u16', flags, 'u16', type, cookie, 'u32', size, payload)
+    }
   }
 
   /** A data chunk; the last one when `isDone`. */
@@ -171,8 +189,14 @@ export class Peer {
 
   /** Extents of one context: [length, value] each. */
   status(request: NbdRequest, id: number, extents: [number, number][], isDone = true): void {
-    const pairs = extents.flatMap(([length, value]) => [pack('u32', length, 'u32', value)])
-    this.chunk(request, isDone ? 1 : 0, 5, pack('u32', id, ...pairs))
+    const flags = isDone ? 1 : 0
+    if (this.#isExtended) {
+      const pairs = extents.map(([length, value]) => pack('u64', length, 'u64', value))
+      this.chunk(request, flags, 6, pack('u32', id, 'u32', extents.length, ...pairs))
+    } else {
+      const pairs = extents.map(([length, value]) => pack('u32', length, 'u32', value))
+      this.chunk(request, flags, 5, pack('u32', id, ...pairs))
+    }
   }
 }
 

@@ -31,6 +31,8 @@ const MAX_COOKIE = 0xffffffff
 
 export class NbdConnection {
   readonly facts: Negotiated
+  /** Address and port of the server; undefined for a Unix socket. */
+  readonly peer: string | undefined
   /** Called once when the connection is lost, or was closed. */
   onFailure: (error: Error) => void = () => undefined
   readonly #transport: Transport
@@ -68,12 +70,13 @@ export class NbdConnection {
 
   private constructor(transport: Transport, facts: Negotiated, options: ConnectOptions) {
     this.facts = facts
+    this.peer = transport.peer
     this.#transport = transport
     this.#timeoutMs = options.operationTimeoutMs
     this.#unlink = this.#endWith(options)
     transport.onFailure = (error) => this.#failed(error)
     const replies = new Replies(transport.feed, {
-      structured: facts.structured,
+      dialect: facts.dialect,
       find: (high, low) => (high === this.#cookieHigh ? this.#find(low) : undefined),
       finish: (request) => request.onFinished(),
     })
@@ -91,8 +94,8 @@ export class NbdConnection {
   }
 
   /** The payload is not used any more when this settles. */
-  async write(payload: Buffer, offset: number): Promise<void> {
-    const request = { command: Command.WRITE, flags: 0, offset, length: payload.length }
+  async write(payload: Buffer, offset: number, flags = 0): Promise<void> {
+    const request = { command: Command.WRITE, flags, offset, length: payload.length }
     await this.#send(request, { payload })
   }
 
@@ -113,7 +116,9 @@ export class NbdConnection {
   /** Says good-bye. No call may be in flight. */
   async close(): Promise<void> {
     const last = { command: Command.DISC, flags: 0, offset: 0, length: 0 }
-    await this.#transport.end(encodeRequest(last, this.#cookieHigh, 0))
+    await this.#transport.end(
+      encodeRequest(last, { high: this.#cookieHigh, low: 0 }, this.facts.dialect),
+    )
   }
 
   /** Everything in flight rejects with this. */
@@ -147,7 +152,8 @@ export class NbdConnection {
         settle()
       }
       this.#inFlight.set(cookie, { request: pending, timer, reject })
-      const header = encodeRequest(request, this.#cookieHigh, cookie)
+      const { dialect } = this.facts
+      const header = encodeRequest(request, { high: this.#cookieHigh, low: cookie }, dialect)
       this.#transport.write(header, payload, payload === undefined ? undefined : settle)
     })
   }

@@ -2,8 +2,10 @@
 import { roundDown, roundUp } from '../alignment.js'
 import type { Extent, ExtentContext } from '../backend.js'
 import { DirtyExtentsUnavailableError } from '../errors.js'
+import { ExtentPages } from '../extent-pages.js'
 import { ALLOCATION_DEPTH, BASE_ALLOCATION, type Negotiated } from './handshake.js'
 import { broken } from './messages.js'
+import type { StatusList } from './status-list.js'
 import { StatusQuestions, type AskStatus } from './status-questions.js'
 
 /** Flag of base:allocation. */
@@ -11,9 +13,10 @@ const STATE_ZERO = 1 << 1
 /** Flag of qemu:dirty-bitmap. */
 const STATE_DIRTY = 1 << 0
 
-/** What one context says of a range. */
+/** What contexts say of a range. */
 type Facts = Partial<Record<'zero' | 'hole' | 'dirty', boolean>>
-type Meaning = (value: number) => Facts
+/** Adds what one context says in the extent with that index. */
+type Meaning = (facts: Facts, list: StatusList, index: number) => void
 
 export async function* nbdExtents(
   start: number,
@@ -21,32 +24,34 @@ export async function* nbdExtents(
   context: ExtentContext,
   facts: Negotiated,
   ask: AskStatus,
-): AsyncGenerator<Extent> {
+): AsyncGenerator<readonly Extent[]> {
   const meanings = meaningsOf(context, facts)
-  const plain: Extent =
-    context === 'zero'
-      ? { start, length: 0, zero: false, hole: false }
-      : { start, length: 0, dirty: false, zero: false }
   if (meanings.size === 0) {
-    yield { ...plain, length: end - start }
+    yield [extentOf(start, end - start, {}, context)]
     return
   }
-  let pending: Extent | undefined
-  for await (const { length, ...said } of pieces(start, end, meanings, facts, ask)) {
-    const extent: Extent = {
-      ...plain,
-      ...said,
-      start: pending === undefined ? start : pending.start + pending.length,
-      length,
+  const { size, dialect } = facts
+  const { minimum } = facts.blockSizes
+  const questions = new StatusQuestions(Math.min(size, roundUp(end, minimum)), dialect, ask)
+  const pages = new ExtentPages()
+  let position = roundDown(start, minimum)
+  while (position < end) {
+    const { status, length } = await questions.at(position)
+    const lists = [...meanings].map(([id, meaning]) => ({
+      list: checked(status.get(id), position, length, { minimum, size }),
+      meaning,
+    }))
+    for (const { length: step, facts: said } of combine(lists)) {
+      const from = Math.max(position, start)
+      position += step
+      const to = Math.min(position, end)
+      if (to > from) pages.add(extentOf(from, to - from, said, context))
+      if (position >= end) break
+      if (pages.isFull) yield pages.take()
     }
-    if (pending !== undefined && isAlike(pending, extent)) {
-      pending.length += length
-      continue
-    }
-    if (pending !== undefined) yield pending
-    pending = extent
+    yield pages.take()
   }
-  if (pending !== undefined) yield pending
+  yield pages.end()
 }
 
 /** Context id to what its values mean. Throws DirtyExtentsUnavailableError. */
@@ -59,84 +64,70 @@ function meaningsOf(
   const depth = contexts.get(ALLOCATION_DEPTH)
   const dirty = bitmap === undefined ? undefined : contexts.get(bitmap)
   if (context === 'dirty' && dirty === undefined) throw new DirtyExtentsUnavailableError()
-  if (base !== undefined) meanings.set(base, (value) => ({ zero: (value & STATE_ZERO) !== 0 }))
+  if (base !== undefined) {
+    meanings.set(base, (facts, list, index) => {
+      facts.zero = (list.flags(index) & STATE_ZERO) !== 0
+    })
+  }
   if (context === 'dirty' && dirty !== undefined) {
-    meanings.set(dirty, (value) => ({ dirty: (value & STATE_DIRTY) !== 0 }))
+    meanings.set(dirty, (facts, list, index) => {
+      facts.dirty = (list.flags(index) & STATE_DIRTY) !== 0
+    })
   } else if (base !== undefined && depth !== undefined) {
-    meanings.set(depth, (value) => ({ hole: value === 0 }))
+    meanings.set(depth, (facts, list, index) => {
+      facts.hole = list.isZero(index)
+    })
   }
   return meanings
 }
 
-type Piece = Facts & { length: number }
-
-/** Exactly [start, end), in as many questions as the server wants. */
-async function* pieces(
-  start: number,
-  end: number,
-  meanings: ReadonlyMap<number, Meaning>,
-  { size, blockSizes: { minimum } }: Negotiated,
-  ask: AskStatus,
-): AsyncGenerator<Piece> {
-  const questions = new StatusQuestions(Math.min(size, roundUp(end, minimum)), ask)
-  let position = roundDown(start, minimum)
-  while (position < end) {
-    const { status, length } = await questions.at(position)
-    const lists = [...meanings].map(([id, meaning]) => ({
-      pairs: checkedPairs(status.get(id), position, length, { minimum, size }),
-      meaning,
-    }))
-    for (const piece of combine(lists)) {
-      const from = Math.max(position, start)
-      position += piece.length
-      const to = Math.min(position, end)
-      if (to > from) yield { ...piece, length: to - from }
-      if (position >= end) return
-    }
-  }
-}
-
-/** Lengths at even, values at odd places. Only the last extent may reach beyond the request. */
-function checkedPairs(
-  bytes: Buffer | undefined,
+/** Only the last extent may reach beyond the request. */
+function checked(
+  list: StatusList | undefined,
   offset: number,
   length: number,
   { minimum, size }: { minimum: number; size: number },
-): Buffer {
-  if (bytes === undefined || bytes.length === 0) throw broken('no extents')
+): StatusList {
+  if (list === undefined) throw broken('no extents')
   let covered = 0
-  for (let at = 0; at < bytes.length; at += 8) {
+  for (let index = 0; index < list.count; index++) {
     if (covered >= length) throw broken('an extent behind the end of the request')
-    const extent = bytes.readUInt32BE(at)
+    const extent = list.length(index)
     covered += extent
     if (extent === 0) throw broken('an empty extent')
     if (extent % minimum !== 0 && offset + covered < size) {
       throw broken('an extent that is no multiple of the block size')
     }
   }
-  return bytes
+  return list
 }
 
-/** Cuts at every boundary of any list; ends with the shortest. */
-function* combine(lists: readonly { pairs: Buffer; meaning: Meaning }[]): Generator<Piece> {
-  const cursors = lists.map(({ pairs, meaning }) => ({ pairs, meaning, at: 0, left: 0 }))
+/** What nobody tells is false. */
+function extentOf(start: number, length: number, facts: Facts, context: ExtentContext): Extent {
+  const { zero = false, hole = false, dirty = false } = facts
+  return context === 'zero' ? { start, length, zero, hole } : { start, length, dirty, zero }
+}
+
+interface Cut {
+  length: number
+  readonly facts: Facts
+}
+
+/** Cuts at every boundary of any list; ends with the shortest. Each cut is valid until the next. */
+function* combine(lists: readonly { list: StatusList; meaning: Meaning }[]): Generator<Cut> {
+  const cursors = lists.map(({ list, meaning }) => ({ list, meaning, index: -1, left: 0 }))
+  const cut: Cut = { length: 0, facts: {} }
   for (;;) {
-    let length = Infinity
-    let said: Facts = {}
+    cut.length = Infinity
     for (const cursor of cursors) {
       if (cursor.left === 0) {
-        if (cursor.at >= cursor.pairs.length) return
-        cursor.left = cursor.pairs.readUInt32BE(cursor.at)
-        cursor.at += 8
+        if (++cursor.index >= cursor.list.count) return
+        cursor.left = cursor.list.length(cursor.index)
+        cursor.meaning(cut.facts, cursor.list, cursor.index)
       }
-      said = { ...said, ...cursor.meaning(cursor.pairs.readUInt32BE(cursor.at - 4)) }
-      length = Math.min(length, cursor.left)
+      cut.length = Math.min(cut.length, cursor.left)
     }
-    for (const cursor of cursors) cursor.left -= length
-    yield { ...said, length }
+    for (const cursor of cursors) cursor.left -= cut.length
+    yield cut
   }
-}
-
-function isAlike(a: Extent, b: Extent): boolean {
-  return a.zero === b.zero && a.hole === b.hole && a.dirty === b.dirty
 }

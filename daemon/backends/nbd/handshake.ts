@@ -12,6 +12,7 @@ import {
   encodeQueries,
   OPTION_REPLY_SIZE,
   type BlockSizes,
+  type Dialect,
   type ExportInfo,
 } from './messages.js'
 import {
@@ -39,7 +40,7 @@ export interface HandshakeOptions {
 
 export interface Negotiated extends ExportInfo {
   readonly blockSizes: BlockSizes
-  readonly structured: boolean
+  readonly dialect: Dialect
   /** Granted contexts: name to id. */
   readonly contexts: ReadonlyMap<string, number>
   /** The context of the one bitmap there is. */
@@ -59,14 +60,24 @@ export async function negotiate(
   await greet(transport)
   const options = new Options(transport)
   if (startTls !== undefined) {
-    await options.require(Option.STARTTLS)
+    if (!(await options.tryTo(Option.STARTTLS))) {
+      throw new BackendOpenError('the NBD server offers no TLS')
+    }
     await startTls()
   }
-  const structured = (await options.ask(Option.STRUCTURED_REPLY)) !== undefined
-  const { bitmap, contexts } = structured
-    ? await agreeOnContexts(options, exportName, dirty)
-    : { bitmap: undefined, contexts: new Map<string, number>() }
-  return { ...(await go(options, exportName)), structured, contexts, bitmap }
+  const dialect = await agreeOnDialect(options)
+  const { bitmap, contexts } =
+    dialect === 'simple'
+      ? { bitmap: undefined, contexts: new Map<string, number>() }
+      : await agreeOnContexts(options, exportName, dirty)
+  return { ...(await go(options, exportName)), dialect, contexts, bitmap }
+}
+
+/** Extended headers bring structured replies with them. */
+async function agreeOnDialect(options: Options): Promise<Dialect> {
+  if (await options.tryTo(Option.EXTENDED_HEADERS)) return 'extended'
+  const isStructured = (await options.ask(Option.STRUCTURED_REPLY)) !== undefined
+  return isStructured ? 'structured' : 'simple'
 }
 
 async function greet(transport: Transport): Promise<void> {
@@ -113,6 +124,9 @@ function contextsOf(replies: readonly Reply[]): { id: number; name: string }[] {
   })
 }
 
+/** Of data in one request: less is no way to move a disk. */
+const MIN_MAXIMUM = 4096
+
 async function go(
   options: Options,
   exportName: string,
@@ -129,6 +143,11 @@ async function go(
     if (kind === Info.BLOCK_SIZE) blockSizes = decodeBlockSizes(data)
   }
   if (info === undefined) throw broken('the export has no size')
+  if (blockSizes.maximum < Math.min(MIN_MAXIMUM, info.size)) {
+    throw new BackendOpenError(
+      `the NBD server takes no more than ${blockSizes.maximum} bytes at a time`,
+    )
+  }
   return { ...info, blockSizes }
 }
 
@@ -160,11 +179,20 @@ class Options {
     }
   }
 
+  /** Whether the server agrees. It may refuse for any reason: what is asked for is an extra. */
+  async tryTo(option: number): Promise<boolean> {
+    try {
+      return (await this.ask(option)) !== undefined
+    } catch (error) {
+      if (error instanceof BackendOpenError) return false
+      throw error
+    }
+  }
+
   async require(option: number, data?: Buffer): Promise<Reply[]> {
     const replies = await this.ask(option, data)
     if (replies !== undefined) return replies
-    const what = option === Option.STARTTLS ? 'TLS' : 'a way to choose an export'
-    throw new BackendOpenError(`the NBD server has no ${what}`)
+    throw new BackendOpenError('the NBD server has no way to choose an export')
   }
 }
 
@@ -173,6 +201,7 @@ const REASONS = new Map<number, string>([
   [OptionReply.ERR_TLS_REQD, 'the NBD server wants TLS (nbds)'],
   [OptionReply.ERR_UNKNOWN, 'the NBD server has no such export'],
   [OptionReply.ERR_SHUTDOWN, 'the NBD server is shutting down'],
+  [OptionReply.ERR_EXT_HEADER_REQD, 'the NBD server wants extended headers, but refuses them'],
 ])
 
 function refusal({ type, data }: Reply): BackendOpenError {

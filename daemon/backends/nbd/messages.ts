@@ -5,9 +5,15 @@ import {
   MAX_NAME,
   OPTION_MAGIC,
   OPTION_REPLY_MAGIC,
-  REQUEST_MAGIC,
+  Command,
   DEFAULT_BLOCK_SIZES,
+  EXTENDED_REQUEST_MAGIC,
+  PAYLOAD_LENGTH,
+  REQUEST_MAGIC,
 } from './protocol.js'
+
+/** How requests and replies look on the wire: decided once, by the handshake. */
+export type Dialect = 'simple' | 'structured' | 'extended'
 
 export interface Request {
   readonly command: number
@@ -16,16 +22,32 @@ export interface Request {
   readonly length: number
 }
 
-export function encodeRequest(request: Request, cookieHigh: number, cookieLow: number): Buffer {
-  const bytes = Buffer.allocUnsafe(28)
-  bytes.writeUInt32BE(REQUEST_MAGIC, 0)
-  bytes.writeUInt16BE(request.flags, 4)
+export interface Cookie {
+  readonly high: number
+  readonly low: number
+}
+
+/** Without its payload. */
+export function encodeRequest(request: Request, cookie: Cookie, dialect: Dialect): Buffer {
+  const isExtended = dialect === 'extended'
+  const bytes = Buffer.allocUnsafe(isExtended ? 32 : 28)
+  // With extended headers a payload is told by the header, whatever the command.
+  const hasPayload = isExtended && request.command === Command.WRITE
+  bytes.writeUInt32BE(isExtended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC, 0)
+  bytes.writeUInt16BE(request.flags | (hasPayload ? PAYLOAD_LENGTH : 0), 4)
   bytes.writeUInt16BE(request.command, 6)
-  bytes.writeUInt32BE(cookieHigh, 8)
-  bytes.writeUInt32BE(cookieLow, 12)
-  bytes.writeBigUInt64BE(BigInt(request.offset), 16)
-  bytes.writeUInt32BE(request.length, 24)
+  bytes.writeUInt32BE(cookie.high, 8)
+  bytes.writeUInt32BE(cookie.low, 12)
+  writeUInt64(bytes, request.offset, 16)
+  if (isExtended) writeUInt64(bytes, request.length, 24)
+  else bytes.writeUInt32BE(request.length, 24)
   return bytes
+}
+
+/** Of a safe integer, without the cost of a BigInt. */
+function writeUInt64(bytes: Buffer, value: number, at: number): void {
+  bytes.writeUInt32BE(Math.floor(value / 2 ** 32), at)
+  bytes.writeUInt32BE(value % 2 ** 32, at + 4)
 }
 
 export function encodeOption(option: number, data: Buffer = Buffer.alloc(0)): Buffer {

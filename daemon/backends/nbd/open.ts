@@ -1,5 +1,5 @@
 /** From the URL of a ticket to an NBD backend. */
-import { readFile } from 'node:fs/promises'
+import { readFile, realpath } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import type tls from 'node:tls'
 import type { Backend } from '../backend.js'
@@ -48,10 +48,22 @@ export async function openNbd(url: string, options: OpenNbdOptions): Promise<Bac
     maxConnections: options.maxConnections,
     maxRequest: nbd.maxRequest,
     images,
-    // Two forms of a URL that mean one export share its locks.
-    state: images.acquire(`n${JSON.stringify([parsed.address, parsed.exportName])}`),
+    state: images.acquire(await identityOf(parsed, connection)),
     onWritesLost: options.onWritesLost,
   })
+}
+
+/**
+ * The same for every URL that means one export, as far as can be told: whatever the path of the socket,
+ * the name of the host, and whether with TLS.
+ */
+async function identityOf(
+  { address, exportName }: NbdUrl,
+  { peer }: NbdConnection,
+): Promise<string> {
+  const path = 'path' in address ? address.path : undefined
+  const place = path === undefined ? peer : await realpath(path).catch(() => path)
+  return `n${JSON.stringify([place, exportName])}`
 }
 
 /** Read when it is needed: a file that is missing does not matter to who uses no TLS. */

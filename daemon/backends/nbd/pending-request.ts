@@ -3,9 +3,14 @@ import { Coverage } from './coverage.js'
 import type { NbdServerError } from './errors.js'
 import { broken, type Request } from './messages.js'
 import { Command } from './protocol.js'
+import type { StatusList } from './status-list.js'
 
-/** Status of each context: pairs of length and value, as they came. */
-export type BlockStatus = ReadonlyMap<number, Buffer>
+/** What each context says. */
+export type BlockStatus = ReadonlyMap<number, StatusList>
+
+/** No server cuts smaller than its sectors, but for a few odd ends. */
+const MIN_CHUNK = 512
+const MAX_CHUNKS = 16
 
 export class PendingRequest {
   readonly command: number
@@ -16,8 +21,9 @@ export class PendingRequest {
   /** The last chunk has come. */
   isFinished = false
   onFinished: () => void = () => undefined
-  readonly status = new Map<number, Buffer>()
+  readonly status = new Map<number, StatusList>()
   #error: NbdServerError | undefined
+  #chunks = 0
   readonly #target: Buffer | undefined
   readonly #coverage: Coverage
   readonly #contexts: ReadonlySet<number>
@@ -41,6 +47,7 @@ export class PendingRequest {
 
   /** The memory of a part of the image, which comes once and only once. */
   place(offset: number, length: number): Buffer {
+    if (++this.#chunks > MAX_CHUNKS + this.length / MIN_CHUNK) throw broken('data in crumbs')
     const problem = this.#coverage.add(offset, length)
     if (problem !== undefined) throw broken(`a chunk ${problem}`)
     const start = offset - this.offset
@@ -49,10 +56,11 @@ export class PendingRequest {
     return target
   }
 
-  addStatus(context: number, pairs: Buffer): void {
+  addStatus(list: StatusList): void {
+    const { context } = list
     if (!this.#contexts.has(context)) throw broken('extents of an unknown context')
     if (this.status.has(context)) throw broken('extents of a context twice')
-    this.status.set(context, pairs)
+    this.status.set(context, list)
   }
 
   checkWithin(offset: number): void {

@@ -46,6 +46,12 @@ export class Transport {
     if (!isPlain) this.#readFrom(this.#socket)
   }
 
+  /** Address and port of the server; undefined for a Unix socket. */
+  get peer(): string | undefined {
+    const { remoteAddress, remotePort } = this.#socket
+    return remoteAddress === undefined ? undefined : `${remoteAddress} ${remotePort ?? 0}`
+  }
+
   get failure(): Error | undefined {
     return this.#failure
   }
@@ -158,7 +164,7 @@ export function connectError(error: unknown): Error {
   if (error instanceof StorageTimeoutError || error instanceof NbdProtocolError) return error
   if (!(cause instanceof Error) || cause instanceof BackendOpenError) return error as Error
   const code = 'code' in cause ? String(cause.code) : ''
-  const isCertificate = /CERT|SIGNATURE|ISSUER|ALTNAME/.test(code)
+  const isCertificate = /CERT|SIGNATURE|ISSUER/.test(code)
   const unknown = isCertificate
     ? 'the certificate of the NBD server is not trusted'
     : 'the NBD server cannot be reached'
@@ -167,6 +173,7 @@ export function connectError(error: unknown): Error {
 }
 
 const REASONS = new Map([
+  ['ERR_TLS_CERT_ALTNAME_INVALID', 'the certificate of the NBD server is for another name'],
   ['ENOENT', 'the socket of the NBD server does not exist'],
   ['ECONNREFUSED', 'the NBD server refuses connections'],
   ['EACCES', 'permission denied'],

@@ -55,6 +55,8 @@ t.test('an id may be empty and may hold anything', async (t) => {
 t.test('what only resembles a route is another path', async (t) => {
   t.equal(canonicalTarget('/images'), '/images')
   t.equal(canonicalTarget('/tickets'), '/tickets')
+  t.equal(canonicalTarget('/revocations'), '/revocations')
+  t.equal(canonicalTarget('/revocations/x/y'), '/revocations/=x%2Fy')
   t.equal(canonicalTarget('/Images/t1'), '/Images/t1')
   t.equal(canonicalTarget('/a/images/t1'), '/a/images/t1')
   t.equal(canonicalTarget('/images/t1/extents/'), '/images/=t1%2Fextents%2F')

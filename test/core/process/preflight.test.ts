@@ -1,5 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
+  chmodSync,
   chownSync,
   copyFileSync,
   existsSync,
@@ -83,6 +84,51 @@ t.test('key, certificate and authorities must be there and be such', async (t) =
   }
   const wrong = await checkWith(t, 'backend_http', { ca_file: '/dev/null' })
   t.match(wrong, { problems: ['[backend_http] ca_file: /dev/null holds no certificate (PEM)'] })
+})
+
+t.test('authorities for nbds must be readable by who the daemon becomes', asRoot, async (t) => {
+  const { dir, sections } = good(t)
+  const [own, shared] = [join(dir, 'own.pem'), join(dir, 'shared.pem')]
+  for (const path of [own, shared]) copyFileSync(testPki().caFile, path)
+  chmodSync(own, 0o600)
+  chmodSync(shared, 0o644)
+  const checkAs = async (user: string, tlsFile: string, nbdFile: string): Promise<Preflight> => {
+    const { problems, warnings } = await check(dir, {
+      ...sections,
+      daemon: { ...sections['daemon'], drop_privileges: true, user_name: user, group_name: 'root' },
+      tls: { ...sections['tls'], ca_file: tlsFile },
+      backend_nbd: { ca_file: nbdFile },
+    })
+    return { problems, warnings: warnings.filter((warning) => warning.includes('ca_file')) }
+  }
+  const warning = (section: string): string =>
+    `[${section}] ca_file: ${own} may not be read by nobody: no nbds: image can be opened`
+  t.match(await checkAs('nobody', shared, own), {
+    problems: [],
+    warnings: [warning('backend_nbd')],
+  })
+  t.match(await checkAs('nobody', own, ''), { problems: [], warnings: [warning('tls')] })
+  t.strictSame(await checkAs('nobody', own, shared), { problems: [], warnings: [] })
+  t.strictSame(await checkAs('root', own, own), { problems: [], warnings: [] })
+  t.match(await checkAs('nobody', shared, '/nonexistent'), {
+    problems: ['[backend_nbd] ca_file: /nonexistent does not exist'],
+  })
+})
+
+t.test('signed tickets need their keys and a place for revocations', async (t) => {
+  const { dir, sections } = good(t)
+  const signed = (keys: string, file: string) => ({
+    ...sections,
+    signed_tickets: { enable: true, audience: 'host', keys, revocations_file: file },
+    backend_file: { allowed_paths: '/' },
+  })
+  t.match(await check(dir, signed('/nonexistent/keys', '/nonexistent/file')), {
+    problems: [
+      '[signed_tickets] keys: /nonexistent/keys does not exist',
+      '[signed_tickets] revocations_file: /nonexistent does not exist',
+    ],
+  })
+  t.strictSame((await check(dir, signed(dir, join(dir, 'file')))).problems, [])
 })
 
 t.test('a certificate out of its time is a warning', async (t) => {

@@ -130,7 +130,9 @@ t.test('an inspection is an operation that moves nothing', async (t) => {
   const use = ticket.begin('inspection')
   t.equal(ticket.isActive, true)
   clock.seconds += 9
+  t.notOk('inspected' in ticket.info())
   use.progress(0, 100)
+  t.equal(ticket.info()['inspected'], 100, 'and shows how far it is')
   t.equal(ticket.secondsLeft, 10, 'its progress is a sign of life')
   clock.seconds += 4
   use.end()
@@ -324,4 +326,24 @@ t.test('writes that storage took with it end reading, too', async (t) => {
 t.test('the clock is monotonic seconds unless another is given', async (t) => {
   const ticket = new Ticket(definition({ timeout: 100 }))
   t.ok(ticket.secondsLeft > 99 && ticket.secondsLeft <= 100)
+})
+
+t.test('a signed ticket ends at its time: neither use nor extension puts it off', async (t) => {
+  const clock = new FakeClock()
+  const ticket = new Ticket(definition({ timeout: 100 }), clock.read, { isSigned: true })
+  clock.seconds += 60
+  ticket.touch()
+  const use = ticket.begin('operation')
+  use.progress(0, 10)
+  use.end()
+  t.equal(ticket.secondsLeft, 40)
+  ticket.prolong(30)
+  t.equal(ticket.secondsLeft, 40, 'never less')
+  ticket.prolong(90)
+  t.equal(ticket.secondsLeft, 90)
+  clock.seconds += 90
+  ticket.touch()
+  t.throws(() => ticket.authorize('read'), { code: 'ERR_TICKET_EXPIRED' })
+  t.equal(ticket.info()['signed'], true)
+  t.notOk('signed' in new Ticket(definition()).info())
 })

@@ -4,8 +4,8 @@ import { dataRangesOrData, zeroExtents, type AskRanges } from '../../../daemon/b
 import { SystemError } from '../../../native/index.js'
 
 async function collect(start: number, end: number, ask: AskRanges): Promise<Extent[]> {
-  const extents = []
-  for await (const extent of zeroExtents(start, end, ask)) extents.push(extent)
+  const extents: Extent[] = []
+  for await (const page of zeroExtents(start, end, ask)) extents.push(...page)
   return extents
 }
 

@@ -7,6 +7,7 @@ import {
   mountedTmpfs,
   withoutLoopDevices,
 } from '../../support/loop-device.js'
+import { without } from '../../support/tools.js'
 import { collect, content, difference, imageFile, openImage, pattern, random } from './images.js'
 
 /** IMAGEIO_FUZZ_SEED repeats a run; IMAGEIO_FUZZ_ROUNDS makes it longer. */
@@ -114,7 +115,8 @@ t.test('a file on tmpfs', { skip }, async (t) =>
 
 for (const type of ['ext4', 'ext2', 'xfs']) {
   for (const sectorSize of [512, 4096]) {
-    t.test(`a file on ${type} with sectors of ${sectorSize} bytes`, { skip }, async (t) => {
+    const lacks = skip || without(`mkfs.${type}`)
+    t.test(`a file on ${type} with sectors of ${sectorSize} bytes`, { skip: lacks }, async (t) => {
       const size = 320 * MiB
       const directory = await mountedFileSystem(t, { size, type, sectorSize })
       await fuzzFile(t, directory)

@@ -65,9 +65,9 @@ export function pattern(size: number, seed = 1): Buffer {
   return bytes
 }
 
-export async function collect(extents: AsyncIterable<Extent>): Promise<Extent[]> {
-  const all = []
-  for await (const extent of extents) all.push(extent)
+export async function collect(pages: AsyncIterable<readonly Extent[]>): Promise<Extent[]> {
+  const all: Extent[] = []
+  for await (const page of pages) all.push(...page)
   return all
 }
 

@@ -137,6 +137,44 @@ t.test('Content-Digest of an upload is verified before the answer', async (t) =>
     }
   })
 
+  t.test('a digest behind the body that was announced', async (t) => {
+    const image = await daemon.addImage(5)
+    for (const [field, status] of [
+      [digest('sha-512', 'hello'), 200],
+      [digest('sha-256', 'hello'), 200],
+      [digest('sha-256', 'jello'), 400],
+      ['sha-256=:aa==:', 400],
+    ] as const) {
+      const wire = await Wire.open(daemon.remote)
+      const head =
+        `PUT ${image.url} HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n` +
+        `Trailer: Expires, Content-Digest\r\n\r\n`
+      const reply = await wire.ask(`${head}5\r\nhello\r\n0\r\nContent-Digest: ${field}\r\n\r\n`)
+      t.equal(reply.status, status, field)
+      wire.destroy()
+    }
+    const session = await openH2(daemon.remote)
+    t.teardown(() => session.close())
+    for (const [text, status] of [
+      ['hello', 200],
+      ['jello', 400],
+    ] as const) {
+      const stream = session.request(
+        { ':method': 'PUT', ':path': image.url, 'content-length': 5, trailer: 'content-digest' },
+        { waitForTrailers: true },
+      )
+      stream.on('wantTrailers', () =>
+        stream.sendTrailers({ 'content-digest': digest('sha-256', text) }),
+      )
+      const answered = new Promise<number>((resolve) =>
+        stream.once('response', (headers) => resolve(Number(headers[':status']))),
+      )
+      stream.end('hello')
+      t.equal(await answered, status)
+      stream.close()
+    }
+  })
+
   t.test('a malformed field is refused before anything is written, or authorized', async (t) => {
     const image = await daemon.addImage(Buffer.alloc(5, 'a'))
     for (const field of ['sha-256', 'sha-256=abc', 'sha-256=:aa==:', 'x=:', 'sha-512=:####:']) {

@@ -1,14 +1,18 @@
 import t from 'tap'
 import type { Extent } from '../../../daemon/backends/backend.js'
 import { until } from '../../support/wait.js'
+import { Wire } from '../../support/wire.js'
 import { serveImages } from './served.js'
 
 const LINES = { headers: { accept: 'text/html, Application/X-NDJSON;q=0.5' } }
 
-/** As many extents as asked for, of one byte each. */
-async function* many(count: number): AsyncGenerator<Extent> {
-  for (let start = 0; start < count; start++) {
-    yield await Promise.resolve({ start, length: 1, zero: start % 2 === 0, hole: false })
+/** As many extents as asked for, of one byte each, in pages of a hundred. */
+async function* many(count: number): AsyncGenerator<readonly Extent[]> {
+  for (let start = 0; start < count; start += 100) {
+    const page = Array.from({ length: Math.min(100, count - start) }, (_, index) => {
+      return { start: start + index, length: 1, zero: index % 2 === 0, hole: false }
+    })
+    yield await Promise.resolve(page)
   }
 }
 
@@ -74,6 +78,28 @@ t.test('a long list is streamed, and complete', async (t) => {
   })
   const lines = await ask(ticket, 'GET', '/extents', LINES)
   t.equal(lines.text.split('\n').length, 20_001)
+})
+
+t.test('what is known is sent while the rest is looked for', async (t) => {
+  const { backend, add, target } = await serveImages(t)
+  const ticket = await add()
+  for (const accept of ['application/json', 'application/x-ndjson']) {
+    const seen = Promise.withResolvers<undefined>()
+    backend.extents = async function* () {
+      yield* many(3)
+      // Whoever waited for all before it sends the first would wait for ever.
+      await seen.promise
+      yield* many(2)
+    }
+    const wire = await Wire.open(target)
+    t.teardown(() => wire.destroy())
+    const { id } = ticket.definition
+    void wire.send(`GET /images/${id}/extents HTTP/1.1\r\nHost: x\r\nAccept: ${accept}\r\n\r\n`)
+    await until('the third extent', () => wire.peek().includes('"start":2'))
+    seen.resolve(undefined)
+    await until('the end', () => wire.peek().endsWith('\r\n0\r\n\r\n'))
+    t.equal(wire.peek().match(/"start"/g)?.length, 5)
+  }
 })
 
 t.test('HEAD has no body, and ends the listing', async (t) => {

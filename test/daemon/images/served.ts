@@ -1,6 +1,7 @@
 /** The images service on a real socket, over images in memory whose failures the test decides. */
 import type { Test } from 'tap'
 import type { TicketDefinition } from '../../../core/tickets/definition.js'
+import { TicketGate } from '../../../core/tickets/gate.js'
 import { TicketStore } from '../../../core/tickets/store.js'
 import type { Ticket } from '../../../core/tickets/ticket.js'
 import { MemoryBackend } from '../../../daemon/backends/memory.js'
@@ -47,7 +48,14 @@ export async function serveImages(
   }
   const buffers = new BufferPool({ bufferSize: 4096, maxBytes: 1 << 20, waitTimeoutMs: 1000 })
   const checksums = new ChecksumSlots(1)
-  const services = { store, open, buffers, checksums, minBodyRate: 0, localSocket }
+  const services = {
+    gate: new TicketGate(store),
+    open,
+    buffers,
+    checksums,
+    minBodyRate: 0,
+    localSocket,
+  }
   const served = await serve(t, imageRoutes(services))
   const add = async (fields: Partial<TicketDefinition> = {}): Promise<Ticket> => {
     const made = definition({ size, ops: ['write'], ...fields })

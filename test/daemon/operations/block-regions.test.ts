@@ -4,11 +4,11 @@ import { blockRegions, type BlockRegion } from '../../../daemon/operations/block
 import { random } from '../backends/images.js'
 
 /** From a text like 'ddd0d': one byte each, d is data, 0 and h (a hole) are zero. */
-async function* extentsOf(text: string): AsyncGenerator<Extent> {
+async function* extentsOf(text: string): AsyncGenerator<readonly Extent[]> {
   for (const match of text.matchAll(/d+|0+|h+/g)) {
     const zero = !match[0].startsWith('d')
     const hole = match[0].startsWith('h')
-    yield await Promise.resolve({ start: match.index, length: match[0].length, zero, hole })
+    yield await Promise.resolve([{ start: match.index, length: match[0].length, zero, hole }])
   }
 }
 
@@ -80,9 +80,9 @@ t.test('many random images', async (t) => {
 
 t.test('data is told before all extents are known', async (t) => {
   let asked = 0
-  async function* endless(): AsyncGenerator<Extent> {
+  async function* endless(): AsyncGenerator<readonly Extent[]> {
     for (; ; asked++)
-      yield await Promise.resolve({ start: asked * 8, length: 8, zero: asked % 2 > 0 })
+      yield await Promise.resolve([{ start: asked * 8, length: 8, zero: asked % 2 > 0 }])
   }
   for await (const region of blockRegions(endless(), 2 ** 40, 4)) if (region.start >= 80) break
   t.ok(asked <= 13, `${asked}`)

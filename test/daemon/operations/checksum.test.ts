@@ -51,9 +51,9 @@ class CountingBackend extends MemoryBackend {
     return Promise.resolve(Math.max(this.data.length, ...ends))
   }
 
-  override async *extents(start: number, end: number): AsyncGenerator<Extent> {
+  override async *extents(start: number, end: number): AsyncGenerator<readonly Extent[]> {
     const all = this.map ?? [{ start, length: end - start, zero: false, hole: false }]
-    for (const extent of all) yield await Promise.resolve(extent)
+    for (const extent of all) yield await Promise.resolve([extent])
   }
 }
 

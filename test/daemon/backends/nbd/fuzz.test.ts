@@ -14,32 +14,46 @@ const SIZE = 20_000
 const image = pattern(SIZE)
 const cookie = pack('u32', 7, 'u32', 1)
 
-const chunk = (flags: number, type: number, ...payload: Buffer[]): Buffer => {
+type Dialect = 'structured' | 'extended'
+
+const MAGIC = { structured: '668e33ef', extended: '6e8a278c' }
+
+const chunk = (dialect: Dialect, flags: number, type: number, ...payload: Buffer[]): Buffer => {
   const body = Buffer.concat(payload)
-  return pack('u32', 0x668e33ef, 'u16', flags, 'u16', type, cookie, 'u32', body.length, body)
+  const length =
+    dialect === 'extended' ? pack('u64', 0, 'u64', body.length) : pack('u32', body.length)
+  const magic = Buffer.from(MAGIC[dialect], 'hex')
+  return pack(magic, 'u16', flags, 'u16', type, cookie, length, body)
 }
+
+const status = (dialect: Dialect, flags: number, context: number): Buffer =>
+  dialect === 'extended'
+    ? chunk(dialect, flags, 6, pack('u32', context, 'u32', 2), extents('u64'))
+    : chunk(dialect, flags, 5, pack('u32', context), extents('u32'))
+
+const extents = (width: string): Buffer => pack(width, 100, width, 0, width, SIZE - 100, width, 3)
 
 type Next = ReturnType<typeof random>
 
 /** A correct reply to a read of everything, cut at random. */
-function reply(next: Next): Buffer {
+function reply(dialect: Dialect, next: Next): Buffer {
   const chunks: Buffer[] = []
   for (let offset = 0; offset < SIZE;) {
     const length = Math.min(1 + next(SIZE), SIZE - offset)
-    chunks.push(chunk(0, 1, pack('u64', offset), image.subarray(offset, offset + length)))
+    chunks.push(chunk(dialect, 0, 1, pack('u64', offset), image.subarray(offset, offset + length)))
     offset += length
   }
   if (next(2) === 0) chunks.reverse()
-  return Buffer.concat([...chunks, chunk(1, 0)])
+  return Buffer.concat([...chunks, chunk(dialect, 1, 0)])
 }
 
 /** Mistakes hit headers more often than data. */
-function spoil(bytes: Buffer, next: Next): void {
+function spoil(dialect: Dialect, bytes: Buffer, next: Next): void {
   for (let count = next(4); count > 0; count--) {
     const headers: number[] = []
-    for (let at = 0; at >= 0; at = bytes.indexOf('668e33ef', at + 1, 'hex')) headers.push(at)
+    for (let at = 0; at >= 0; at = bytes.indexOf(MAGIC[dialect], at + 1, 'hex')) headers.push(at)
     const header = headers[next(headers.length)] ?? 0
-    const at = Math.min(header + next(28), bytes.length - 1)
+    const at = Math.min(header + next(40), bytes.length - 1)
     bytes[at] = next(3) === 0 ? next(256) : bytes[at]! ^ (1 << next(8))
   }
 }
@@ -62,6 +76,7 @@ t.test(`broken replies, seed ${SEED}`, async (t) => {
     const memory = Buffer.alloc(SIZE + 64, 0xaa)
     const target = memory.subarray(32, 32 + SIZE)
     const isRead = next(5) > 0
+    const dialect = next(2) === 0 ? 'structured' : 'extended'
     const request = new PendingRequest(
       { command: isRead ? Command.READ : Command.BLOCK_STATUS, flags: 0, offset: 0, length: SIZE },
       isRead ? { target } : { contexts: new Set([1, 2]) },
@@ -70,13 +85,12 @@ t.test(`broken replies, seed ${SEED}`, async (t) => {
     const state = { isFinished: false }
     const find = (high: number, low: number) =>
       high === 7 && low === 1 && !state.isFinished ? request : undefined
-    new Replies(feed, { structured: true, find, finish: () => (state.isFinished = true) }).start()
-    const status = pack('u32', 100, 'u32', 0, 'u32', SIZE - 100, 'u32', 3)
+    new Replies(feed, { dialect, find, finish: () => (state.isFinished = true) }).start()
     const bytes = isRead
-      ? reply(next)
-      : Buffer.concat([chunk(0, 5, pack('u32', 1), status), chunk(1, 5, pack('u32', 2), status)])
+      ? reply(dialect, next)
+      : Buffer.concat([status(dialect, 0, 1), status(dialect, 1, 2)])
     const original = Buffer.from(bytes)
-    spoil(bytes, next)
+    spoil(dialect, bytes, next)
     try {
       feedInPieces(feed, bytes, next)
     } catch (error) {

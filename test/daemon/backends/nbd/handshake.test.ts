@@ -36,6 +36,7 @@ const at =
     for (;;) {
       const got = await peer.option()
       if (got.option === option) answer(peer, got.data)
+      else if (got.option === 11) peer.reply(got.option, UNSUPPORTED)
       else peer.reply(got.option, ACK)
     }
   }

@@ -1,4 +1,6 @@
 /** What is written and not flushed must not be lost silently with the server. */
+import { rmSync, symlinkSync } from 'node:fs'
+import { dirname } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Backend } from '../../../../daemon/backends/backend.js'
 import { ImageStates } from '../../../../daemon/backends/image-states.js'
@@ -17,6 +19,7 @@ const DISC = 2
 const FLUSH = 3
 
 interface Served {
+  readonly url: string
   readonly open: () => Promise<Backend>
   readonly peers: Peer[]
   readonly seen: NbdRequest[]
@@ -38,7 +41,7 @@ async function served(t: Test, facts: ExportFacts = {}, flushErrno = 0): Promise
     }
   })
   const options = { images: new ImageStates(), onWritesLost: (cause: unknown) => lost.push(cause) }
-  return { open: () => openExport(t, url, options), peers, seen, lost }
+  return { url, open: () => openExport(t, url, options), peers, seen, lost }
 }
 
 const gone = (backend: Backend) => until('loss is noticed', () => backend.isGone === true)
@@ -56,7 +59,7 @@ t.test('writes and zeroes without a flush are lost with the connection', async (
     peers[0]!.hangUp()
     await gone(backend)
     t.match(lost, [{ code: 'ERR_STORAGE_GONE' }])
-    await t.rejects(backend.flush(), { code: 'ERR_STORAGE_GONE' })
+    await t.rejects(backend.flush(), { code: 'ERR_WRITES_LOST' })
   }
 })
 
@@ -81,26 +84,149 @@ t.test('a server that cannot flush has nothing to lose', async (t) => {
   t.notOk(seen.some(({ type }) => type === FLUSH))
 })
 
-t.test('where connections share a cache one flush is enough for all', async (t) => {
-  const { open, peers, lost, seen } = await served(t, { flags: USUAL_FLAGS | MULTI })
-  const [writer, other] = [await open(), await open()]
+t.test('a flush goes through all that have written, whatever the server says of one', async (t) => {
+  for (const flags of [USUAL_FLAGS, USUAL_FLAGS | MULTI]) {
+    const { open, peers, lost, seen } = await served(t, { flags })
+    const [writer, , flusher] = [await open(), await open(), await open()]
+    await writer.pwrite(Buffer.alloc(10), 0)
+    await flusher.flush()
+    t.equal(seen.filter(({ type }) => type === FLUSH).length, 2)
+    peers[0]!.hangUp()
+    await gone(writer)
+    t.equal(lost.length, 0)
+    await flusher.flush()
+  }
+})
+
+t.test('a server that was replaced without a word is found out by a flush', async (t) => {
+  // Its connection seems to be open: a host that lost its power closes none.
+  const answers = { isSilent: false }
+  const url = await scriptedServer(t, async (peer) => {
+    const isOld = !answers.isSilent
+    await peer.handshake({ flags: USUAL_FLAGS | MULTI })
+    for (;;) {
+      const request = await peer.request()
+      if (!isOld || !answers.isSilent) peer.simple(request)
+    }
+  })
+  const lost: unknown[] = []
+  const options = {
+    images: new ImageStates(),
+    onWritesLost: (cause: unknown) => lost.push(cause),
+    operationTimeoutMs: 200,
+  }
+  const writer = await openExport(t, url, options)
+  await writer.pwrite(Buffer.alloc(10), 0)
+  answers.isSilent = true
+  const other = await openExport(t, url, options)
+  await t.rejects(other.flush(), { code: 'ERR_STORAGE_TIMEOUT' })
+  t.equal(lost.length, 1)
+  await t.rejects(other.flush(), { code: 'ERR_WRITES_LOST' }, 'also for who did not write')
+})
+
+t.test(
+  'writes lost under one ticket fail the flushes of all, while the image is open',
+  async (t) => {
+    const { open, peers } = await served(t)
+    const [writer, other] = [await open(), await open()]
+    await writer.pwrite(Buffer.alloc(10), 0)
+    peers[0]!.hangUp()
+    await gone(writer)
+    await t.rejects(other.flush(), { code: 'ERR_WRITES_LOST' })
+    const third = await open()
+    await t.rejects(third.flush(), { code: 'ERR_WRITES_LOST' })
+    await t.rejects(
+      async () => third.pwriteStable?.(Buffer.alloc(10), 0),
+      { code: 'ERR_WRITES_LOST' },
+      'no small upload is called stable either',
+    )
+    for (const backend of [writer, other, third]) await backend.close()
+    const next = await open()
+    await next.flush()
+  },
+)
+
+t.test('names of one socket are one image', async (t) => {
+  const { url, seen } = await served(t)
+  const path = url.slice('nbd:unix:'.length)
+  const link = `${path}.link`
+  symlinkSync(path, link)
+  t.teardown(() => rmSync(link))
+  const images = new ImageStates()
+  const writer = await openExport(t, url, { images })
+  const other = await openExport(t, `nbd:unix:${dirname(path)}/./socket.link`, { images })
   await writer.pwrite(Buffer.alloc(10), 0)
   await other.flush()
-  t.equal(seen.filter(({ type }) => type === FLUSH).length, 1)
-  peers[0]!.hangUp()
-  await gone(writer)
+  t.equal(seen.filter(({ type }) => type === FLUSH).length, 2)
+})
+
+t.test('a failed flush is final: the server forgets what it lost', async (t) => {
+  const answers = { errno: 0 }
+  const url = await scriptedServer(t, async (peer) => {
+    await peer.handshake()
+    for (;;) {
+      const request = await peer.request()
+      peer.simple(request, request.type === FLUSH ? answers.errno : 0)
+    }
+  })
+  const images = new ImageStates()
+  const [first, second] = [
+    await openExport(t, url, { images }),
+    await openExport(t, url, { images }),
+  ]
+  await second.pwrite(Buffer.alloc(10), 0)
+  answers.errno = 5
+  await t.rejects(first.flush(), { code: 'ERR_STORAGE' })
+  answers.errno = 0
+  await t.rejects(second.flush(), { code: 'ERR_WRITES_LOST' })
+})
+
+t.test('a flush that failed with nothing to store may be tried again', async (t) => {
+  const { open } = await served(t, {}, 5)
+  const backend = await open()
+  await t.rejects(backend.flush(), { code: 'ERR_STORAGE' })
+  await t.rejects(backend.flush(), { code: 'ERR_STORAGE' })
+})
+
+t.test('a connection that closes is not cut under the flush of another', async (t) => {
+  const flushes: (() => void)[] = []
+  let isHeld = true
+  const url = await scriptedServer(t, async (peer) => {
+    await peer.handshake()
+    for (;;) {
+      const request = await peer.request()
+      if (request.type === DISC) return
+      if (request.type === FLUSH && isHeld) flushes.push(() => peer.simple(request))
+      else peer.simple(request)
+    }
+  })
+  const lost: unknown[] = []
+  const options = {
+    images: new ImageStates(),
+    onWritesLost: (cause: unknown) => lost.push(cause),
+  }
+  const [writer, other] = [await openExport(t, url, options), await openExport(t, url, options)]
+  await writer.pwrite(Buffer.alloc(10), 0)
+  const flushing = other.flush() // on both connections
+  await until('both are asked', () => flushes.length === 2)
+  const closing = writer.close() // with a flush of its own
+  await until('the last flush', () => flushes.length === 3)
+  isHeld = false
+  flushes[2]!() // the connection could go now, but for the first
+  await new Promise(setImmediate)
+  for (const answer of flushes.slice(0, 2)) answer()
+  await Promise.all([flushing, closing])
   t.equal(lost.length, 0)
 })
 
-t.test('where they do not a flush goes through all that have written', async (t) => {
-  const { open, peers, lost, seen } = await served(t)
-  const [writer, , flusher] = [await open(), await open(), await open()]
-  await writer.pwrite(Buffer.alloc(10), 0)
-  await flusher.flush()
-  t.equal(seen.filter(({ type }) => type === FLUSH).length, 2)
-  peers[0]!.hangUp()
-  await gone(writer)
-  t.equal(lost.length, 0)
+t.test('a server that stores at once, and cannot flush, stores at once', async (t) => {
+  const SEND_FUA = 1 << 3
+  const { open, seen } = await served(t, { flags: 1 | SEND_FUA | 64 })
+  const backend = await open()
+  await backend.pwrite(Buffer.alloc(10), 0)
+  await backend.zero(0, 10, { mayPunchHole: true })
+  await backend.flush()
+  t.ok(seen.length === 2 && seen.every(({ flags }) => (flags & 1) !== 0))
 })
 
 t.test('a close flushes what nobody did, and only then says good-bye', async (t) => {

@@ -48,7 +48,7 @@ t.test('a server without TLS is not used in the clear', async (t) => {
   const port = await scriptedTcpServer(t, async (peer) => {
     await peer.handshake()
   })
-  await t.rejects(openExport(t, `nbds://127.0.0.1:${port}`, { caFile }), refused(/has no TLS/))
+  await t.rejects(openExport(t, `nbds://127.0.0.1:${port}`, { caFile }), refused(/offers no TLS/))
 })
 
 t.test('what comes in the clear behind the consent to TLS is not believed', async (t) => {

@@ -1,0 +1,62 @@
+/** Whether a qcow2 file has all of itself: qemu opens one that was cut, and fails where data is missing. */
+import { constants } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
+
+/** What is read of the header: all fields of version 3. */
+const HEADER_SIZE = 104
+/** Of 16 EiB in the smallest clusters, more or less; a header may claim anything. */
+const MAX_TABLE_SIZE = 64 * 1024 * 1024
+/** Bits of an entry of the refcount table that are the block's offset. */
+const OFFSET_MASK = ~0x1ffn
+
+/**
+ * True if the last cluster in use begins behind the end of the file. The refcounts tell which that is:
+ * one table, and one block of it, are read, however large the image. False for what is no qcow2.
+ */
+export async function isCutQcow2(path: string): Promise<boolean> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const status = await file.stat()
+    if (!status.isFile()) return false // a device ends where it does
+    const header = await readAt(file, 0, HEADER_SIZE)
+    if (header?.toString('latin1', 0, 4) !== 'QFI\xfb') return false
+    const clusterSize = 2 ** header.readUInt32BE(20)
+    const refcountBits = header.readUInt32BE(4) >= 3 ? 2 ** header.readUInt32BE(96) : 16
+    const tableSize = header.readUInt32BE(56) * clusterSize
+    if (tableSize > MAX_TABLE_SIZE) return false
+    const table = await readAt(file, Number(header.readBigUInt64BE(48)), tableSize)
+    if (table === undefined) return true
+    const index = lastBlock(table)
+    if (index < 0) return false
+    const offset = Number(table.readBigUInt64BE(index * 8) & OFFSET_MASK)
+    const block = await readAt(file, offset, clusterSize)
+    if (block === undefined) return true
+    // Counts of less than a byte begin at its low bits.
+    const lastInBlock = Math.floor(lastBit(block) / refcountBits)
+    const blockEntries = (clusterSize * 8) / refcountBits
+    return (index * blockEntries + lastInBlock) * clusterSize >= status.size
+  } finally {
+    await file.close()
+  }
+}
+
+function lastBlock(table: Buffer): number {
+  return Math.floor(lastBit(table) / 64)
+}
+
+/** The highest bit of the last byte that is not 0; negative if there is none. */
+function lastBit(bytes: Buffer): number {
+  const index = bytes.findLastIndex((byte) => byte !== 0)
+  return index * 8 + 31 - Math.clz32(bytes[index] ?? 0)
+}
+
+/** Undefined where the file ends before. */
+async function readAt(
+  file: FileHandle,
+  position: number,
+  length: number,
+): Promise<Buffer | undefined> {
+  const buffer = Buffer.alloc(length)
+  const { bytesRead } = await file.read(buffer, 0, length, position)
+  return bytesRead === length ? buffer : undefined
+}
