@@ -2,7 +2,6 @@
 import swagger from '@fastify/swagger'
 import { TypeBoxValidatorCompiler, type TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
-import type { Server } from 'node:http'
 import { FaultError } from '../fault.js'
 import { Authenticator } from './auth/authenticate.js'
 import { Failures } from './auth/failures.js'
@@ -10,7 +9,7 @@ import { Logins } from './auth/logins.js'
 import { Sessions } from './auth/sessions.js'
 import { ssoRoutes } from './auth/sso.js'
 import { acceptBodies } from './body.js'
-import type { ApiApp, Context } from './context.js'
+import type { Context } from './context.js'
 import { replyFault } from './faults.js'
 import { API, API_V4, Links } from './links.js'
 import { checkAcceptable, CONTENT_TYPES, mediaFor } from './media.js'
@@ -50,7 +49,9 @@ declare module 'fastify' {
 /** Ready to listen. */
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   const settings = withDefaults(options)
-  const { logger, users, now } = settings
+  const { users, now } = settings
+  // fastify's own type, or all others depend on the logger's.
+  const logger: FastifyBaseLogger = settings.logger
   const app = fastify({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),

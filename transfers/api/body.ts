@@ -20,7 +20,8 @@ export function acceptBodies(app: FastifyInstance): void {
   app.addContentTypeParser('*', async (request: FastifyRequest, payload: IncomingMessage) => {
     if (isBodiless(request)) return undefined
     const schema = request.routeOptions.schema?.body
-    return schema === undefined ? undefined : decodeBody(await readBody(payload), schema)
+    const bytes = await readBody(payload)
+    return schema === undefined ? undefined : decodeBody(bytes, schema)
   })
   app.addHook('onRequest', async (request, reply) => {
     if (isBodiless(request) && announcesBody(request)) void reply.header('connection', 'close')
@@ -29,6 +30,15 @@ export function acceptBodies(app: FastifyInstance): void {
 
 export function isBodiless({ method }: FastifyRequest): boolean {
   return BODILESS.has(method)
+}
+
+/** More than this is not worth waiting for once the answer is known: the connection is closed instead. */
+const MAX_IGNORED = 64 * 1024
+
+/** Whether so much of the body is still to come that the connection has no future. */
+export function isFarFromEnd({ raw, headers }: FastifyRequest): boolean {
+  const isLong = headers['transfer-encoding'] !== undefined
+  return !raw.complete && (isLong || Number(headers['content-length'] ?? 0) > MAX_IGNORED)
 }
 
 function announcesBody({ headers }: FastifyRequest): boolean {

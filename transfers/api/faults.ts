@@ -1,8 +1,8 @@
 /** The one place where an error becomes an answer of the API (transfer-api.md, 3.3). */
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import type { Logger } from '../../core/log.js'
+import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceError } from '../../core/errors.js'
 import { FaultError } from '../fault.js'
+import { isFarFromEnd } from './body.js'
 import { Representation } from './wire.js'
 
 const INTERNAL = 'Unexpected; the log of the server knows more'
@@ -15,13 +15,13 @@ export function replyFault(
   error: unknown,
   request: FastifyRequest,
   reply: FastifyReply,
-  logger: Logger,
+  logger: FastifyBaseLogger,
 ): void {
   const fault = toFault(error, request.routeOptions.schema?.body)
   const { statusCode } = fault
   if (statusCode >= 500) logger.error({ status: statusCode, err: error }, 'request failed')
   else logger.debug({ status: statusCode, reason: fault.message }, 'request refused')
-  if (!request.raw.complete) void reply.header('connection', 'close')
+  if (isFarFromEnd(request)) void reply.header('connection', 'close')
   void reply
     .headers((fault as Headers).headers ?? {})
     .code(statusCode)
