@@ -27,6 +27,7 @@ import { storageDomainRoutes } from './resources/storage-domains.js'
 import { transferRoutes } from './resources/transfers.js'
 import { vmRoutes } from './resources/vms.js'
 import { ID_PATTERN } from './schemas.js'
+import { answerMalformed } from './malformed.js'
 import { createServer } from './server.js'
 import { Streams } from './streams.js'
 import { canonicalTarget } from './target.js'
@@ -59,6 +60,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     serverFactory: (handler) => createServer(settings, handler),
     rewriteUrl: ({ url = '' }) => canonicalTarget(url),
     routerOptions: { maxParamLength: 255, querystringParser: parseParameters },
+    clientErrorHandler: answerMalformed,
     forceCloseConnections: 'idle',
   })
   const streams = new Streams(settings.streams)

@@ -49,7 +49,8 @@ export class FakeService implements TransferService {
   allHosts: Host[] = [HOST]
 
   get watchers(): number {
-    return this.#changes.eventNames().length
+    const names = this.#changes.eventNames()
+    return names.reduce((sum, name) => sum + this.#changes.listenerCount(name), 0)
   }
 
   hosts(): readonly Host[] {

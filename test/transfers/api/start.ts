@@ -5,6 +5,7 @@ import { pino } from 'pino'
 import { createApi, type ApiOptions } from '../../../transfers/api/api.js'
 import type { Users } from '../../../transfers/password-file.js'
 import { request, type Ask, type Reply } from '../../support/http.js'
+import { testPki } from '../../support/pki.js'
 import { FakeService } from './fake-service.js'
 
 export const A = '/ovirt-engine/api'
@@ -29,6 +30,7 @@ export interface Started {
   readonly service: FakeService
   readonly users: OneUser
   readonly target: { readonly host: string; readonly port: number }
+  readonly server: object
   /** With name and password. */
   readonly ask: (method: string, path: string, ask?: Ask) => Promise<Reply>
   readonly close: () => Promise<void>
@@ -46,10 +48,11 @@ export async function start(t: Test, options: Partial<ApiOptions> = {}): Promise
     await app.close()
   }
   t.teardown(close)
+  const secure = options.tls === undefined ? target : { ...target, ca: testPki().ca }
   const ask: Started['ask'] = (method, path, { headers = {}, ...rest } = {}) =>
-    request(target, method, path.startsWith('/ovirt') ? path : A + path, {
+    request(secure, method, path.startsWith('/ovirt') ? path : A + path, {
       ...rest,
       headers: { authorization: BASIC, ...headers },
     })
-  return { service, users, target, ask, close }
+  return { service, users, target, server: app.server, ask, close }
 }

@@ -61,7 +61,7 @@ export function dataCenterRoutes({ app, settings, links }: Context): void {
     schema: {
       summary: 'One data center',
       params: IdParams,
-      querystring,
+      querystring: Type.Object({ follow: SEARCH_PARAMETERS.follow }),
       response: answers({ 200: DataCenterSchema }, 404),
     },
     handler: async (request) => {

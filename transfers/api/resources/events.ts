@@ -36,6 +36,7 @@ export function eventRoutes({ app, settings, streams }: Context): void {
         ...(reply.getHeaders() as Record<string, string>),
         'content-type': 'text/event-stream',
         'cache-control': 'no-store',
+        connection: 'close',
         // nginx keeps answers back until it has some KiB of them.
         'x-accel-buffering': 'no',
       })
