@@ -15,7 +15,7 @@ import { API, API_V4, Links } from './links.js'
 import { checkAcceptable, CONTENT_TYPES, mediaFor } from './media.js'
 import { refuseOtherMethods } from './methods.js'
 import { OPENAPI_PATH, openapiOptions } from './openapi.js'
-import { withDefaults, type ApiOptions, type ApiSettings } from './options.js'
+import { withDefaults, type ApiOptions } from './options.js'
 import { parseParameters } from './parameters.js'
 import { pkiRoute } from './pki.js'
 import { dataCenterRoutes } from './resources/data-centers.js'
@@ -71,6 +71,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   app.setValidatorCompiler(TypeBoxValidatorCompiler)
   app.setSerializerCompiler(() => (value) => JSON.stringify(value))
   represent(app)
+  logRequests(app)
   acceptBodies(app)
   await app.register(swagger, openapiOptions)
 
@@ -135,6 +136,17 @@ function notFound(): never {
   throw new FaultError(404, 'Not Found', 'There is nothing at this path')
 }
 
+/** Paths hold ids and no secrets; a query may hold a password, for the token. */
+function logRequests(app: FastifyInstance): void {
+  app.addHook(
+    'onResponse',
+    async ({ method, originalUrl, user, log }, { statusCode, elapsedTime }) => {
+      const path = originalUrl.replace(/[?;].*/s, '')
+      log.debug({ method, path, user, status: statusCode, ms: Math.round(elapsedTime) }, 'request')
+    },
+  )
+}
+
 /** Objects become XML or JSON, whichever the client prefers; errors come even if it wants neither. */
 function represent(app: FastifyInstance): void {
   app.addHook('preSerialization', async (request, reply, payload) => {
@@ -148,4 +160,4 @@ function represent(app: FastifyInstance): void {
   })
 }
 
-export type { ApiOptions, ApiSettings }
+export type { ApiOptions }

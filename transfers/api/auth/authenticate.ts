@@ -34,6 +34,7 @@ export class Authenticator {
       throw new UnauthorizedError()
     }
     if (!(await this.logins.isRight(basic.user, basic.password, request.ip))) {
+      request.log.warn({ client: request.ip, user: basic.user.slice(0, 64) }, 'login refused')
       throw new UnauthorizedError()
     }
     if (wantsSession(request) && byCookie !== basic.user) this.#openSession(request, reply, basic)
