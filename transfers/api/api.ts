@@ -26,6 +26,7 @@ import { rootRoutes } from './resources/root.js'
 import { storageDomainRoutes } from './resources/storage-domains.js'
 import { transferRoutes } from './resources/transfers.js'
 import { vmRoutes } from './resources/vms.js'
+import { checkOrigin } from './same-origin.js'
 import { ID_PATTERN } from './schemas.js'
 import { answerMalformed } from './malformed.js'
 import { createServer } from './server.js'
@@ -125,6 +126,7 @@ function protect(scope: FastifyInstance, authenticator: Authenticator): void {
   scope.setNotFoundHandler(notFound)
   scope.addHook('onRequest', async (request, reply) => {
     request.user = await authenticator.authenticate(request, reply)
+    checkOrigin(request)
     checkVersion(request)
     if (request.routeOptions.config.isStream !== true) checkAcceptable(request.headers.accept)
     const ids = Object.values((request.params ?? {}) as Readonly<Record<string, string>>)

@@ -40,8 +40,7 @@ export class Failures {
     return Math.max(1, Math.ceil((window.endsAt - this.#now()) / 1000))
   }
 
-  /** Counted before the password is looked at, so that many tries at once are no way around. */
-  begin(address: string): void {
+  add(address: string): void {
     const key = network(address)
     const window = this.#window(key)
     if (window !== undefined) {
@@ -53,12 +52,6 @@ export class Failures {
     if (this.#windows.size > this.#limits.maxAddresses && oldest !== undefined) {
       this.#windows.delete(oldest)
     }
-  }
-
-  /** It was none. */
-  undo(address: string): void {
-    const window = this.#window(network(address))
-    if (window !== undefined && window.count > 0) window.count--
   }
 
   #window(key: string): Window | undefined {

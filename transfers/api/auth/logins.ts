@@ -33,16 +33,21 @@ export class Logins {
   async isRight(user: string, password: string, address: string): Promise<boolean> {
     const mark = await this.#mark(user, password)
     if ((this.#remembered.get(mark) ?? 0) > this.#now()) return true
+    this.#checkFailures(address)
+    if (this.#waiting.length >= MAX_WAITING) throw new TooManyFailuresError(1)
+    return this.#inTurn(async () => {
+      // Others of this address may have failed meanwhile: many tries at once are no way around.
+      this.#checkFailures(address)
+      const isRight = await this.#users.verify(user, password)
+      if (isRight) this.#remember(mark)
+      else this.#failures.add(address)
+      return isRight
+    })
+  }
+
+  #checkFailures(address: string): void {
     const seconds = this.#failures.waitSeconds(address)
     if (seconds > 0) throw new TooManyFailuresError(seconds)
-    if (this.#waiting.length >= MAX_WAITING) throw new TooManyFailuresError(1)
-    this.#failures.begin(address)
-    const isRight = await this.#inTurn(() => this.#users.verify(user, password))
-    if (isRight) {
-      this.#failures.undo(address)
-      this.#remember(mark)
-    }
-    return isRight
   }
 
   /** Of no use to who reads our memory without the key, or after the password changed. */
