@@ -175,7 +175,7 @@ if [ ! -f native/build/Release/imageio.node ] || ! is_built $addon_stamp "$sourc
 fi
 
 rooms=''
-for room in core ctl daemon native proxy start test bench; do
+for room in core ctl daemon native proxy start transfers test bench; do
     [ -d $room ] && rooms="$rooms $room"
 done
 # shellcheck disable=SC2086 # a list of words
