@@ -148,6 +148,7 @@ export class NbdServers {
         cwd: '/',
       })
       if (child.pid === undefined) throw await startFailure(child)
+      child.on('error', () => undefined) // of signals, whose effect is waited for
       return child
     } finally {
       await log.close()
