@@ -21,7 +21,14 @@ export default tseslint.config(
   },
   {
     // Arguments, signals and exit codes belong to the mains; everything else gets values.
-    files: ['core/**/*.ts', 'daemon/**/*.ts', 'proxy/**/*.ts', 'ctl/**/*.ts', 'start/**/*.ts', 'transfers/**/*.ts'],
+    files: [
+      'core/**/*.ts',
+      'daemon/**/*.ts',
+      'proxy/**/*.ts',
+      'ctl/**/*.ts',
+      'start/**/*.ts',
+      'transfers/**/*.ts',
+    ],
     ignores: ['**/main.ts'],
     rules: {
       'no-restricted-properties': [
