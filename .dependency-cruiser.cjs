@@ -53,6 +53,22 @@ module.exports = {
       to: { path: '^(daemon/(?!config\\.ts)|proxy|transfers|start|test|bench)' },
     },
     {
+      name: 'transfers-talk-to-daemons-by-their-services',
+      severity: 'error',
+      from: { path: '^transfers/' },
+      to: { path: '^(daemon|proxy|ctl|start|test|bench)/' },
+    },
+    {
+      name: 'storage-of-transfers-sees-no-api',
+      comment:
+        'volumes, verification and NBD servers know the records, and neither HTTP nor the database',
+      severity: 'error',
+      from: { path: '^transfers/(volumes|verify|nbd)/' },
+      to: {
+        path: '^(core/(http|tickets)/|transfers/(?!(volumes|verify|nbd)/|model\\.ts|fault\\.ts))',
+      },
+    },
+    {
       name: 'product-never-imports-tests',
       severity: 'error',
       from: { path: '^(core|daemon|proxy|transfers|ctl|native|start)/' },
