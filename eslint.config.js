@@ -21,7 +21,7 @@ export default tseslint.config(
   },
   {
     // Arguments, signals and exit codes belong to the mains; everything else gets values.
-    files: ['core/**/*.ts', 'daemon/**/*.ts', 'proxy/**/*.ts', 'ctl/**/*.ts', 'start/**/*.ts'],
+    files: ['{core,daemon,proxy,transfers,ctl,start}/**/*.ts'],
     ignores: ['**/main.ts'],
     rules: {
       'no-restricted-properties': [

@@ -47,6 +47,7 @@ if [ "$goal" = test ]; then
     want chromium chromium
     want strace strace
     want xz xz-utils
+    want pg_ctlcluster postgresql
     want clang-format clang-format
     want clang-tidy clang-tidy
     # An installer image as real input; each Debian release has its own.
@@ -175,7 +176,7 @@ if [ ! -f native/build/Release/imageio.node ] || ! is_built $addon_stamp "$sourc
 fi
 
 rooms=''
-for room in core ctl daemon native proxy start test bench; do
+for room in core ctl daemon native proxy transfers start test bench; do
     [ -d $room ] && rooms="$rooms $room"
 done
 # shellcheck disable=SC2086 # a list of words

@@ -2,11 +2,7 @@
 import { ServiceError } from '../core/errors.js'
 
 export type FaultReason =
-  | 'Operation Failed'
-  | 'Incomplete parameters'
-  | 'Invalid value'
-  | 'Not Found'
-  | 'Unauthorized'
+  'Operation Failed' | 'Incomplete parameters' | 'Invalid value' | 'Not Found' | 'Unauthorized'
 
 export class FaultError extends ServiceError {
   readonly code = 'ERR_TRANSFER_FAULT'
