@@ -4,7 +4,7 @@ import { ConfigError } from '../core/config/config-error.js'
 import { KiB } from '../core/units.js'
 import { parseCommandLine, UsageError, type Command } from './command-line.js'
 import { clientOf } from './control-address.js'
-import { ControlError, type ControlClient } from './control-client.js'
+import { ControlError, type ControlClient } from '../core/control/control-client.js'
 import { formatList, formatTicket } from './table.js'
 import { indentJson, parseTicket, parseTickets, ticketId } from './ticket-json.js'
 

@@ -1,7 +1,7 @@
 /** The daemon as a child: started, waited for, watched, stopped. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ControlClient } from '../ctl/control-client.js'
+import type { ControlClient } from '../core/control/control-client.js'
 import { StartError } from './start-error.js'
 
 export interface DaemonProcess {
