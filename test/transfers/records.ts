@@ -55,6 +55,7 @@ export function someTransfer(fields: Partial<StoredTransfer> = {}): StoredTransf
     message: undefined,
     version: 0,
     owner: undefined,
+    wasStarted: false,
     isRefused: false,
     ...fields,
   }

@@ -83,10 +83,12 @@ export class Hosts {
 
   /** One that is up and may serve such a transfer. */
   choose(backend: 'file' | 'nbd'): ControlledHost | undefined {
-    const usable = [...this.#hosts.values()].filter(
-      ({ settings, isUp }) => isUp && (backend === 'file' || settings.hasNbdServers),
-    )
+    const usable = this.#usable(backend)
     return usable[this.#next++ % Math.max(1, usable.length)]
+  }
+
+  hasUsable(backend: 'file' | 'nbd'): boolean {
+    return this.#usable(backend).length > 0
   }
 
   transferUrl(hostId: Id | undefined, ticketId: Id): string | undefined {
@@ -99,6 +101,12 @@ export class Hosts {
     const { proxy } = this.#options
     if (proxy === undefined) return this.transferUrl(hostId, ticketId)
     return this.get(hostId) && imageUrl(proxy.url, ticketId)
+  }
+
+  #usable(backend: 'file' | 'nbd'): ControlledHost[] {
+    return [...this.#hosts.values()].filter(
+      ({ settings, isUp }) => isUp && (backend === 'file' || settings.hasNbdServers),
+    )
   }
 
   async #check(): Promise<void> {

@@ -41,7 +41,9 @@ export class PostgresStore implements Store {
     try {
       await store.#transaction(async (sql, client) => {
         await sql.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK])
-        await migrate(sql, MIGRATIONS, async (text) => void (await client.query(text)))
+        await migrate(sql, MIGRATIONS, async (text) => {
+          await client.query(text)
+        })
       })
       return store
     } catch (error) {

@@ -13,6 +13,8 @@ export interface StoredTransfer extends Transfer {
   readonly version: number
   /** The instance that drives it. */
   readonly owner: Id | undefined
+  /** A ticket may have existed: the image may have been touched. */
+  readonly wasStarted: boolean
   /** Verification has refused the image. */
   readonly isRefused: boolean
 }

@@ -6,6 +6,7 @@ import {
   diskOf,
   diskRow,
   insertInto,
+  ownerOf,
   TRANSFER_COLUMNS,
   transferOf,
   transferRow,
@@ -18,7 +19,6 @@ import {
   type Records,
   type TransferVersion,
 } from './store.js'
-import { ownerOf } from './rows.js'
 
 /** What a driver does. Placeholders are $1, $2 …; uniqueness that is hurt is a DuplicateError. */
 export interface Sql {
@@ -161,11 +161,12 @@ export class SqlLeases implements Leases {
 }
 
 export async function readVersions(sql: Sql): Promise<TransferVersion[]> {
-  const { rows } = await sql.query('SELECT id, version, owner FROM transfers')
+  const { rows } = await sql.query('SELECT id, version, owner, is_final FROM transfers')
   return rows.map((row) => ({
     id: String(row['id']),
     version: Number(row['version']),
     owner: ownerOf(row),
+    isFinal: Number(row['is_final']) === 1,
   }))
 }
 

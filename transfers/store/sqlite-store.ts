@@ -46,7 +46,10 @@ export class SqliteStore implements Store {
       chmodSync(path, 0o600)
       database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
       const store = new SqliteStore(database)
-      const run = (text: string): Promise<void> => Promise.resolve(database.exec(text))
+      const run = (text: string): Promise<void> => {
+        database.exec(text)
+        return Promise.resolve()
+      }
       await store.#alone((sql) => migrate(sql, MIGRATIONS, run))
       return store
     } catch (error) {

@@ -41,6 +41,7 @@ export interface TransferVersion {
   readonly id: Id
   readonly version: number
   readonly owner: Id | undefined
+  readonly isFinal: boolean
 }
 
 /**

@@ -48,7 +48,7 @@ function suite(t: Test, newDatabase: (t: Test) => Promise<string>): void {
       t.equal(await records.transfer('missing'), undefined)
     })
     const { id } = transfer
-    t.same(await other.versions(), [{ id, version: 0, owner: 'me' }])
+    t.same(await other.versions(), [{ id, version: 0, owner: 'me', isFinal: false }])
   })
 
   t.test('what fails in a transaction leaves nothing behind', async (t) => {
@@ -209,7 +209,7 @@ t.test('SQLite', async (t) => {
     const seen: string[] = []
     const done = new Promise<void>((resolve) => {
       child.on('message', (id) => {
-        seen.push(String(id))
+        seen.push(id as string)
         if (seen.length === 20) {
           child.kill('SIGKILL')
           resolve()
