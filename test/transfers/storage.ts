@@ -19,6 +19,7 @@ export class FileVolumes implements Volumes {
   /** Rejects instead of what is asked. */
   fault: Error | undefined
   creationFault: Error | undefined
+  factsFault: Error | undefined
 
   constructor(dir: string) {
     mkdirSync(dir, { recursive: true })
@@ -50,6 +51,7 @@ export class FileVolumes implements Volumes {
 
   async facts(disk: Disk): Promise<VolumeFacts> {
     this.#check()
+    if (this.factsFault !== undefined) throw this.factsFault
     const { size: length, blocks } = await stat(this.path(disk))
     return { length, allocated: blocks * 512 }
   }
