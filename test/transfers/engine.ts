@@ -3,8 +3,10 @@ import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import type { Test } from 'tap'
+import type { Clock } from '../../transfers/clock.js'
 import { Hosts, type HostSettings } from '../../transfers/hosts/hosts.js'
 import type { Policies, Timers } from '../../transfers/lifecycle/context.js'
+import type { NbdServers, Verifier, Volumes } from '../../transfers/lifecycle/ports.js'
 import { Manager } from '../../transfers/lifecycle/manager.js'
 import type { Disk, Id, NewDisk, NewTransfer, Phase, TransferView } from '../../transfers/model.js'
 import { Service } from '../../transfers/service.js'
@@ -27,6 +29,13 @@ export interface EngineOptions {
   /** Goes on with the storage of an engine before. */
   readonly from?: Engine
   readonly dir?: string
+  /** Other time, or something in between the engine and its storage. */
+  readonly adapt?: {
+    readonly clock: Clock
+    readonly volumes: (volumes: Volumes) => Volumes
+    readonly verifier: (verifier: Verifier) => Verifier
+    readonly nbd: (nbd: NbdServers) => NbdServers
+  }
 }
 
 export const TIMERS: Timers = {
@@ -67,7 +76,11 @@ export class Engine {
       done()
     }
     const logger = pino({ level: 'debug' }, new Writable({ write }))
-    const { clock, volumes, verifier, nbd } = this
+    const { adapt } = options
+    const clock = adapt?.clock ?? this.clock
+    const volumes = adapt?.volumes(this.volumes) ?? this.volumes
+    const verifier = adapt?.verifier(this.verifier) ?? this.verifier
+    const nbd = adapt?.nbd(this.nbd) ?? this.nbd
     const timers = { ...TIMERS, ...options.timers }
     const policies = { deleteInvalidDisks: false, protectExistingDisks: false, ...options.policies }
     this.hosts = new Hosts({
