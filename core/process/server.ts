@@ -17,7 +17,7 @@ import { ticketRoutes } from '../tickets/routes.js'
 import { TicketStore } from '../tickets/store.js'
 import { createServices, type Service } from './services.js'
 
-export interface StartOptions<C extends ServerConfig = ServerConfig> {
+export interface StartOptions<C = ServerConfig> {
   readonly config: C
   readonly logger: Logger
   /** Files and directories to hand over with the privileges, besides the server's own. */

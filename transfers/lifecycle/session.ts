@@ -81,7 +81,7 @@ export async function renewTickets(context: Context, session: Session): Promise<
 
 /**
  * Ends everything; when it resolves, nobody can touch the image any more. The daemon comes first, and
- * nothing goes on before it has said yes. Proxy and NBD server are of no use without its ticket.
+ * nothing goes on before it has said yes. The proxy's ticket is of no use without the daemon's.
  */
 export async function closeSession(context: Context, transfer: StoredTransfer): Promise<void> {
   const { hosts, nbd, logger } = context
@@ -93,9 +93,11 @@ export async function closeSession(context: Context, transfer: StoredTransfer): 
     await hostOf(context, transfer).tickets.remove(ticketId)
     await hosts.proxy?.remove(ticketId).catch(ignore('the ticket of the proxy is left to expire'))
   }
-  if (transfer.backend === 'nbd') {
-    await nbd.stop(id).catch(ignore('the NBD server cannot be stopped'))
-  }
+  if (transfer.backend === 'file') return
+  const isStopped = nbd.stop(id)
+  // What was uploaded may still be in the server, and is verified next.
+  if (transfer.direction === 'upload') await isStopped
+  else await isStopped.catch(ignore('the NBD server cannot be stopped'))
 }
 
 function ticketOf({ timers }: Context, session: Session, url: string): TicketRequest {

@@ -17,11 +17,12 @@ import { imageOf, type Outcome, type Plan } from './crash-plan.js'
 const [dir = '', controlSocket = '', url = '', caFile = '', plan = '', n = '0'] =
   process.argv.slice(2)
 
-let points = 0
+/** Moments so far. */
+const counter = { points: 0 }
 
 /** One of the moments to die in. 0 is never. */
 function point(): void {
-  if (++points === Number(n)) process.kill(process.pid, 'SIGKILL')
+  if (++counter.points === Number(n)) process.kill(process.pid, 'SIGKILL')
 }
 
 /** The same object, with a point before and after each call of these methods. */
@@ -44,27 +45,27 @@ function mortal<T extends object>(target: T, names: readonly (keyof T & string)[
 
 const WRITES = ['addDisk', 'putDisk', 'removeDisk', 'addTransfer', 'putTransfer'] as const
 
-/** A point in the middle of each transaction that writes, and one after it. */
+/** A point after each transaction that writes. */
 function mortalStore(store: Store): Store {
   return {
     leases: store.leases,
     versions: () => store.versions(),
     close: () => store.close(),
     transaction: async (work) => {
-      let hasWritten = false
+      const seen = { writes: 0 }
       const result = await store.transaction((records) => {
         const watched = new Proxy<Records>(records, {
           get: (object, name) => {
             const method = Reflect.get(object, name) as (...args: unknown[]) => unknown
             return (...args: unknown[]) => {
-              hasWritten ||= (WRITES as readonly (string | symbol)[]).includes(name)
+              if ((WRITES as readonly (string | symbol)[]).includes(name)) seen.writes++
               return Reflect.apply(method, object, args)
             }
           },
         })
         return work(watched)
       })
-      if (hasWritten) point()
+      if (seen.writes > 0) point()
       return result
     },
   }
@@ -110,7 +111,7 @@ async function client(): Promise<Outcome | undefined> {
   if (!transfer.phase.startsWith('finished') || transfer.phase === 'finished_cleanup')
     return undefined
   return {
-    points,
+    points: counter.points,
     phase: transfer.phase,
     status: disk?.status ?? 'gone',
     ticket: transfer.ticketId,

@@ -24,7 +24,7 @@ interface Ended {
 
 /** Runs the process to its end; without an outcome it was killed. */
 function run(dir: string, daemon: Daemon, plan: Plan, n: number): Promise<Ended> {
-  const { NODE_OPTIONS: _, ...env } = process.env
+  const env = { ...process.env, NODE_OPTIONS: '' }
   const args = [CHILD, dir, daemon.controlSocket, daemon.url, daemon.caFile, plan, String(n)]
   return new Promise((resolve) => {
     execFile(process.execPath, args, { env, timeout: 30_000 }, (error, stdout, stderr) => {
