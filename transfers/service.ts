@@ -5,7 +5,7 @@ import { newDisk, newTransfer } from './entries.js'
 import { FaultError } from './fault.js'
 import type { Hosts } from './hosts/hosts.js'
 import type { Manager } from './lifecycle/manager.js'
-import { nextPhase } from './lifecycle/phases.js'
+import { isFinal, nextPhase } from './lifecycle/phases.js'
 import type { Volumes } from './lifecycle/ports.js'
 import type {
   Disk,
@@ -125,7 +125,7 @@ export class Service implements TransferService {
     await store.transaction(async (records) => {
       const transfer = known(await records.transfer(id), `There is no image transfer ${id}.`)
       const phase = nextPhase(transfer.phase, action, transfer)
-      const isSignOfLife = action === 'extend' || action === 'resume'
+      const isSignOfLife = (action === 'extend' || action === 'resume') && !isFinal(phase)
       if (phase === transfer.phase && !isSignOfLife) return
       const now = clock.now()
       const lastExtended = isSignOfLife ? now : transfer.lastExtended

@@ -21,6 +21,7 @@ export async function stop(
 ): Promise<Next> {
   const { logger } = context
   const { id } = transfer
+  const transferred = await lastCount(context, transfer)
   try {
     await closeSession(context, transfer)
   } catch (error) {
@@ -30,10 +31,10 @@ export async function stop(
     return 'later'
   }
   memory.failedStops = 0
-  const fields = { ticketId: undefined, isActive: false }
+  const fields = { ticketId: undefined, isActive: false, transferred }
   switch (transfer.phase) {
     case 'finalizing_failure':
-      return fail(context, transfer, disk, memory, 'stopped')
+      return fail(context, { ...transfer, transferred }, disk, memory, 'stopped')
     case 'finalizing_success':
       await change(context, id, { event: 'stopped', fields })
       return transfer.direction === 'upload' ? verify(context, transfer, disk) : 'again'
@@ -41,6 +42,17 @@ export async function stop(
       await change(context, id, { event: 'stopped', fields })
       return 'again'
   }
+}
+
+/** What was transferred since the last look goes with the ticket. Of no importance but to people. */
+async function lastCount({ hosts }: Context, transfer: StoredTransfer): Promise<number> {
+  const { hostId, ticketId, transferred } = transfer
+  if (ticketId === undefined) return transferred
+  const state = await hosts
+    .get(hostId)
+    ?.tickets.state(ticketId)
+    .catch(() => undefined)
+  return Math.max(transferred, state?.transferred ?? 0)
 }
 
 /** finished_cleanup: what a cancelled upload has written is removed. */
@@ -102,7 +114,8 @@ async function fail(
       message = `the disk cannot be removed: ${reasonOf(error)}`
     }
   }
-  const fields = { ticketId: undefined, isActive: false, message }
+  const { transferred } = transfer
+  const fields = { ticketId: undefined, isActive: false, transferred, message }
   await change(context, transfer.id, { event, fields, fate })
   return 'again'
 }
