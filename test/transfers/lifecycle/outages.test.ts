@@ -1,10 +1,13 @@
 /** Daemons, proxies, NBD servers and other instances that go away, and come back. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { PostgresStore } from '../../../transfers/store/postgres-store.js'
 import { SqliteStore } from '../../../transfers/store/sqlite-store.js'
+import type { Store } from '../../../transfers/store/store.js'
 import { startDaemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
+import { startPostgres, withoutPostgres } from '../../support/postgres.js'
 import { startProxy } from '../../support/proxy.js'
 import { until } from '../../support/wait.js'
 import { hostOf, startEngine } from '../engine.js'
@@ -192,35 +195,40 @@ t.test(
   },
 )
 
-t.test(
-  'another instance serves clients at once, and takes over when the first is gone',
-  async (t) => {
-    const daemon = await startDaemon(t)
-    const dir = t.testdir()
-    const openStore = () => SqliteStore.open(join(dir, 'transfers.sqlite'))
-    const a = await startEngine(t, { daemon, name: 'a', openStore, dir })
-    const b = await startEngine(t, { daemon, name: 'b', openStore, from: a })
-    const { id: diskId } = await a.addDisk()
-    const { id, ticketId } = await a.transferring({ diskId })
-    const seen = new Set<unknown>()
-    b.service.watch(id, (transfer) => seen.add(transfer?.phase))
-    await b.service.act(id, 'pause')
-    await b.service.act(id, 'resume')
-    const resumed = await a.inPhase(id, 'transferring')
-    t.equal(resumed.ticketId, ticketId)
-    await until('b has told of it', () => {
-      a.clock.advance(1000)
-      return seen.has('transferring')
-    })
-    await a.stop()
-    await b.service.act(id, 'finalize')
-    await until('b goes on', async () => {
-      b.clock.advance(60_000)
-      return (await b.service.transfer(id))?.phase === 'finished_success'
-    })
-    t.match(await b.service.disk(diskId), { status: 'ok', lockedBy: undefined })
-  },
-)
+async function takeOver(t: Test, dir: string, openStore: () => Promise<Store>): Promise<void> {
+  const daemon = await startDaemon(t)
+  const a = await startEngine(t, { daemon, name: 'a', openStore, dir })
+  const b = await startEngine(t, { daemon, name: 'b', openStore, from: a })
+  const { id: diskId } = await a.addDisk()
+  const { id, ticketId } = await a.transferring({ diskId })
+  const seen = new Set<unknown>()
+  b.service.watch(id, (transfer) => seen.add(transfer?.phase))
+  await b.service.act(id, 'pause')
+  await b.service.act(id, 'resume')
+  const resumed = await a.inPhase(id, 'transferring')
+  t.equal(resumed.ticketId, ticketId)
+  await until('b has told of it', () => {
+    a.clock.advance(1000)
+    return seen.has('transferring')
+  })
+  await a.stop()
+  await b.service.act(id, 'finalize')
+  await until('b goes on', async () => {
+    b.clock.advance(60_000)
+    return (await b.service.transfer(id))?.phase === 'finished_success'
+  })
+  t.match(await b.service.disk(diskId), { status: 'ok', lockedBy: undefined })
+}
+
+t.test('another instance serves clients, and takes over when the first is gone', async (t) => {
+  const dir = t.testdir()
+  await takeOver(t, dir, () => SqliteStore.open(join(dir, 'transfers.sqlite')))
+})
+
+t.test('instances that share PostgreSQL do the same', { skip: withoutPostgres() }, async (t) => {
+  const { url } = startPostgres(t)
+  await takeOver(t, t.testdir(), () => PostgresStore.open(url))
+})
 
 t.test('a second process of one name drives, the first one stops', async (t) => {
   const daemon = await startDaemon(t)
