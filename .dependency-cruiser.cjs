@@ -34,29 +34,30 @@ module.exports = {
       to: { path: '^(daemon|transfers|ctl|start|test|bench)/' },
     },
     {
+      name: 'transfers-only-control',
+      comment: 'it moves no data: daemons and proxies are other processes',
+      severity: 'error',
+      from: { path: '^transfers/' },
+      to: { path: '^(daemon|proxy|ctl|start|test|bench)/' },
+    },
+    {
+      name: 'phases-are-data',
+      comment: 'the table of phases knows records and faults, nothing that acts',
+      severity: 'error',
+      from: { path: '^transfers/lifecycle/phases\\.ts$' },
+      to: { pathNot: '^transfers/(model|fault)\\.ts$' },
+    },
+    {
       name: 'daemon-knows-no-proxy',
       severity: 'error',
       from: { path: '^daemon/' },
       to: { path: '^(proxy|transfers)/' },
     },
     {
-      name: 'transfers-stand-on-core',
-      comment: 'the transfer service speaks to daemon and proxy over their sockets only',
-      severity: 'error',
-      from: { path: '^transfers/' },
-      to: { path: '^(daemon|proxy|native|ctl|start|test|bench)/' },
-    },
-    {
       name: 'ctl-is-a-client',
       severity: 'error',
       from: { path: '^ctl/' },
       to: { path: '^(daemon/(?!config\\.ts)|proxy|transfers|start|test|bench)' },
-    },
-    {
-      name: 'transfers-talk-to-daemons-by-their-services',
-      severity: 'error',
-      from: { path: '^transfers/' },
-      to: { path: '^(daemon|proxy|ctl|start|test|bench)/' },
     },
     {
       name: 'storage-of-transfers-sees-no-api',

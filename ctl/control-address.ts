@@ -1,6 +1,6 @@
 /** Where the daemon of a configuration directory is controlled. */
 import { loadDaemonConfig, type DaemonConfig } from '../daemon/config.js'
-import { ControlClient, ControlError, type ControlAddress } from './control-client.js'
+import { ControlClient, ControlError, type ControlAddress } from '../core/control/control-client.js'
 
 /** DELETE is answered after control.remove_timeout at the latest; this is for the way there. */
 const REMOVE_MARGIN_MS = 10_000

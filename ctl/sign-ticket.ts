@@ -3,7 +3,7 @@ import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
 import { TokenRefusedError } from '../core/tickets/signed/errors.js'
 import { signToken, type TokenClaims } from '../core/tickets/signed/sign.js'
 import { UsageError } from './command-line.js'
-import { ControlError } from './control-client.js'
+import { ControlError } from '../core/control/control-client.js'
 import { makeKeyPair, readSigningKey } from './signing-key.js'
 
 export interface SigningTerminal {

@@ -50,6 +50,7 @@ if [ "$goal" = test ]; then
     want chromium chromium
     want strace strace
     want xz xz-utils
+    want pg_ctlcluster postgresql
     # A library, which no command shows: only where apt knows what is installed.
     if have dpkg-query && ! dpkg-query -W -f '${Status}' gir1.2-govirt-1.0 python3-gi 2>/dev/null |
         grep -q 'ok installedinstall ok installed'; then

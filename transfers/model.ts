@@ -24,7 +24,7 @@ export interface Disk {
   readonly wipeAfterDelete: boolean
   readonly storageDomainId: Id
   readonly status: DiskStatus
-  /** 'creation', or the id of the transfer; undefined when it is free. */
+  /** 'creation', 'removal', or the id of the transfer; undefined when it is free. */
   readonly lockedBy: Id | undefined
   /** Status to return to when a download ends. */
   readonly statusBeforeLock: DiskStatus | undefined

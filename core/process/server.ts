@@ -19,7 +19,7 @@ import { SignedTickets } from '../tickets/signed/signed-tickets.js'
 import { TicketStore } from '../tickets/store.js'
 import { createServices, type Service } from './services.js'
 
-export interface StartOptions<C extends ServerConfig = ServerConfig> {
+export interface StartOptions<C = ServerConfig> {
   readonly config: C
   readonly logger: Logger
   /** Files and directories to hand over with the privileges, besides the server's own. */
