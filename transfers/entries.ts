@@ -72,6 +72,7 @@ export function newTransfer(
     owner,
     wasStarted: false,
     isRefused: false,
+    isUnverified: false,
   }
 }
 

@@ -1,4 +1,4 @@
-/** `imageio-transfers passwd [FILE] USER`: asks for a password and stores it. */
+/** `imageio-transfers passwd [USER]`: asks for a password and stores it. */
 import type { ReadStream as TerminalInput } from 'node:tty'
 import { setPassword } from './password-file.js'
 

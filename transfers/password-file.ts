@@ -14,6 +14,8 @@ export interface Users {
   version(): Promise<string>
 }
 
+const NO_FILE = 'none'
+
 export class PasswordFile implements Users {
   readonly #path: string
   #loaded: { readonly version: string; readonly entries: ReadonlyMap<string, string> } | undefined
@@ -32,14 +34,21 @@ export class PasswordFile implements Users {
   }
 
   async version(): Promise<string> {
-    const { mtimeNs, ino, size } = await stat(this.#path, { bigint: true })
-    return [mtimeNs, ino, size].join(' ')
+    try {
+      const { mtimeNs, ino, size } = await stat(this.#path, { bigint: true })
+      return [mtimeNs, ino, size].join(' ')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return NO_FILE
+      throw error
+    }
   }
 
   async #entries(): Promise<ReadonlyMap<string, string>> {
     const version = await this.version()
     if (this.#loaded?.version !== version) {
-      this.#loaded = { version, entries: parsePasswords(await readFile(this.#path, 'utf8')) }
+      // Before the first password is set there are no users.
+      const text = version === NO_FILE ? '' : await readFile(this.#path, 'utf8')
+      this.#loaded = { version, entries: parsePasswords(text) }
     }
     return this.#loaded.entries
   }

@@ -23,13 +23,22 @@ export async function preflight(config: TransfersConfig): Promise<Preflight> {
   }
   const { database, password_file } = transfers
   if (!isPostgres(database)) {
-    await attempt('[transfers] database', () => checkDirectory(dirname(database)))
+    await attempt('[transfers] database', async () => checkDirectory(await nearestDirectory(dirname(database))))
   }
   const warnings: string[] = []
   await access(password_file, constants.R_OK).catch(() => {
     warnings.push(`[transfers] password_file: ${password_file} cannot be read: nobody can log in`)
   })
   return { problems, warnings }
+}
+
+/** The service makes the directory of its database, and those above it. */
+async function nearestDirectory(path: string): Promise<string> {
+  const isThere = await access(path).then(
+    () => true,
+    () => false,
+  )
+  return isThere || path === dirname(path) ? path : nearestDirectory(dirname(path))
 }
 
 async function checkDirectory(path: string): Promise<void> {

@@ -41,6 +41,16 @@ t.test('what is no password file is neither used nor overwritten', async (t) => 
   await t.rejects(setPassword(file, 'a', ''), /empty/)
 })
 
+t.test('before the first password is set nobody can log in', async (t) => {
+  const file = join(t.testdir(), 'f')
+  const users = new PasswordFile(file)
+  const version = await users.version()
+  t.equal(await users.verify('a', 'b'), false)
+  await setPassword(file, 'a', 'b')
+  t.not(await users.version(), version)
+  t.equal(await users.verify('a', 'b'), true)
+})
+
 t.test('passwd takes the first line of standard input', async (t) => {
   const file = join(t.testdir(), 'f')
   const io = { stdin: Readable.from(['sec', 'ret\r\nmore\n']), printError: () => t.fail('silent') }

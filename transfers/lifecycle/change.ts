@@ -13,6 +13,7 @@ export type Fields = Partial<
     | 'hostId'
     | 'isActive'
     | 'isRefused'
+    | 'isUnverified'
     | 'lastExtended'
     | 'message'
     | 'renewalFailures'

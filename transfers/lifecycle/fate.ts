@@ -21,6 +21,7 @@ export function fateOf(
   policies: Policies,
 ): 'restore' | 'illegal' | 'remove' {
   if (transfer.direction === 'download') return 'restore'
+  if (transfer.isUnverified) return 'illegal' // it may be good: an administrator has a look
   if (transfer.isRefused) return policies.deleteInvalidDisks ? 'remove' : 'illegal'
   if (!disk.hasData) return 'remove'
   if (!transfer.wasStarted) return 'restore' // nobody had a ticket to overwrite its image

@@ -11,6 +11,7 @@ export interface Memory {
   proxyCheckedAt: number
   pauseLoggedAt: number
   failedStops: number
+  failedVerifications: number
   failedRemovals: number
 }
 
@@ -25,6 +26,7 @@ export function newMemory(now: number, isRecovered: boolean): Memory {
     proxyCheckedAt: 0,
     pauseLoggedAt: now,
     failedStops: 0,
+    failedVerifications: 0,
     failedRemovals: 0,
   }
 }

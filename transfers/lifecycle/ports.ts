@@ -35,7 +35,8 @@ export type Verdict =
     }
 
 export interface Verifier {
-  /** What an uploaded image is worth. Rejects when that cannot be told now; it is asked again. */
+  /** What an uploaded image is worth. Rejects when that cannot be told now; it is asked again,
+   * a limited number of times; then the disk is kept as illegal. */
   verify(disk: Disk): Promise<Verdict>
 }
 

@@ -4,6 +4,7 @@ import { change } from './change.js'
 import type { Context, Next } from './context.js'
 import { fateOf, type Fate } from './fate.js'
 import type { Memory } from './memory.js'
+import type { Verdict } from './ports.js'
 import { reasonOf } from './preparing.js'
 import { closeSession } from './session.js'
 
@@ -11,6 +12,8 @@ import { closeSession } from './session.js'
 const LOG_EVERY = 60
 /** After so many a disk that cannot be removed is kept. */
 const MAX_FAILED_REMOVALS = 5
+/** A minute of tries, one per poll: storage that comes back later than that is an administrator's. */
+const MAX_FAILED_VERIFICATIONS = 60
 
 /** finalizing_success, finalizing_cleanup, finalizing_failure. */
 export async function stop(
@@ -37,7 +40,7 @@ export async function stop(
       return fail(context, { ...transfer, transferred }, disk, memory, 'stopped')
     case 'finalizing_success':
       await change(context, id, { event: 'stopped', fields })
-      return transfer.direction === 'upload' ? verify(context, transfer, disk) : 'again'
+      return transfer.direction === 'upload' ? verify(context, transfer, disk, memory) : 'again'
     default:
       await change(context, id, { event: 'stopped', fields })
       return 'again'
@@ -70,12 +73,21 @@ async function verify(
   context: Context,
   { id }: StoredTransfer,
   disk: StoredDisk | undefined,
+  memory: Memory,
 ): Promise<Next> {
   if (disk === undefined) {
     await change(context, id, { event: 'refused', fields: refused('the disk is gone') })
     return 'again'
   }
-  const verdict = await context.verifier.verify(disk)
+  let verdict: Verdict
+  try {
+    verdict = await context.verifier.verify(disk)
+  } catch (error) {
+    if (++memory.failedVerifications < MAX_FAILED_VERIFICATIONS) throw error
+    const message = `the image cannot be verified: ${reasonOf(error)}`
+    await change(context, id, { event: 'refused', fields: { isUnverified: true, message } })
+    return 'again'
+  }
   if (!verdict.ok) {
     await change(context, id, { event: 'refused', fields: refused(verdict.reason) })
     return 'again'

@@ -17,4 +17,6 @@ export interface StoredTransfer extends Transfer {
   readonly wasStarted: boolean
   /** Verification has refused the image. */
   readonly isRefused: boolean
+  /** Verification could not say what the image is worth. */
+  readonly isUnverified: boolean
 }

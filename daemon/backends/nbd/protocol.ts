@@ -42,7 +42,6 @@ export const READ_ONLY = 1 << 1
 export const SEND_FLUSH = 1 << 2
 export const SEND_FUA = 1 << 3
 export const SEND_WRITE_ZEROES = 1 << 6
-const CAN_MULTI_CONN = 1 << 8
 export const SEND_FAST_ZERO = 1 << 11
 
 export const Command = {

@@ -119,6 +119,19 @@ t.test('an image that cannot be verified now is verified later', async (t) => {
   t.match(await engine.service.disk(diskId), { qcowVersion: 'qcow2_v3', actualSize: 4096 })
 })
 
+t.test('an image that can never be verified is kept, illegal, whatever the policy', async (t) => {
+  const engine = await startEngine(t, { daemon, policies: { deleteInvalidDisks: true } })
+  const { id: diskId } = await engine.addDisk()
+  engine.verifier.verdict = new Error('no memory')
+  const { id } = await engine.transferring({ diskId })
+  await engine.service.act(id, 'finalize')
+  const { message } = await engine.inPhase(id, 'finished_failure')
+  t.match(message, /cannot be verified: no memory/)
+  t.equal(engine.verifier.asked.length, 60)
+  t.match(await engine.service.disk(diskId), { status: 'illegal' })
+  t.ok(engine.volumes.has(diskId))
+})
+
 t.test('cancel removes the ticket, the image and the disk', async (t) => {
   const engine = await startEngine(t, { daemon })
   const { id: diskId } = await engine.addDisk()
