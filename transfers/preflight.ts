@@ -23,7 +23,9 @@ export async function preflight(config: TransfersConfig): Promise<Preflight> {
   }
   const { database, password_file } = transfers
   if (!isPostgres(database)) {
-    await attempt('[transfers] database', async () => checkDirectory(await nearestDirectory(dirname(database))))
+    await attempt('[transfers] database', async () =>
+      checkDirectory(await nearestDirectory(dirname(database))),
+    )
   }
   const warnings: string[] = []
   await access(password_file, constants.R_OK).catch(() => {
