@@ -15,7 +15,7 @@ export function clientOf(confDir: string): ControlClient {
 
 function addressOf(control: DaemonConfig['control']): ControlAddress {
   if (!control.enable) throw new ControlError('the control service is off: [control] enable')
-  if (control.transport === 'unix') return { socketPath: control.socket }
+  if (control.transport !== 'tcp') return { socketPath: control.socket }
   if (control.port > 0) return { host: 'localhost', port: control.port }
   throw new ControlError('the control port is not fixed: [control] port')
 }

@@ -16,6 +16,9 @@ const PASSWORD = 'secret'
 export interface SystemOptions {
   /** [transfers], over what is needed here. */
   readonly transfers?: Readonly<Record<string, string | number | boolean>>
+  /** More sections. */
+  readonly sections?: (daemon: Daemon) => Sections
+  readonly daemon?: Sections
 }
 
 /** A reply as curl got it. */
@@ -55,7 +58,7 @@ export class TransferSystem {
     return this.#log
   }
 
-  configure({ transfers = {} }: SystemOptions): void {
+  configure({ transfers = {}, sections: more = () => ({}) }: SystemOptions): void {
     const { certFile, keyFile } = testPki()
     const sections: Sections = {
       daemon: { systemd_enable: false, shutdown_timeout: 2 },
@@ -79,6 +82,7 @@ export class TransferSystem {
       },
       handlers: { keys: 'stderr' },
       logger_root: { level: 'DEBUG', handlers: 'stderr' },
+      ...more(this.daemon),
     }
     writeConfig(this.dir, sections)
   }
@@ -230,7 +234,7 @@ export interface SeenTransfer {
 
 /** Everything runs, and is stopped when the test ends. */
 export async function startSystem(t: Test, options: SystemOptions = {}): Promise<TransferSystem> {
-  const daemon = await startDaemon(t)
+  const daemon = await startDaemon(t, { config: options.daemon ?? {} })
   const proxy = await startDaemon(t, {
     program: 'imageio-proxy',
     config: {
