@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdtemp, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ControlClient } from '../ctl/control-client.js'
+import { ControlClient } from '../core/control/control-client.js'
 import { writeDaemonConfig } from '../start/daemon-config.js'
 import { startDaemon } from '../start/daemon-process.js'
 import { freePort } from '../start/free-port.js'

@@ -2,7 +2,7 @@
 import { loadConfig } from '../core/config/load.js'
 import type { ConfigOf } from '../core/config/schema.js'
 import { serverSchema } from '../core/config/server.js'
-import { ControlClient, ControlError, type ControlAddress } from './control-client.js'
+import { ControlClient, ControlError, type ControlAddress } from '../core/control/control-client.js'
 
 /** DELETE is answered after control.remove_timeout at the latest; this is for the way there. */
 const REMOVE_MARGIN_MS = 10_000
@@ -23,7 +23,7 @@ export function clientOf(confDir: string): ControlClient {
 
 function addressOf(control: ConfigOf<typeof schema>['control']): ControlAddress {
   if (!control.enable) throw new ControlError('the control service is off: [control] enable')
-  if (control.transport === 'unix') return { socketPath: control.socket }
+  if (control.transport !== 'tcp') return { socketPath: control.socket }
   if (control.port > 0) return { host: 'localhost', port: control.port }
   throw new ControlError('the control port is not fixed: [control] port')
 }

@@ -4,7 +4,7 @@ import { signedTicketsSchema } from '../core/tickets/signed/config.js'
 import { TokenRefusedError } from '../core/tickets/signed/errors.js'
 import { signToken, type TokenClaims } from '../core/tickets/signed/sign.js'
 import { UsageError } from './command-line.js'
-import { ControlError } from './control-client.js'
+import { ControlError } from '../core/control/control-client.js'
 import { isImageUrl } from './image-url.js'
 import { makeKeyPair, readSigningKey } from './signing-key.js'
 

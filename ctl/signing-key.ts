@@ -4,7 +4,7 @@ import { open, readFile, stat, unlink } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
 import { algorithmsOf } from '../core/tickets/signed/verification-key.js'
 import type { SigningKey } from '../core/tickets/signed/sign.js'
-import { ControlError } from './control-client.js'
+import { ControlError } from '../core/control/control-client.js'
 
 /** Whoever can read the key can have any image served. */
 const PRIVATE_MODE = 0o600

@@ -1,6 +1,6 @@
 /** Tickets as JSON text. Integers beyond 2^53 are bigint in between, so that no digit is lost. */
 import { parseExactJson, toJson } from '../core/json.js'
-import { ControlError } from './control-client.js'
+import { ControlError } from '../core/control/control-client.js'
 
 export type Integer = number | bigint
 

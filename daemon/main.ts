@@ -1,11 +1,14 @@
 /** imageio-daemon. */
 import { run } from '../core/process/main.js'
+import { preflight } from '../core/process/preflight.js'
 import { loadDaemonConfig } from './config.js'
 import { startDaemon } from './daemon.js'
 
 run({
   name: 'imageio-daemon',
   purpose: 'Serves virtual machine disks to clients that hold a ticket.',
+  takesTicket: true,
+  preflight,
   load: loadDaemonConfig,
   start: startDaemon,
 })

@@ -1,5 +1,6 @@
 /** imageio-proxy. */
 import { run } from '../core/process/main.js'
+import { preflight } from '../core/process/preflight.js'
 import { loadProxyConfig } from './config.js'
 import { startProxy } from './proxy.js'
 import { trustProblems } from './trust.js'
@@ -7,6 +8,8 @@ import { trustProblems } from './trust.js'
 run({
   name: 'imageio-proxy',
   purpose: 'Passes requests on virtual machine disks on to the daemons that have them.',
+  takesTicket: true,
+  preflight,
   load: loadProxyConfig,
   problems: trustProblems,
   start: startProxy,

@@ -50,6 +50,12 @@ if [ "$goal" = test ]; then
     want chromium chromium
     want strace strace
     want xz xz-utils
+    want pg_ctlcluster postgresql
+    # A library, which no command shows: only where apt knows what is installed.
+    if have dpkg-query && ! dpkg-query -W -f '${Status}' gir1.2-govirt-1.0 python3-gi 2>/dev/null |
+        grep -q 'ok installedinstall ok installed'; then
+        wanted="$wanted gir1.2-govirt-1.0 python3-gi"
+    fi
     want clang-format clang-format
     want clang-tidy clang-tidy
     # An installer image as real input; each Debian release has its own.
@@ -178,7 +184,7 @@ if [ ! -f native/build/Release/imageio.node ] || ! is_built $addon_stamp "$sourc
 fi
 
 rooms=''
-for room in core ctl daemon native proxy start test bench; do
+for room in core ctl daemon native proxy transfers start test bench; do
     [ -d $room ] && rooms="$rooms $room"
 done
 # shellcheck disable=SC2086 # a list of words

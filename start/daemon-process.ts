@@ -1,5 +1,5 @@
 /** The daemon as a child. */
-import type { ControlClient } from '../ctl/control-client.js'
+import type { ControlClient } from '../core/control/control-client.js'
 import { startChild, untilReady, type Child } from './child.js'
 
 export interface DaemonOptions {

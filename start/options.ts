@@ -17,6 +17,8 @@ export interface StartOptions {
   readonly host: string
   /** 0 is a free one. */
   readonly port: number
+  /** Absolute; undefined means no transfer service. */
+  readonly transfersDir: string | undefined
   readonly isVerbose: boolean
 }
 
@@ -34,6 +36,7 @@ const OPTIONS = {
   bitmap: { type: 'string' },
   host: { type: 'string', default: '127.0.0.1' },
   port: { type: 'string', default: '0' },
+  transfers: { type: 'string' },
   verbose: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 } as const satisfies ParseArgsOptionsConfig
@@ -42,6 +45,7 @@ const OPTIONS = {
 export function parseOptions(argv: readonly string[], directory: string): StartOptions | 'help' {
   const { values, positionals } = parse(argv)
   if (values.help) return 'help'
+  if (values.transfers === '') throw new UsageError('--transfers needs a directory')
   if (!isHost(values.host)) throw new UsageError('--host must be an address or a name')
   const format = values.raw ? 'raw' : parseFormat(values.format)
   checkFormat(values, positionals.length > 0)
@@ -53,6 +57,7 @@ export function parseOptions(argv: readonly string[], directory: string): StartO
     bitmap: values.bitmap,
     host: values.host,
     port: parsePort(values.port),
+    transfersDir: values.transfers === undefined ? undefined : resolve(directory, values.transfers),
     isVerbose: values.verbose,
   }
 }
@@ -125,6 +130,8 @@ Options:
   --bitmap B    serve this persistent bitmap of a qcow2 image: URL/extents?context=dirty
   --host HOST   address to listen on (default 127.0.0.1: only this machine can connect)
   --port N      port to listen on (default: a free one)
+  --transfers D start the proxy and the transfer service as well, oVirt's ImageTransfer API; its
+                disks and its database are kept in directory D
   --verbose     show the daemon's log, with every request, and qemu-nbd's
   -h, --help    this text
 

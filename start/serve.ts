@@ -4,7 +4,7 @@ import { hostname, tmpdir } from 'node:os'
 import { isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ControlClient, ControlError } from '../ctl/control-client.js'
+import { ControlClient, ControlError } from '../core/control/control-client.js'
 import type { Child } from './child.js'
 import { writeDaemonConfig } from './daemon-config.js'
 import { startDaemon } from './daemon-process.js'
@@ -16,6 +16,8 @@ import type { StartOptions } from './options.js'
 import { preparePki } from './pki.js'
 import { openSources } from './sources.js'
 import { StartError } from './start-error.js'
+import { transferInstructions } from './transfer-instructions.js'
+import { startTransfers } from './transfers.js'
 import {
   installTickets,
   readProgress,
@@ -59,12 +61,21 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
     const sources = await openSources(images, wishes, children)
     children.push(await startDaemon({ program, confDir: paths.confDir, client, signal, ...onLog }))
     const served = await installTickets(client, sources)
+    const urlHost = isIPv6(name) ? `[${name}]` : name
+    const origin = `https://${urlHost}:${port}`
     const place = {
       ...pki,
       ...paths,
-      origin: `https://${isIPv6(name) ? `[${name}]` : name}:${port}`,
+      origin,
       imageioctl: join(root, 'bin', 'imageioctl'),
       isPublic: !LOOPBACK.test(host),
+    }
+    const { transfersDir: dir } = options
+    if (dir !== undefined) {
+      const { isVerbose } = options
+      const where = { root, dir, pki, host, urlHost, origin, ...paths, isVerbose }
+      const transfers = await startTransfers({ ...where, ...wishes }, children)
+      around.print(transferInstructions(transfers, pki.caFile))
     }
     around.print(instructions(place, served))
     await Promise.race([...children.map(({ died }) => died), watch(client, served, around)])

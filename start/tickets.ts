@@ -1,7 +1,7 @@
 /** One ticket per image: installed, kept alive, asked for progress. */
 import { randomUUID } from 'node:crypto'
 import { basename, parse } from 'node:path'
-import type { ControlClient } from '../ctl/control-client.js'
+import type { ControlClient } from '../core/control/control-client.js'
 import { parseTickets } from '../ctl/ticket-json.js'
 import type { Image } from './image.js'
 import type { Source } from './sources.js'

@@ -56,6 +56,12 @@ export function loadConfig<S extends Schema>(
   return { config, warnings, files }
 }
 
+/** Every section that is written, for a schema that depends on them. */
+export function sectionNames(dir: string, vendorDir = VENDOR_DIR): string[] {
+  const files = findFiles(dir, vendorDir)
+  return [...merge(files.map((file) => parseIni(readText(file), file))).keys()]
+}
+
 function findFiles(dir: string, vendorDir: string): string[] {
   const own = join(dir, 'conf.d')
   const mine = listConf(own)

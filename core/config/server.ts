@@ -93,18 +93,32 @@ export const serverSchema = {
   control: {
     enable: boolean({ default: true, description: 'The service that manages tickets.' }),
     transport: choice({
-      of: ['unix', 'tcp'],
+      of: ['unix', 'tcp', 'tls'],
       default: 'unix',
       description:
         'tcp listens on the loopback address without authentication: every user of the host can ' +
-        'then manage tickets.',
+        'then manage tickets. tls listens on host and port besides socket, for clients with a ' +
+        'certificate.',
     }),
     socket: socket({ default: '/run/ovirt-imageio/sock', description: 'Address for unix.' }),
+    host: string({ default: '::', description: 'Address for tls. :: is IPv6 and IPv4.' }),
     port: integer({
       default: -1,
       min: -1,
       max: MAX_PORT,
-      description: 'Port for tcp, where it is required; 0 takes a free one.',
+      description: 'Port for tcp and tls, where it is required; 0 takes a free one.',
+    }),
+    ca_file: string({
+      default: '',
+      description:
+        'Who issues the certificates of clients (PEM), for tls, where it is required. Better an ' +
+        'authority for nothing else.',
+    }),
+    allowed_clients: string({
+      default: '',
+      description:
+        'Clients that may manage tickets, for tls, where it is required: common names or DNS ' +
+        'names of their certificates, separated by spaces.',
     }),
     prefer_ipv4: boolean({
       default: true,
@@ -175,8 +189,20 @@ export function checkServer(config: ServerConfig, report: Report): void {
   if (control.enable && control.transport === 'tcp' && control.port < 0) {
     report.fail('control', 'port', `must be from 0 to ${MAX_PORT} while transport is tcp`)
   }
+  checkControlTls(config, report)
   checkSignedTickets(config, report)
   checkLogging(config, report)
+}
+
+function checkControlTls({ control, tls }: ServerConfig, report: Report): void {
+  if (!control.enable || control.transport !== 'tls') return
+  const fail = (key: string, reason: string): void => {
+    report.fail('control', key, `${reason} while transport is tls`)
+  }
+  if (control.port < 0) fail('port', `must be from 0 to ${MAX_PORT}`)
+  if (control.ca_file === '') fail('ca_file', 'must name a file')
+  if (control.allowed_clients.trim() === '') fail('allowed_clients', 'must name clients')
+  if (!tls.enable) report.fail('tls', 'enable', 'must be on while [control] transport is tls')
 }
 
 /** The effective configuration as JSON, sections in alphabetical order. */

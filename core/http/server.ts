@@ -6,7 +6,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import http2, { type Http2Server, type ServerHttp2Session } from 'node:http2'
 import https from 'node:https'
 import net, { type AddressInfo, type Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import type { Logger } from '../log.js'
 import type { Admission } from './admission.js'
 import { Connection } from './connection.js'
@@ -37,6 +37,8 @@ export interface HttpServerOptions {
   /** HTTP/1.1 without Host is refused (RFC 9112, 3.2). */
   readonly requireHost: boolean
   readonly tls?: TlsMaterial
+  /** With tls: clients need a certificate of `clientCa`, and this decides on them. */
+  readonly isWelcomeClient?: (socket: TLSSocket) => boolean
   readonly limits: ServerLimits
   readonly admission: Admission
   readonly logger: Logger
@@ -66,6 +68,7 @@ export class HttpServer {
   readonly #exchanges = new WeakMap<object, Exchange>()
   readonly #sweep: NodeJS.Timeout
   #router: Router | undefined
+  #clientCa: Buffer | undefined
   #isStopping = false
 
   constructor(options: HttpServerOptions) {
@@ -99,7 +102,7 @@ export class HttpServer {
   /** New connections get the new certificate, existing ones keep theirs. */
   replaceCertificate(material: TlsMaterial): void {
     if (this.#server instanceof https.Server) {
-      this.#server.setSecureContext(tlsOptions(material))
+      this.#server.setSecureContext(this.#tlsOptions(material))
     }
   }
 
@@ -124,7 +127,7 @@ export class HttpServer {
   }
 
   #createH1(): http.Server | https.Server {
-    const { limits, tls } = this.#options
+    const { limits, tls, isWelcomeClient } = this.#options
     const options: http.ServerOptions = {
       requireHostHeader: false, // checkFraming knows where it is required
       requestTimeout: 0, // default 300 s for a whole request: an upload takes hours
@@ -139,7 +142,10 @@ export class HttpServer {
         ? http.createServer(options)
         : https.createServer({
             ...options,
-            ...tlsOptions(tls),
+            ...this.#tlsOptions(tls),
+            // Node's default for the second is to refuse; here it is what everything depends on.
+            requestCert: isWelcomeClient !== undefined,
+            rejectUnauthorized: isWelcomeClient !== undefined,
             ALPNProtocols: ['http/1.1', 'h2'], // a client offering both gets the faster one
             handshakeTimeout: limits.handshakeTimeout * 1000,
           })
@@ -152,6 +158,7 @@ export class HttpServer {
       server.on('connection', (socket: Socket) => this.#opened(socket))
     } else {
       interpose(server, 'secureConnection', (socket) => {
+        if (isWelcomeClient?.(socket) === false) return this.#refuseClient(socket)
         const isH2 = socket.alpnProtocol === 'h2'
         if (isH2) this.#startSession(socket)
         else this.#opened(socket)
@@ -226,6 +233,23 @@ export class HttpServer {
     logger.warn({ service, client: address, reason }, 'connection refused')
     socket.destroy()
     return false
+  }
+
+  #refuseClient(socket: TLSSocket): false {
+    const { logger, service } = this.#options
+    const { CN: name } = socket.getPeerCertificate().subject
+    const client = peerAddress(socket)
+    logger.warn({ service, client, name, reason: 'not in the list' }, 'connection refused')
+    socket.destroy()
+    return false
+  }
+
+  /** Without an authority of its own Node would believe every public one. */
+  #tlsOptions(material: TlsMaterial): SecureContextOptions {
+    if (this.#options.isWelcomeClient === undefined) return tlsOptions(material)
+    this.#clientCa = material.clientCa ?? this.#clientCa
+    if (this.#clientCa === undefined) throw new Error('no authority for certificates of clients')
+    return { ...tlsOptions(material), ca: this.#clientCa }
   }
 
   #opened(socket: Socket): void {

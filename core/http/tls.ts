@@ -1,4 +1,5 @@
 /** What TLS connections may use. */
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 
@@ -7,6 +8,8 @@ export interface TlsMaterial {
   readonly key: Buffer
   /** PEM, with its chain if it has one. */
   readonly cert: Buffer
+  /** PEM: who issues certificates of clients, for services that ask for them. */
+  readonly clientCa?: Buffer
 }
 
 /** AEAD suites only; for TLS 1.2 with forward secrecy. The client's order counts, it knows its AES speed. */
@@ -24,6 +27,18 @@ const CIPHERS = [
 
 export function tlsOptions({ key, cert }: TlsMaterial): SecureContextOptions {
   return { key, cert, minVersion: 'TLSv1.2', ciphers: CIPHERS, honorCipherOrder: false }
+}
+
+/** Reads certificates that others are checked against. Throws with a message that names the file. */
+export function readAuthorities(file: string): Buffer {
+  try {
+    const pem = readFileSync(file)
+    new X509Certificate(pem) // what holds none would be no authority, silently
+    return pem
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`cannot use the authorities in ${file}: ${reason}`, { cause })
+  }
 }
 
 /** Reads and checks that both belong together. Throws with a message that names the files. */

@@ -4,18 +4,29 @@ import { VERSION } from '../http/version.js'
 import { DEFAULT_CONFIG_DIR, type LoadedConfig } from '../config/load.js'
 import { createLog, type Log } from '../log.js'
 import { ready, stopping, watchdog } from '../systemd.js'
-import { logSettings } from '../config/logging.js'
+import { logSettings, type LoggingConfig } from '../config/logging.js'
 import { showConfig } from '../config/server.js'
-import { preflight, type CheckedConfig } from './preflight.js'
+import type { Preflight } from './preflight.js'
 import type { StartOptions } from './server.js'
 
-export interface Program<C extends CheckedConfig> {
+/** What the process itself looks at. */
+export type ProcessConfig = LoggingConfig & {
+  readonly daemon: { readonly systemd_enable: boolean }
+}
+
+export interface Program<C extends ProcessConfig> {
   readonly name: string
   /** One line: what it does. */
   readonly purpose: string
+  /** It can be started with a ticket. */
+  readonly takesTicket: boolean
+  /** More of --help: what comes before the options. */
+  readonly usage?: string
   /** Throws ConfigError. */
   readonly load: (dir: string) => LoadedConfig<C>
-  /** What else --check-config finds, one line each: keeps the program from starting. */
+  /** What --check-config finds. */
+  readonly preflight: (config: C) => Promise<Preflight>
+  /** What else it finds, one line each: keeps the program from starting. */
   readonly problems?: (config: C) => readonly string[]
   /** Resolves when it serves. */
   readonly start: (options: StartOptions<C>) => Promise<RunningServer<C>>
@@ -27,15 +38,25 @@ export interface RunningServer<C> {
   stop(): Promise<void>
 }
 
-const usage = (name: string, purpose: string): string => `Usage: ${name} [options]
+const TICKET_USAGE = `
+  -t, --ticket FILE   start with the ticket in FILE (JSON)`
 
+interface Named {
+  readonly name: string
+  readonly purpose: string
+  readonly usage?: string
+  readonly takesTicket: boolean
+}
+
+const help = ({ name, purpose, usage = '', takesTicket }: Named): string => `\
+Usage: ${name} [options]
+${usage}
 ${purpose}
 
 Options:
   -c, --conf-dir DIR  directory of conf.d (default: ${DEFAULT_CONFIG_DIR})
       --show-config   print the effective configuration as JSON and exit
-      --check-config  check configuration, and what it needs of this host, and exit
-  -t, --ticket FILE   start with the ticket in FILE (JSON)
+      --check-config  check configuration, and what it needs of this host, and exit${takesTicket ? TICKET_USAGE : ''}
       --version       print the version and exit
   -h, --help          print this and exit
 
@@ -54,18 +75,19 @@ const OPTIONS = {
 } as const
 
 /** Runs the program. All else is the process's: exit status, output, signals. */
-export function run<C extends CheckedConfig>(program: Program<C>): void {
+export function run<C extends ProcessConfig>(program: Program<C>): void {
   main(program).catch((error: unknown) => {
     process.stderr.write(`${program.name}: ${reasonOf(error)}\n`)
     process.exitCode = 1
   })
 }
 
-async function main<C extends CheckedConfig>(program: Program<C>): Promise<void> {
-  const { name, purpose, load } = program
+async function main<C extends ProcessConfig>(program: Program<C>): Promise<void> {
+  const { name, load, takesTicket } = program
   const options = readOptions(name)
+  if (!takesTicket && options.ticket !== undefined) refuseArguments(name, 'it takes no ticket')
   if (options.help) {
-    print(usage(name, purpose))
+    print(help(program))
     return
   }
   if (options.version) {
@@ -87,8 +109,8 @@ async function main<C extends CheckedConfig>(program: Program<C>): Promise<void>
   await serve(program, { dir, config, log, ticketFile: options.ticket })
 }
 
-async function checkConfig<C extends CheckedConfig>(
-  { name, problems: findMore = () => [] }: Program<C>,
+async function checkConfig<C extends ProcessConfig>(
+  { name, preflight, problems: findMore = () => [] }: Program<C>,
   config: C,
   warnings: readonly string[],
 ): Promise<void> {
@@ -109,7 +131,7 @@ interface Serving<C> {
   readonly ticketFile: string | undefined
 }
 
-async function serve<C extends CheckedConfig>(
+async function serve<C extends ProcessConfig>(
   program: Program<C>,
   { dir, config, log, ticketFile }: Serving<C>,
 ): Promise<void> {
@@ -156,7 +178,7 @@ async function serve<C extends CheckedConfig>(
 }
 
 /** What is wrong keeps the old state: a typing error must not take the service down. */
-function reload<C extends CheckedConfig>(
+function reload<C extends ProcessConfig>(
   load: () => LoadedConfig<C>,
   server: RunningServer<C>,
   log: Log,
@@ -178,9 +200,13 @@ function readOptions(
   try {
     return parseArgs({ options: OPTIONS }).values
   } catch (error) {
-    process.stderr.write(`${name}: ${reasonOf(error)}\nTry ${name} --help.\n`)
-    process.exit(2)
+    refuseArguments(name, reasonOf(error))
   }
+}
+
+function refuseArguments(name: string, reason: string): never {
+  process.stderr.write(`${name}: ${reason}\nTry ${name} --help.\n`)
+  process.exit(2)
 }
 
 function print(text: string): void {

@@ -44,7 +44,7 @@ export async function preflight(config: CheckedConfig): Promise<Preflight> {
   await checkSignedTickets(config, findings)
   const { control, local } = config
   if (local.enable) await checkSocket('local', local.socket, findings)
-  if (control.enable && control.transport === 'unix') {
+  if (control.enable && control.transport !== 'tcp') {
     await checkSocket('control', control.socket, findings)
   }
   if (control.enable && control.transport === 'tcp') {

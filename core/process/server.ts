@@ -6,7 +6,7 @@ import { hostname } from 'node:os'
 import { readFileSync } from 'node:fs'
 import type { ServerConfig } from '../config/server.js'
 import type { Route } from '../http/routes.js'
-import { readTlsMaterial, type TlsMaterial } from '../http/tls.js'
+import { readAuthorities, readTlsMaterial, type TlsMaterial } from '../http/tls.js'
 import { VERSION } from '../http/version.js'
 import { infoRoute } from '../images/info.js'
 import { parseExactJson } from '../json.js'
@@ -19,7 +19,7 @@ import { SignedTickets } from '../tickets/signed/signed-tickets.js'
 import { TicketStore } from '../tickets/store.js'
 import { createServices, type Service } from './services.js'
 
-export interface StartOptions<C extends ServerConfig = ServerConfig> {
+export interface StartOptions<C = ServerConfig> {
   readonly config: C
   readonly logger: Logger
   /** Files and directories to hand over with the privileges, besides the server's own. */
@@ -128,7 +128,7 @@ export class Server {
     const { drop_privileges, user_name, group_name, run_dir } = config.daemon
     if (!drop_privileges) return
     const { control } = config
-    const sockets = control.enable && control.transport === 'unix' ? [control.socket] : []
+    const sockets = control.enable && control.transport !== 'tcp' ? [control.socket] : []
     const chown = [run_dir, ...logFiles, ...sockets]
     if (dropPrivileges({ user: user_name, group: group_name, chown })) {
       this.#logger.info({ user: user_name, group: group_name }, 'privileges dropped')
@@ -167,8 +167,11 @@ async function openSignedTickets(
 }
 
 /** Fails when it cannot be used; nothing without TLS. */
-export function readTls({ tls }: ServerConfig): TlsMaterial | undefined {
-  return tls.enable ? readTlsMaterial(tls.key_file, tls.cert_file) : undefined
+export function readTls({ tls, control }: ServerConfig): TlsMaterial | undefined {
+  if (!tls.enable) return undefined
+  const material = readTlsMaterial(tls.key_file, tls.cert_file)
+  if (!control.enable || control.transport !== 'tls') return material
+  return { ...material, clientCa: readAuthorities(control.ca_file) }
 }
 
 function definitionOptions({ daemon }: ServerConfig, { normalizeUrl }: Images): DefinitionOptions {

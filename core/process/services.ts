@@ -1,5 +1,9 @@
-/** The three services, each a server with its routes: remote (TCP), local and control (Unix). */
+/**
+ * The services, each a server with its routes: remote (TCP), local and control (Unix), and control for
+ * management on other machines (TLS).
+ */
 import type { ServerConfig } from '../config/server.js'
+import { hasName } from '../http/client-certificate.js'
 import { Admission } from '../http/admission.js'
 import {
   listenLoopback,
@@ -18,7 +22,7 @@ import type { Logger } from '../log.js'
 /** A server and how it gets and gives back its address. */
 export interface Service {
   readonly server: HttpServer
-  readonly name: 'remote' | 'local' | 'control'
+  readonly name: 'remote' | 'local' | 'control' | 'control_tls'
   readonly listen: () => Promise<void>
   /** Gives the address back once nobody listens. */
   readonly cleanUp: () => void
@@ -34,6 +38,8 @@ type Common = Pick<HttpServerOptions, 'limits' | 'logger'>
 
 /** More than the engine ever opens; the data services have their own limits. */
 const MAX_CONTROL_CONNECTIONS = 256
+/** Over TLS anybody can connect, and is only then asked who it is. */
+const MAX_CONTROL_CONNECTIONS_PER_ADDRESS = 64
 
 export function createServices(
   config: ServerConfig,
@@ -49,7 +55,11 @@ export function createServices(
   const common = { limits: serverLimits(config), logger }
   const services = [remoteService(config, routes, tls, { ...common, admission })]
   if (config.local.enable) services.push(localService(config, routes, { ...common, admission }))
-  if (config.control.enable) services.push(controlService(config, routes, common))
+  const { control } = config
+  if (control.enable) services.push(controlService(config, routes, common))
+  if (control.enable && control.transport === 'tls' && tls !== undefined) {
+    services.push(controlTlsService(config, routes, tls, common))
+  }
   return services
 }
 
@@ -95,7 +105,7 @@ function controlService(
   { tickets }: ServiceRoutes,
   common: Common,
 ): Service {
-  const isUnix = control.transport === 'unix'
+  const isUnix = control.transport !== 'tcp'
   const server = new HttpServer({
     ...common,
     service: 'control',
@@ -118,6 +128,30 @@ function controlService(
       if (isUnix) removeSocket(control.socket)
     },
   }
+}
+
+/** Beside the socket: whoever has a certificate of this authority and one of these names. */
+function controlTlsService(
+  { control }: ServerConfig,
+  { tickets }: ServiceRoutes,
+  tls: TlsMaterial,
+  common: Common,
+): Service {
+  const names = control.allowed_clients.split(/\s+/).filter((name) => name !== '')
+  const server = new HttpServer({
+    ...common,
+    service: 'control_tls',
+    admission: new Admission({
+      maxConnections: MAX_CONTROL_CONNECTIONS,
+      maxConnectionsPerAddress: MAX_CONTROL_CONNECTIONS_PER_ADDRESS,
+    }),
+    routes: tickets,
+    requireHost: false,
+    tls,
+    isWelcomeClient: (socket) => hasName(socket, names),
+  })
+  const listen = (): Promise<void> => listenTcp(server, control.host, control.port)
+  return { name: 'control_tls', server, listen, cleanUp: () => undefined }
 }
 
 function serverLimits({ limits }: ServerConfig): ServerLimits {

@@ -49,6 +49,23 @@ t.test('the control service over tcp needs a port, over unix it does not', async
   t.match(off, { enable: false, port: -1 })
 })
 
+t.test('the control service over tls needs a port, an authority and names', async (t) => {
+  const needs = {
+    port: 'port = 1',
+    ca_file: 'ca_file = /ca',
+    allowed_clients: 'allowed_clients = a',
+  }
+  const on = '[tls]\nkey_file = /k\ncert_file = /c\n'
+  for (const key of Object.keys(needs)) {
+    const given = Object.entries(needs).flatMap(([name, line]) => (name === key ? [] : [line]))
+    const text = `${on}[control]\ntransport = tls\n${given.join('\n')}\n`
+    refused(t, text, new RegExp(`\\[control\\] ${key}: must .* while transport is tls`))
+  }
+  const all = `[control]\ntransport = tls\n${Object.values(needs).join('\n')}\n`
+  refused(t, `${NO_TLS}${all}`, /\[tls\] enable: must be on/)
+  t.match(load(t, `${on}${all}`).config.control, { transport: 'tls', host: '::' })
+})
+
 t.test('signed tickets need a fence around what they may name', async (t) => {
   const signed = `${NO_TLS}[signed_tickets]\nenable = on\nkeys = /keys\naudience = host\n`
   refused(t, signed, /\[backend_file\] allowed_paths: must name directories while/)

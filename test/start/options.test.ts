@@ -10,6 +10,7 @@ t.test('without arguments the sample is served to this machine, on a free port',
     bitmap: undefined,
     host: '127.0.0.1',
     port: 0,
+    transfersDir: undefined,
     isVerbose: false,
   })
 })
@@ -33,7 +34,18 @@ t.test('--raw is the short form of a format', async (t) => {
 
 t.test('every option is in the help', async (t) => {
   t.equal(parseOptions(['-h', 'a.img'], '/'), 'help')
-  const names = ['writable', 'sparse', 'raw', 'format', 'bitmap', 'host', 'port', 'verbose', 'help']
+  const names = [
+    'writable',
+    'sparse',
+    'raw',
+    'format',
+    'bitmap',
+    'host',
+    'port',
+    'verbose',
+    'help',
+    'transfers',
+  ]
   for (const name of names) t.match(HELP, `--${name}`)
 })
 
@@ -46,6 +58,7 @@ t.test('a mistake is told in one line', async (t) => {
 t.test('what makes no sense is a usage error', async (t) => {
   for (const argv of [
     ['--frobnicate'],
+    ['--transfers', ''],
     ['--port', 'http'],
     ['--port', '65536'],
     ['--port=-1'],

@@ -1,14 +1,43 @@
 /** A private certificate authority and a server certificate for loopback, made once per test process. */
 import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 
 export interface Pki {
   readonly ca: string
   readonly caFile: string
   readonly certFile: string
   readonly keyFile: string
+}
+
+export interface ClientCertificate {
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+/** For a client of that subject, by the authority of `pki`; `extensions` in openssl's words. */
+export function clientCertificate(
+  pki: Pki,
+  subject: string,
+  extensions = 'extendedKeyUsage=clientAuth',
+): ClientCertificate {
+  const dir = dirname(pki.caFile)
+  const file = (name: string): string => join(dir, name)
+  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { stdio: 'pipe' })
+  const base = `client-${randomUUID()}`
+  const [certFile, keyFile] = [file(`${base}.pem`), file(`${base}.key`)]
+  openssl(
+    ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+    ...['-subj', subject, '-keyout', keyFile, '-out', file(`${base}.csr`)],
+  )
+  writeFileSync(file(`${base}.ext`), `${extensions}\n`)
+  openssl(
+    ...['x509', '-req', '-in', file(`${base}.csr`), '-days', '2', '-extfile', file(`${base}.ext`)],
+    ...['-CA', pki.caFile, '-CAkey', file('ca.key'), '-CAcreateserial', '-out', certFile],
+  )
+  return { certFile, keyFile }
 }
 
 const made = new Map<string, Pki>()

@@ -1,8 +1,17 @@
 /** The client of the control service: one request per connection, as the engine does it. */
-import { request, type RequestOptions } from 'node:http'
+import { request as requestPlain, type RequestOptions } from 'node:http'
+import { request as requestTls, type RequestOptions as TlsRequestOptions } from 'node:https'
 
 export type ControlAddress =
-  { readonly socketPath: string } | { readonly host: string; readonly port: number }
+  | { readonly socketPath: string }
+  | { readonly host: string; readonly port: number; readonly tls?: ControlTls }
+
+/** Who the client says it is, and whom it believes to be the server. PEM. */
+export interface ControlTls {
+  readonly ca: Buffer
+  readonly cert: Buffer
+  readonly key: Buffer
+}
 
 export interface ControlClientOptions {
   readonly address: ControlAddress
@@ -94,7 +103,14 @@ export class ControlClient {
       headers['content-length'] = Buffer.byteLength(json)
     }
     const signal = AbortSignal.timeout(timeoutMs)
-    const options = { ...this.#address, agent: false, method, path, headers, signal }
+    const options = {
+      ...addressOptions(this.#address),
+      agent: false,
+      method,
+      path,
+      headers,
+      signal,
+    }
     const answer = await exchange(options, json).catch((cause: unknown) => {
       throw unreachable(this.#address, signal.aborted ? timeoutMs : undefined, cause)
     })
@@ -110,7 +126,14 @@ export function formatAddress(address: ControlAddress): string {
   return address.socketPath.replace(/^\0/, '@')
 }
 
+function addressOptions(address: ControlAddress): RequestOptions | TlsRequestOptions {
+  if ('socketPath' in address || address.tls === undefined) return address
+  const { host, port, tls } = address
+  return { protocol: 'https:', host, port, ...tls, minVersion: 'TLSv1.2' }
+}
+
 async function exchange(options: RequestOptions, body?: string | Uint8Array): Promise<Answer> {
+  const request = options.protocol === 'https:' ? requestTls : requestPlain
   return new Promise((resolve, reject) => {
     const outgoing = request(options, (incoming) => {
       const chunks: Buffer[] = []

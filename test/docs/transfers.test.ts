@@ -1,0 +1,19 @@
+/** docs/transfers.md: its table is the schema. */
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { loadTransfersConfig } from '../../transfers/config.js'
+
+const page = readFileSync('docs/transfers.md', 'utf8')
+
+t.test('the table has every option with its default, and no other', async (t) => {
+  const text = '[tls]\nenable = no\n'
+  const dir = t.testdir({ 'conf.d': { 'a.conf': text } })
+  const { transfers } = loadTransfersConfig(dir, '/nonexistent').config
+  const defaults = Object.entries(transfers).map(([key, value]) => [key, String(value)])
+  const section = page.slice(page.indexOf('\n| `[transfers]`'), page.indexOf('\n| `[host_NAME]`'))
+  const rows = [...section.matchAll(/^\| `(\w+)` +\| +(?:`([^`]+)`)? +\|/gm)]
+  t.strictSame(
+    rows.map(([, key, value = '']) => [key, value]),
+    defaults,
+  )
+})

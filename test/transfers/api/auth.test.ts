@@ -1,0 +1,195 @@
+/** Logins: tokens, Basic, cookies; what they cost and how often they may fail. */
+import t from 'tap'
+import { request } from '../../support/http.js'
+import { A, BASIC, PASSWORD, start, USER } from './start.js'
+import { Failures } from '../../../transfers/api/auth/failures.js'
+import { Sessions } from '../../../transfers/api/auth/sessions.js'
+
+const basic = (user: string, password: string): string =>
+  `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
+
+const form = (values: Record<string, string>): string => new URLSearchParams(values).toString()
+const TOKEN = '/ovirt-engine/sso/oauth/token'
+const RIGHT = { grant_type: 'password', scope: 'ovirt-app-api', username: USER, password: PASSWORD }
+
+t.test('without valid credentials the answer is 401 and says how', async (t) => {
+  const { ask } = await start(t)
+  for (const authorization of [
+    '',
+    'Bearer unknown',
+    'Bearer ',
+    'Basic',
+    'Basic !!!',
+    `Basic ${Buffer.from('nocolon').toString('base64')}`,
+    basic(USER, ''),
+    basic('', PASSWORD),
+    basic('admin', PASSWORD),
+    'Digest x',
+  ]) {
+    const { status, headers, text } = await ask('GET', A, { headers: { authorization } })
+    t.equal(status, 401, authorization)
+    t.equal(headers['www-authenticate'], 'Basic realm="RESTAPI"')
+    t.match(text, '<reason>Unauthorized</reason>')
+  }
+  t.equal((await ask('GET', '/none', { headers: { authorization: '' } })).status, 401)
+  t.equal((await ask('POST', '/disks', { headers: { authorization: '' }, body: '<' })).status, 401)
+})
+
+t.test('a token is got by POST and by GET, and given back', async (t) => {
+  const { target, ask } = await start(t)
+  const tokens = new Set<string>()
+  for (const reply of [
+    await request(target, 'POST', TOKEN, { body: form(RIGHT) }),
+    await request(target, 'GET', `${TOKEN}?${form(RIGHT)}`),
+    await request(target, 'POST', `${TOKEN}-http-auth`, {
+      body: form({ grant_type: 'urn:ovirt:params:oauth:grant-type:http' }),
+      headers: { authorization: BASIC },
+    }),
+  ]) {
+    t.equal(reply.status, 200)
+    t.equal(reply.headers['cache-control'], 'no-store')
+    t.match(reply.json, { token_type: 'bearer', exp: '9223372036854775807' })
+    tokens.add((reply.json as { access_token: string }).access_token)
+  }
+  t.equal(tokens.size, 3)
+  for (const token of tokens) {
+    t.match(token, /^[\w-]{43}$/)
+    const headers = { authorization: `Bearer ${token}` }
+    t.equal((await ask('GET', A, { headers })).status, 200)
+    const body = form({ token })
+    t.strictSame(
+      (await request(target, 'POST', '/ovirt-engine/sso/oauth/revoke', { body })).json,
+      {},
+    )
+    t.equal((await ask('GET', A, { headers })).status, 401)
+  }
+  const unknown = await request(target, 'POST', '/ovirt-engine/services/sso-logout', {
+    body: form({ token: 'x' }),
+  })
+  t.equal(unknown.text, '{}')
+})
+
+t.test('requests for tokens that are wrong say why, in JSON', async (t) => {
+  const { target } = await start(t)
+  const cases: [string, Record<string, string>][] = [
+    ['invalid_request', {}],
+    ['unsupported_grant_type', { ...RIGHT, grant_type: 'code' }],
+    ['invalid_request', { grant_type: 'password', username: USER }],
+    ['access_denied', { ...RIGHT, password: 'x' }],
+    ['access_denied', { ...RIGHT, username: 'admin' }],
+  ]
+  for (const [code, values] of cases) {
+    const { status, json, headers } = await request(target, 'POST', TOKEN, { body: form(values) })
+    t.equal(status, 400)
+    t.match(headers['content-type'], 'application/json')
+    t.match(json, { error_code: code, error: /./ })
+  }
+  t.equal((await request(target, 'POST', TOKEN)).status, 400)
+  t.equal((await request(target, 'PUT', TOKEN)).status, 404)
+})
+
+t.test('failed logins make the address wait; who is known goes on', async (t) => {
+  let now = 1e12
+  const failures = { maxFailures: 3, windowMs: 60_000, maxAddresses: 10 }
+  const { ask, users, target } = await start(t, { failures, now: () => now })
+  t.equal((await ask('GET', A)).status, 200)
+  for (let index = 0; index < 3; index++) {
+    t.equal((await ask('GET', A, { headers: { authorization: basic(USER, 'x') } })).status, 401)
+  }
+  const { checks } = users
+  const refused = await ask('GET', A, { headers: { authorization: basic(USER, 'x') } })
+  t.equal(refused.status, 429)
+  t.equal(refused.headers['retry-after'], '60')
+  const token = await request(target, 'POST', TOKEN, { body: form({ ...RIGHT, password: 'y' }) })
+  t.equal(token.status, 429)
+  t.match(token.json, { error: /Too many/ })
+  t.equal(users.checks, checks, 'nothing is looked at')
+  t.equal((await ask('GET', A)).status, 200)
+  now += 60_001
+  t.equal((await ask('GET', A, { headers: { authorization: basic(USER, 'x') } })).status, 401)
+})
+
+t.test('many tries at once are no way around, and many right ones no failure', async (t) => {
+  const failures = { maxFailures: 3, windowMs: 60_000, maxAddresses: 10 }
+  const { ask, users, target } = await start(t, { failures })
+  const login = (password: string): Promise<number> =>
+    request(target, 'POST', TOKEN, { body: form({ ...RIGHT, password }) }).then(
+      ({ status }) => status,
+    )
+  const right = await Promise.all(Array.from({ length: 20 }, () => login(PASSWORD)))
+  t.ok(right.every((status) => status === 200))
+  const before = users.checks
+  const wrong = await Promise.all(Array.from({ length: 20 }, (_, n) => login(`x${n}`)))
+  t.ok(wrong.includes(429))
+  t.ok(users.checks - before <= 4, 'those that ran side by side may be one more')
+  t.equal((await ask('GET', A)).status, 200)
+})
+
+t.test('pages of other origins may read with a password, and change nothing', async (t) => {
+  const { ask, target } = await start(t)
+  const from = (origin: string): Promise<number> =>
+    ask('POST', '/disks', { headers: { origin }, body: '<' }).then(({ status }) => status)
+  t.equal(await from('https://evil.example'), 403)
+  t.equal(await from('null'), 403)
+  t.equal(await from(`http://${target.host}:${target.port}`), 400)
+  const headers = { origin: 'https://evil.example' }
+  t.equal((await ask('GET', '/disks', { headers })).status, 200)
+})
+
+t.test('a right password is looked at once, until it changes', async (t) => {
+  const { ask, users } = await start(t)
+  for (let index = 0; index < 5; index++) t.equal((await ask('GET', A)).status, 200)
+  t.equal(users.checks, 1)
+  users.password = 'other'
+  t.equal((await ask('GET', A)).status, 401)
+})
+
+t.test(
+  'tokens end when idle, and the least recently used go when there are too many',
+  async (t) => {
+    let now = 0
+    const sessions = new Sessions({ idleMs: 100, maxSessions: 3 }, () => now)
+    const first = sessions.open('a')
+    now = 90
+    t.equal(sessions.user(first), 'a')
+    now = 180
+    t.equal(sessions.user(first), 'a', 'use keeps it')
+    now = 281
+    t.equal(sessions.user(first), undefined)
+    const tokens = ['b', 'c', 'd'].map((user) => sessions.open(user))
+    t.equal(sessions.user(tokens[0]!), 'b')
+    sessions.open('e')
+    t.strictSame(
+      tokens.map((token) => sessions.user(token)),
+      ['b', undefined, 'd'],
+    )
+    const short = sessions.open('f', 10)
+    now += 11
+    t.equal(sessions.user(short), undefined)
+    t.equal(sessions.user(''), undefined)
+  },
+)
+
+t.test('addresses are counted in bounded memory, IPv6 by network', async (t) => {
+  const failures = new Failures({ maxFailures: 1, windowMs: 1000, maxAddresses: 2 }, () => 0)
+  failures.add('2001:db8::1')
+  t.equal(failures.waitSeconds('2001:db8:0:0:5::9'), 1)
+  t.equal(failures.waitSeconds('2001:db8:0:1::1'), 0)
+  failures.add('192.0.2.1')
+  failures.add('192.0.2.2')
+  t.equal(failures.waitSeconds('2001:db8::1'), 0, 'the oldest is forgotten')
+  t.equal(failures.waitSeconds('192.0.2.1'), 1)
+})
+
+t.test('the authority’s certificate is there for everybody', async (t) => {
+  const { target } = await start(t, { ca: Buffer.from('PEM') })
+  const path = '/ovirt-engine/services/pki-resource?resource=ca-certificate'
+  for (const more of ['', '&format=X509-PEM-CA']) {
+    const { text, headers } = await request(target, 'GET', path + more)
+    t.equal(text, 'PEM')
+    t.equal(headers['content-type'], 'application/x-x509-ca-cert')
+  }
+  t.equal((await request(target, 'GET', `${path}&format=OPENSSH-PUBKEY`)).status, 404)
+  const other = await start(t)
+  t.equal((await request(other.target, 'GET', path)).status, 404)
+})

@@ -1,0 +1,127 @@
+/** Waiting for changes instead of polling. */
+import t, { type Test } from 'tap'
+import { until } from '../../support/wait.js'
+import { Wire } from '../../support/wire.js'
+import { STREAM_LIMITS } from '../../../transfers/api/options.js'
+import { A, BASIC, start, type Started } from './start.js'
+
+async function transfer({ service, ask }: Started): Promise<string> {
+  service.putDisk('d')
+  const body = '<image_transfer><disk id="d"/></image_transfer>'
+  const headers = { accept: 'application/json' }
+  const { json } = await ask('POST', '/imagetransfers', { body, headers })
+  return (json as { id: string }).id
+}
+
+async function listen(t: Test, { target }: Started, id: string): Promise<Wire> {
+  const wire = await Wire.open(target)
+  t.teardown(() => wire.destroy())
+  await wire.send(
+    `GET ${A}/imagetransfers/${id}/events HTTP/1.1\r\nHost: e\r\nAuthorization: ${BASIC}\r\nAccept: text/event-stream\r\n\r\n`,
+  )
+  return wire
+}
+
+const eventsIn = (wire: Wire): string[] => wire.peek().match(/(?<=^data: ).*$/gm) ?? []
+
+t.test('a client that waits hears of the change of phase', async (t) => {
+  const started = await start(t)
+  const { service, ask } = started
+  const id = await transfer(started)
+  const waiting = ask('GET', `/imagetransfers/${id}?wait=50&phase=initializing`)
+  await until('it waits', () => service.watchers === 1)
+  service.change(id, { transferred: 1 })
+  service.begin(id)
+  t.match((await waiting).text, '<phase>transferring</phase>')
+  const atOnce = await ask('GET', `/imagetransfers/${id}?wait=50&phase=initializing`)
+  t.match(atOnce.text, '<phase>transferring</phase>')
+  const any = ask('GET', `/imagetransfers/${id}?wait=50`)
+  await until('it waits', () => service.watchers === 1)
+  service.change(id, { transferred: 2 })
+  t.match((await any).text, '<transferred>2</transferred>')
+  const gone = ask('GET', `/imagetransfers/${id}?wait=50`)
+  await until('it waits', () => service.watchers === 1)
+  service.forget(id)
+  t.equal((await gone).status, 404)
+  t.equal((await ask('GET', '/imagetransfers/none?wait=50')).status, 404)
+  t.equal(service.watchers, 0)
+})
+
+t.test('waiting ends after the time asked for, and when the client leaves', async (t) => {
+  const started = await start(t)
+  const { service, ask, target } = started
+  const id = await transfer(started)
+  const { status, text } = await ask('GET', `/imagetransfers/${id}?wait=1`)
+  t.equal(status, 200)
+  t.match(text, '<phase>initializing</phase>')
+  const wire = await Wire.open(target)
+  await wire.send(
+    `GET ${A}/imagetransfers/${id}?wait=50 HTTP/1.1\r\nHost: e\r\nAuthorization: ${BASIC}\r\n\r\n`,
+  )
+  await until('it waits', () => service.watchers === 1)
+  wire.destroy()
+  await until('nobody waits', () => service.watchers === 0)
+})
+
+t.test('who comes when too many wait is answered at once', async (t) => {
+  const started = await start(t, { streams: { ...STREAM_LIMITS, maxWaiting: 0, maxStreams: 0 } })
+  const id = await transfer(started)
+  t.equal((await started.ask('GET', `/imagetransfers/${id}?wait=50`)).status, 200)
+  const headers = { accept: 'text/event-stream' }
+  const full = await started.ask('GET', `/imagetransfers/${id}/events`, { headers })
+  t.equal(full.status, 503)
+})
+
+t.test('events tell phase, bytes, rate and the end', async (t) => {
+  let now = 1000
+  const started = await start(t, { now: () => now })
+  const { service } = started
+  const id = await transfer(started)
+  const wire = await listen(t, started, id)
+  await until('the first event', () => eventsIn(wire).length === 1)
+  service.begin(id)
+  now += 2000
+  service.change(id, { transferred: 1_000_000, isActive: true })
+  await until('three events', () => eventsIn(wire).length === 3)
+  service.forget(id)
+  const all = (await wire.rest()).toString()
+  t.match(all, /^HTTP\/1\.1 200 .*\r\n/)
+  t.match(all, /content-type: text\/event-stream\r\n/i)
+  const data = [...all.matchAll(/^event: transfer\ndata: (.*)$/gm)].map(
+    ([, text = '']) => JSON.parse(text) as unknown,
+  )
+  const size = 1_073_741_824
+  t.strictSame(data, [
+    { phase: 'initializing', transferred: 0, size, rate: 0, active: false },
+    { phase: 'transferring', transferred: 0, size, rate: 0, active: false },
+    { phase: 'transferring', transferred: 1_000_000, size, rate: 500_000, active: true },
+  ])
+  t.match(all, /event: end\ndata: \{\}\n\n/)
+  t.equal(service.watchers, 0)
+})
+
+t.test('an idle stream shows that it lives, and ends with the server', async (t) => {
+  const started = await start(t, { streams: { ...STREAM_LIMITS, heartbeatMs: 10 } })
+  const id = await transfer(started)
+  const wire = await listen(t, started, id)
+  await until('two beats', () => wire.peek().split(': alive\n\n').length > 2)
+  const waiting = started.ask('GET', `/imagetransfers/${id}?wait=50`)
+  await until('both watch', () => started.service.watchers === 2)
+  await started.close()
+  await wire.rest()
+  t.equal((await waiting).status, 200)
+})
+
+t.test('a stream has a longest time, and a client that leaves is forgotten', async (t) => {
+  const started = await start(t, { streams: { ...STREAM_LIMITS, maxStreamMs: 50 } })
+  const id = await transfer(started)
+  await (await listen(t, started, id)).rest()
+  const other = await start(t)
+  const second = await transfer(other)
+  const wire = await listen(t, other, second)
+  await until('it watches', () => other.service.watchers === 1)
+  wire.destroy()
+  await until('nobody watches', () => other.service.watchers === 0)
+  const { status } = await other.ask('HEAD', `/imagetransfers/${second}/events`)
+  t.equal(status, 405)
+})

@@ -1,0 +1,111 @@
+import t from 'tap'
+import { loadTransfersConfig } from '../../transfers/config.js'
+import { domainsOf, hostsOf, proxyOf } from '../../transfers/inventory.js'
+
+const NO_TLS = '[tls]\nenable = no\n[handlers]\nkeys = stderr\n[logger_root]\nhandlers = stderr\n'
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
+
+function load(text: string, tls = NO_TLS) {
+  const dir = t.testdir({ 'conf.d': { 'a.conf': tls + text } })
+  return loadTransfersConfig(dir, '/nonexistent')
+}
+
+t.test('without options there is the daemon of this machine, and one storage domain', async (t) => {
+  const { config, warnings } = load('[transfers]\nhost_name = h1\n')
+  t.same(warnings, [])
+  const [host, ...others] = hostsOf(config)
+  t.match(host, {
+    id: UUID,
+    name: 'h1',
+    address: 'h1',
+    control: { socketPath: '/run/ovirt-imageio/sock' },
+    transferUrl: 'https://h1:54322',
+    hasNbdServers: true,
+  })
+  t.same(others, [])
+  t.equal(proxyOf(config), undefined)
+  const [domain] = domainsOf(config)
+  t.match(domain, { id: UUID, name: 'default', path: '/var/lib/ovirt-imageio/images' })
+})
+
+t.test('ids that are not given are the same each time, and differ', async (t) => {
+  const text = '[storage_domain_a]\npath = /a\n[storage_domain_b]\npath = /b\n'
+  const ids = () => domainsOf(load(text).config).map(({ id }) => id)
+  t.same(ids(), ids())
+  t.equal(new Set(ids()).size, 3)
+})
+
+t.test('sections add hosts, storage domains and a proxy', async (t) => {
+  const { config, warnings } = load(`
+[transfers]
+local_host = no
+storage_dir =
+proxy_control_socket = /run/proxy/sock
+proxy_url = https://proxy:54323
+[host_two]
+id = 456
+control_socket = /run/two/sock
+transfer_url = https://[::1]:54322
+hardware_id = abc
+[storage_domain_fast]
+id = fast-1
+path = /srv/fast
+`)
+  t.same(warnings, [])
+  t.same(hostsOf(config), [
+    {
+      ...{ id: '456', name: 'two', address: '::1', hardwareId: 'abc', hasNbdServers: true },
+      control: { socketPath: '/run/two/sock' },
+      transferUrl: 'https://[::1]:54322',
+    },
+  ])
+  t.same(domainsOf(config), [{ id: 'fast-1', name: 'fast', path: '/srv/fast' }])
+  const control = { socketPath: '/run/proxy/sock' }
+  t.same(proxyOf(config), { control, url: 'https://proxy:54323' })
+})
+
+t.test(
+  'a host elsewhere is controlled over TLS, and has no NBD servers of this machine',
+  async (t) => {
+    const files = t.testdir({ 'a.pem': 'A', 'c.pem': 'C', 'k.pem': 'K' })
+    const { config } = load(`
+[transfers]
+local_host = no
+control_ca_file = ${files}/a.pem
+control_cert_file = ${files}/c.pem
+control_key_file = ${files}/k.pem
+[host_far]
+control_url = https://far:54324
+transfer_url = https://far:54322
+`)
+    const [host] = hostsOf(config)
+    t.match(host, { name: 'far', address: 'far', hasNbdServers: false })
+    const [ca, cert, key] = ['A', 'C', 'K'].map((text) => Buffer.from(text))
+    t.same(host?.control, { host: 'far', port: 54324, tls: { ca, cert, key } })
+  },
+)
+
+t.test('what cannot work keeps the service from starting, and is named', async (t) => {
+  for (const [text, message] of [
+    ['[transfers]\nport = 70000\n', /\[transfers\] port: must be an integer/],
+    ['[transfers]\ndatabase = mysql://x\n', /\[transfers\] database: must be/],
+    ['[transfers]\ntransfer_url = https://h/images\n', /\[transfers\] transfer_url: must be/],
+    ['[transfers]\nproxy_url = https://p:1\n', /\[transfers\] proxy_url: goes together/],
+    ['[transfers]\nproxy_control_socket = /p\n', /\[transfers\] proxy_url: goes together/],
+    ['[transfers]\nticket_renewal = 300\n', /\[transfers\] ticket_renewal: must be less/],
+    ['[transfers]\nlease_timeout = 20\n', /\[transfers\] lease_timeout: must be at least/],
+    ['[transfers]\nlocal_host = no\n', /\[transfers\] local_host: must be on/],
+    ['[transfers]\nstorage_dir =\n', /\[transfers\] storage_dir: must be given/],
+    ['[host_a]\ntransfer_url = https://a\n', /\[host_a\] control_url: or control_socket/],
+    ['[host_a]\ncontrol_socket = /a\n', /\[host_a\] transfer_url: must be given/],
+    ['[host_a]\nid = a/b\n', /\[host_a\] id: must be letters/],
+    ['[storage_domain_a]\nid = a\n', /\[storage_domain_a\] path: must be given/],
+  ] as const) {
+    t.throws(() => load(text), { code: 'ERR_CONFIG', message }, text)
+  }
+  t.throws(() => load('', '[tls]\nenable = yes\n'), { message: /\[tls\] key_file/ })
+})
+
+t.test('a section of a mistyped kind is told', async (t) => {
+  t.match(load('[hots_a]\nid = a\n').warnings, [/\[hots_a\] id: unknown section, ignored/])
+})

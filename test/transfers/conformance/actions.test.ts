@@ -1,0 +1,54 @@
+/** Pause, resume, extend, cancel. */
+import { randomBytes } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { putFile, startSystem, tag, type TransferSystem } from '../../support/transfers.js'
+import { without } from '../../support/tools.js'
+
+const MiB = 2 ** 20
+const SIZE = 4 * MiB
+const skip = without('curl')
+
+t.test('actions', { skip }, async (t) => {
+  const system = await startSystem(t)
+  const file = putFile(system, 'data', randomBytes(SIZE))
+
+  t.test('pause, resume and extend; the URL stays', async (t) => {
+    await system.addDisk('paused', 'raw', SIZE)
+    const { id, url } = await system.transferring('<disk id="paused"/>')
+    await system.act(id, 'pause')
+    await system.phase(id, 'paused_user')
+    await system.act(id, 'resume')
+    t.equal(system.seen(id, await system.phase(id, 'transferring')).url, url)
+    await system.act(id, 'extend')
+    t.equal((await system.upload(url, file)).status, 200)
+    await system.act(id, 'finalize')
+    await system.phase(id, 'finished_success')
+    await system.diskStatus('paused', 'ok')
+  })
+
+  t.test('cancel removes the partial image', async (t) => {
+    await system.addDisk('cancelled', 'raw', SIZE)
+    const volume = volumeOf(system, await system.diskStatus('cancelled', 'ok'))
+    const { id, url } = await system.transferring('<disk id="cancelled"/>')
+    t.equal((await system.upload(url, file)).status, 200)
+    await system.act(id, 'cancel')
+    await system.phase(id, 'finished_failure')
+    t.equal((await system.get('disks/cancelled')).status, 404)
+    t.notOk(existsSync(volume))
+    t.equal((await system.upload(url, file)).status, 403)
+  })
+
+  t.test('a cancelled download leaves the disk as it was', async (t) => {
+    const { id } = await system.transferring('<disk id="paused"/><direction>download</direction>')
+    await system.act(id, 'cancel')
+    await system.phase(id, 'finished_failure')
+    const disk = await system.diskStatus('paused', 'ok')
+    t.ok(readFileSync(volumeOf(system, disk)).equals(readFileSync(file)))
+  })
+})
+
+function volumeOf(system: TransferSystem, disk: string): string {
+  return join(system.images, tag(disk, 'image_id') ?? '')
+}

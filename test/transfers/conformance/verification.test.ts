@@ -1,0 +1,102 @@
+/** What finalize finds in an upload, and the guest's data of a qcow2 disk through qemu-nbd. */
+import { randomBytes } from 'node:crypto'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { diskXml, putFile, startSystem, tag, type TransferSystem } from '../../support/transfers.js'
+import { run, without } from '../../support/tools.js'
+
+const MiB = 2 ** 20
+const SIZE = 8 * MiB
+
+t.test('verification', { skip: without('curl', 'qemu-img', 'qemu-nbd') }, async (t) => {
+  const system = await startSystem(t)
+  const image = (...args: string[]) => run('qemu-img', args, { cwd: system.dir })
+  const file = (name: string) => join(system.dir, name)
+
+  /** Uploads the bytes of the file, and finalizes. */
+  const uploaded = async (id: string, path: string, phase: string): Promise<string> => {
+    const transfer = await system.transferring(`<disk id="${id}"/>`)
+    t.equal((await system.upload(transfer.url, path)).status, 200)
+    await system.act(transfer.id, 'finalize')
+    return system.phase(transfer.id, phase)
+  }
+
+  t.test('a qcow2 image becomes a disk', async () => {
+    const guest = putFile(system, 'guest.raw', randomBytes(SIZE))
+    await image('convert', '-f', 'raw', '-O', 'qcow2', guest, 'good.qcow2')
+    await addQcow2Disk(system, 'good', statSync(file('good.qcow2')).size)
+    await uploaded('good', file('good.qcow2'), 'finished_success')
+    const disk = await system.diskStatus('good', 'ok')
+    t.equal(tag(disk, 'qcow_version'), 'qcow2_v3')
+    await image('compare', '-f', 'qcow2', '-F', 'raw', volumeOf(system, disk), guest)
+  })
+
+  t.test('one with a backing file does not, and the disk is illegal', async (t) => {
+    putFile(system, 'base.raw', Buffer.alloc(SIZE))
+    await image('create', '-f', 'qcow2', '-b', file('base.raw'), '-F', 'raw', 'overlay.qcow2')
+    await addQcow2Disk(system, 'overlay', MiB)
+    await uploaded('overlay', file('overlay.qcow2'), 'finished_failure')
+    const disk = await system.diskStatus('overlay', 'illegal')
+    const volume = volumeOf(system, disk)
+    t.ok(existsSync(volume), 'kept for a look')
+    t.match(system.logText(), /backing file/)
+    const again = '<image_transfer><disk id="overlay"/></image_transfer>'
+    await t.rejects(system.post('imagetransfers', again), /409/)
+    t.equal((await system.curl('-X', 'DELETE', `${system.url}/disks/overlay`)).status, 200)
+    t.equal((await system.get('disks/overlay')).status, 404)
+    t.notOk(existsSync(volume))
+  })
+
+  t.test('neither does what is no qcow2 image', async () => {
+    await addQcow2Disk(system, 'noise', MiB)
+    const noise = putFile(system, 'noise', randomBytes(MiB))
+    await uploaded('noise', noise, 'finished_failure')
+    await system.diskStatus('noise', 'illegal')
+  })
+
+  t.test('neither does an image that is larger than the disk', async () => {
+    await image('create', '-f', 'qcow2', 'large.qcow2', String(2 * SIZE))
+    await addQcow2Disk(system, 'large', MiB)
+    await uploaded('large', file('large.qcow2'), 'finished_failure')
+    await system.diskStatus('large', 'illegal')
+  })
+
+  t.test('format raw: guest data of a qcow2 disk, in both directions', async (t) => {
+    const data = Buffer.concat([randomBytes(3 * MiB), Buffer.alloc(2 * MiB), randomBytes(3 * MiB)])
+    const guest = putFile(system, 'guest2.raw', data)
+    await addQcow2Disk(system, 'guest', MiB)
+    const up = await system.transferring('<disk id="guest"/><format>raw</format>')
+    t.equal((await system.upload(up.url, guest)).status, 200)
+    await system.act(up.id, 'finalize')
+    await system.phase(up.id, 'finished_success')
+    const disk = await system.diskStatus('guest', 'ok')
+    const volume = volumeOf(system, disk)
+    t.match(JSON.parse(await image('info', '--output=json', volume)), { format: 'qcow2' })
+    await image('compare', '-f', 'qcow2', '-F', 'raw', volume, guest)
+
+    const download = '<disk id="guest"/><format>raw</format><direction>download</direction>'
+    const down = await system.transferring(download)
+    for (const url of [down.url, down.proxyUrl]) {
+      t.equal((await system.download(url, file('back.raw'))).status, 200)
+      t.ok(readFileSync(file('back.raw')).equals(data))
+    }
+    await system.act(down.id, 'finalize')
+    await system.phase(down.id, 'finished_success')
+
+    const bytes = await system.transferring('<disk id="guest"/><direction>download</direction>')
+    t.equal((await system.download(bytes.url, file('back.qcow2'))).status, 200)
+    t.ok(readFileSync(file('back.qcow2')).equals(readFileSync(volume)), 'the bytes of the file')
+    await system.act(bytes.id, 'finalize')
+    await system.phase(bytes.id, 'finished_success')
+  })
+})
+
+async function addQcow2Disk(system: TransferSystem, id: string, initial: number): Promise<void> {
+  await system.post('disks', diskXml(id, 'cow', SIZE, initial))
+  await system.diskStatus(id, 'ok')
+}
+
+function volumeOf(system: TransferSystem, disk: string): string {
+  return join(system.images, tag(disk, 'image_id') ?? '')
+}

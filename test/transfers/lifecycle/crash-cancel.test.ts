@@ -1,0 +1,6 @@
+import t from 'tap'
+import { survive } from './crashes.js'
+
+t.test('killed at each point, and started again: an upload is cancelled', (t) =>
+  survive(t, 'cancel'),
+)

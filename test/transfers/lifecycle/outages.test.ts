@@ -1,0 +1,248 @@
+/** Daemons, proxies, NBD servers and other instances that go away, and come back. */
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { PostgresStore } from '../../../transfers/store/postgres-store.js'
+import { SqliteStore } from '../../../transfers/store/sqlite-store.js'
+import type { Store } from '../../../transfers/store/store.js'
+import { startDaemon } from '../../support/daemon.js'
+import { request } from '../../support/http.js'
+import { startPostgres, withoutPostgres } from '../../support/postgres.js'
+import { startProxy } from '../../support/proxy.js'
+import { until } from '../../support/wait.js'
+import { hostOf, startEngine } from '../engine.js'
+
+const SIZE = 65536
+
+t.test('a daemon that was started again gets the ticket again, with its id', async (t) => {
+  const first = await startDaemon(t)
+  const engine = await startEngine(t, { daemon: first })
+  const { id: diskId } = await engine.addDisk()
+  const before = await engine.transferring({ diskId })
+  const path = new URL(before.transferUrl!).pathname
+  const half = randomBytes(SIZE / 2)
+  await request(first.remote, 'PUT', path, { body: half })
+  await until('progress is stored', async () => {
+    engine.clock.advance(1000)
+    return (await engine.service.transfer(before.id))?.transferred === SIZE / 2
+  })
+  await first.stop()
+  await engine.pass(5)
+  t.match(await engine.service.transfer(before.id), { phase: 'transferring' })
+  const second = await startDaemon(t, { from: first })
+  await until('the ticket is back', async () => {
+    engine.clock.advance(1000)
+    const { status } = await second.controlRequest('GET', `/tickets/${before.ticketId!}`)
+    return status === 200
+  })
+  const reply = await request(second.remote, 'PUT', path, { body: randomBytes(SIZE) })
+  t.equal(reply.status, 200, 'the URL of the client is still good')
+  const after = await until('progress goes on', async () => {
+    engine.clock.advance(1000)
+    const transfer = await engine.service.transfer(before.id)
+    return transfer?.transferred === SIZE && transfer
+  })
+  t.match(after, { phase: 'transferring', ticketId: before.ticketId })
+  t.match(engine.logText(), /had lost the ticket/)
+})
+
+t.test('a host out of reach for long pauses an upload, and resume continues it', async (t) => {
+  const first = await startDaemon(t)
+  const engine = await startEngine(t, { daemon: first, timers: { graceMs: 5000 } })
+  const { id: diskId } = await engine.addDisk()
+  const { id, ticketId } = await engine.transferring({ diskId })
+  await first.stop()
+  const paused = await engine.inPhase(id, 'paused_system')
+  t.match(paused.message, /out of reach/)
+  await engine.service.act(id, 'resume')
+  await engine.inPhase(id, 'paused_system')
+  const second = await startDaemon(t, { from: first })
+  await engine.service.act(id, 'resume')
+  await engine.inPhase(id, 'transferring')
+  t.equal((await second.ticket(ticketId!)).uuid, ticketId)
+})
+
+t.test('a host out of reach for long ends a download, once it can be told so', async (t) => {
+  const first = await startDaemon(t)
+  const engine = await startEngine(t, { daemon: first, timers: { graceMs: 5000 } })
+  const { id: diskId } = await engine.addDisk()
+  const { id } = await engine.transferring({ diskId, direction: 'download' })
+  await first.stop()
+  await engine.inPhase(id, 'finalizing_failure')
+  await engine.pass(20)
+  t.match(await engine.service.transfer(id), { phase: 'finalizing_failure' })
+  t.match(await engine.service.disk(diskId), { status: 'locked' })
+  await startDaemon(t, { from: first })
+  await engine.inPhase(id, 'finished_failure')
+  t.match(await engine.service.disk(diskId), { status: 'ok', lockedBy: undefined })
+})
+
+t.test('nothing is verified while somebody may still write', async (t) => {
+  const first = await startDaemon(t)
+  const engine = await startEngine(t, { daemon: first })
+  const { id: diskId } = await engine.addDisk()
+  const { id } = await engine.transferring({ diskId })
+  await first.stop()
+  await engine.service.act(id, 'finalize')
+  await engine.inPhase(id, 'finalizing_success')
+  await engine.pass(100)
+  t.same(engine.verifier.asked, [])
+  t.match(await engine.service.transfer(id), { phase: 'finalizing_success' })
+  await startDaemon(t, { from: first })
+  await engine.inPhase(id, 'finished_success')
+  t.same(engine.verifier.asked, [diskId])
+})
+
+t.test('a fixed host is used, or none', async (t) => {
+  const [one, two] = [await startDaemon(t), await startDaemon(t)]
+  const hosts = [hostOf(one, { id: 'one' }), hostOf(two, { id: '456', hasNbdServers: false })]
+  const engine = await startEngine(t, { hosts })
+  const { id: diskId } = await engine.addDisk()
+  const { hostId, ticketId } = await engine.transferring({ diskId, hostId: '456' })
+  t.equal(hostId, '456')
+  t.equal((await two.ticket(ticketId!)).uuid, ticketId)
+  const other = await engine.addDisk()
+  const nbd = { diskId: other.id, format: 'raw', hostId: '456' } as const
+  await t.rejects(engine.addTransfer(nbd), { code: 'ERR_TRANSFER_FAULT', statusCode: 409 })
+  t.match(await engine.transferring({ ...nbd, hostId: undefined }), { hostId: 'one' })
+})
+
+t.test(
+  'a proxy that has lost the ticket gets it again; one that is down is no obstacle',
+  async (t) => {
+    const daemon = await startDaemon(t)
+    const first = await startProxy(t)
+    const engine = await startEngine(t, { daemon, proxy: first })
+    const { id: diskId } = await engine.addDisk()
+    const { id, proxyUrl, transferUrl, ticketId } = await engine.transferring({ diskId })
+    t.equal(new URL(proxyUrl!).origin, new URL(first.url).origin)
+    t.not(proxyUrl, transferUrl)
+    const path = new URL(proxyUrl!).pathname
+    const body = randomBytes(SIZE)
+    t.equal((await request(first.remote, 'PUT', path, { body })).status, 200)
+    t.match(await first.ticket(ticketId!), { url: transferUrl })
+    await first.controlRequest('DELETE', `/tickets/${ticketId!}`)
+    await until('the proxy has the ticket again', async () => {
+      engine.clock.advance(1000)
+      return (await first.controlRequest('GET', `/tickets/${ticketId!}`)).status === 200
+    })
+    await first.stop()
+    await engine.pass(30)
+    const other = await engine.addDisk()
+    t.ok((await engine.transferring({ diskId: other.id })).transferUrl)
+    await engine.service.act(id, 'finalize')
+    await engine.inPhase(id, 'finished_success')
+  },
+)
+
+t.test('format raw is an NBD server, which is started again when it dies', async (t) => {
+  const daemon = await startDaemon(t)
+  const engine = await startEngine(t, { daemon, timers: { graceMs: 3_600_000 } })
+  const { id: diskId } = await engine.addDisk({ format: 'cow' })
+  const { id, ticketId, size } = await engine.transferring({ diskId, format: 'raw' })
+  t.match(await daemon.ticket(ticketId!), { url: `nbd:unix:/nonexistent/${id}.sock`, size })
+  t.equal(size, SIZE)
+  for (let times = 1; times <= 3; times++) {
+    engine.nbd.alive.clear()
+    await until('it is started again', () => {
+      engine.clock.advance(1000)
+      return engine.nbd.started.length === times + 1
+    })
+  }
+  engine.nbd.alive.clear()
+  const paused = await engine.inPhase(id, 'paused_system')
+  t.match(paused.message, /NBD server/)
+  await engine.service.act(id, 'resume')
+  await engine.inPhase(id, 'transferring')
+  await engine.service.act(id, 'finalize')
+  await engine.inPhase(id, 'finished_success')
+  t.equal(engine.nbd.alive.size, 0)
+})
+
+t.test('an NBD server that does not start pauses an upload and ends a download', async (t) => {
+  const daemon = await startDaemon(t)
+  const engine = await startEngine(t, { daemon })
+  engine.nbd.fault = new Error('qemu-nbd is missing')
+  const [one, two] = [await engine.addDisk(), await engine.addDisk()]
+  const up = await engine.addTransfer({ diskId: one.id, format: 'raw' })
+  const down = await engine.addTransfer({ diskId: two.id, format: 'raw', direction: 'download' })
+  t.match((await engine.inPhase(up.id, 'paused_system')).message, /qemu-nbd is missing/)
+  t.match((await engine.inPhase(down.id, 'finished_failure')).message, /qemu-nbd is missing/)
+  t.match(await engine.service.disk(two.id), { status: 'ok', lockedBy: undefined })
+  engine.nbd.fault = undefined
+  await engine.service.act(up.id, 'resume')
+  await engine.inPhase(up.id, 'transferring')
+})
+
+t.test(
+  'a volume that cannot be opened ends the transfer, and keeps what the disk had',
+  async (t) => {
+    const daemon = await startDaemon(t)
+    const engine = await startEngine(t, { daemon })
+    const [fresh, full] = [await engine.addDisk(), await engine.addDisk()]
+    const first = await engine.transferring({ diskId: full.id })
+    await engine.service.act(first.id, 'finalize')
+    await engine.inPhase(first.id, 'finished_success')
+    engine.volumes.factsFault = new Error('input/output error')
+    const lost = await engine.addTransfer({ diskId: fresh.id })
+    const kept = await engine.addTransfer({ diskId: full.id })
+    const failed = await engine.inPhase(lost.id, 'finished_failure')
+    t.match(failed, { message: /input\/output error/, ticketId: undefined })
+    await engine.inPhase(kept.id, 'finished_failure')
+    await until('the fresh disk is gone', async () => !(await engine.service.disk(fresh.id)))
+    t.match(await engine.service.disk(full.id), { status: 'ok', lockedBy: undefined })
+    t.ok(engine.volumes.has(full.id))
+  },
+)
+
+async function takeOver(t: Test, dir: string, openStore: () => Promise<Store>): Promise<void> {
+  const daemon = await startDaemon(t)
+  const a = await startEngine(t, { daemon, name: 'a', openStore, dir })
+  const b = await startEngine(t, { daemon, name: 'b', openStore, from: a })
+  const { id: diskId } = await a.addDisk()
+  const { id, ticketId } = await a.transferring({ diskId })
+  const seen = new Set<unknown>()
+  b.service.watch(id, (transfer) => seen.add(transfer?.phase))
+  await b.service.act(id, 'pause')
+  await b.service.act(id, 'resume')
+  const resumed = await a.inPhase(id, 'transferring')
+  t.equal(resumed.ticketId, ticketId)
+  await until('b has told of it', () => {
+    a.clock.advance(1000)
+    return seen.has('transferring')
+  })
+  await a.stop()
+  await b.service.act(id, 'finalize')
+  await until('b goes on', async () => {
+    b.clock.advance(60_000)
+    return (await b.service.transfer(id))?.phase === 'finished_success'
+  })
+  t.match(await b.service.disk(diskId), { status: 'ok', lockedBy: undefined })
+}
+
+t.test('another instance serves clients, and takes over when the first is gone', async (t) => {
+  const dir = t.testdir()
+  await takeOver(t, dir, () => SqliteStore.open(join(dir, 'transfers.sqlite')))
+})
+
+t.test('instances that share PostgreSQL do the same', { skip: withoutPostgres() }, async (t) => {
+  const { url } = startPostgres(t)
+  await takeOver(t, t.testdir(), () => PostgresStore.open(url))
+})
+
+t.test('a second process of one name drives, the first one stops', async (t) => {
+  const daemon = await startDaemon(t)
+  const dir = t.testdir()
+  const openStore = () => SqliteStore.open(join(dir, 'transfers.sqlite'))
+  const a = await startEngine(t, { daemon, openStore, dir })
+  const { id: diskId } = await a.addDisk()
+  const { id } = await a.transferring({ diskId })
+  const b = await startEngine(t, { daemon, openStore, from: a })
+  await until('a knows', () => {
+    a.clock.advance(3_600_000 / 5)
+    return a.logText().includes('another process drives')
+  })
+  await b.service.act(id, 'finalize')
+  await b.inPhase(id, 'finished_success')
+  t.same(a.verifier.asked, [diskId], 'once')
+})

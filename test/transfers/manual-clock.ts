@@ -1,0 +1,35 @@
+/** Time that passes when the test says so. */
+import type { Clock } from '../../transfers/clock.js'
+
+interface Timer {
+  readonly due: number
+  readonly callback: () => void
+}
+
+export class ManualClock implements Clock {
+  #now = Date.UTC(2030, 0, 1)
+  readonly #timers = new Set<Timer>()
+
+  now(): number {
+    return this.#now
+  }
+
+  setTimer(ms: number, callback: () => void): () => void {
+    const timer = { due: this.#now + ms, callback }
+    this.#timers.add(timer)
+    return () => void this.#timers.delete(timer)
+  }
+
+  /** Lets time pass; timers are called in their order, each at its time. */
+  advance(ms: number): void {
+    const end = this.#now + ms
+    for (;;) {
+      const [next] = [...this.#timers].filter(({ due }) => due <= end).sort((a, b) => a.due - b.due)
+      if (next === undefined) break
+      this.#timers.delete(next)
+      this.#now = Math.max(this.#now, next.due)
+      next.callback()
+    }
+    this.#now = end
+  }
+}

@@ -1,0 +1,108 @@
+/** The storage side as the lifecycle sees it: plain files, verdicts and servers as the test wants them. */
+import { existsSync, mkdirSync } from 'node:fs'
+import { rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type {
+  NbdServers,
+  Verdict,
+  Verifier,
+  VolumeFacts,
+  Volumes,
+} from '../../transfers/lifecycle/ports.js'
+import type { Disk, Id, StorageDomain, Transfer } from '../../transfers/model.js'
+
+const GiB = 2 ** 30
+
+export class FileVolumes implements Volumes {
+  readonly #dir: string
+  domain: StorageDomain
+  /** Rejects instead of what is asked. */
+  fault: Error | undefined
+  creationFault: Error | undefined
+  factsFault: Error | undefined
+
+  constructor(dir: string) {
+    mkdirSync(dir, { recursive: true })
+    this.#dir = dir
+    const [available, used] = [100 * GiB, 0]
+    this.domain = { id: 'domain', name: 'one', path: dir, status: 'active', available, used }
+  }
+
+  domains(): Promise<readonly StorageDomain[]> {
+    return Promise.resolve([this.domain])
+  }
+
+  async create(disk: Disk): Promise<VolumeFacts> {
+    this.#check()
+    if (this.creationFault !== undefined) throw this.creationFault
+    await writeFile(this.path(disk), '')
+    await truncate(this.path(disk), disk.provisionedSize)
+    return this.facts(disk)
+  }
+
+  async remove(disk: Disk): Promise<void> {
+    this.#check()
+    await rm(this.path(disk), { force: true })
+  }
+
+  url(disk: Disk): string {
+    return `file://${this.path(disk)}`
+  }
+
+  async facts(disk: Disk): Promise<VolumeFacts> {
+    this.#check()
+    if (this.factsFault !== undefined) throw this.factsFault
+    const { size: length, blocks } = await stat(this.path(disk))
+    return { length, allocated: blocks * 512 }
+  }
+
+  path({ id }: { readonly id: Id }): string {
+    return join(this.#dir, id)
+  }
+
+  has(id: Id): boolean {
+    return existsSync(this.path({ id }))
+  }
+
+  #check(): void {
+    if (this.fault !== undefined) throw this.fault
+  }
+}
+
+export class Verdicts implements Verifier {
+  verdict: Verdict | Error = { ok: true }
+  readonly asked: Id[] = []
+
+  verify({ id }: Disk): Promise<Verdict> {
+    this.asked.push(id)
+    const { verdict } = this
+    return verdict instanceof Error ? Promise.reject(verdict) : Promise.resolve(verdict)
+  }
+}
+
+/** No process; the daemon does not connect before a client asks for data. */
+export class NamedServers implements NbdServers {
+  readonly alive = new Set<Id>()
+  readonly started: Id[] = []
+  fault: Error | undefined
+
+  start({ id }: Transfer): Promise<string> {
+    if (this.fault !== undefined) return Promise.reject(this.fault)
+    if (!this.alive.has(id)) this.started.push(id)
+    this.alive.add(id)
+    return Promise.resolve(`nbd:unix:/nonexistent/${id}.sock`)
+  }
+
+  stop(id: Id): Promise<void> {
+    this.alive.delete(id)
+    return Promise.resolve()
+  }
+
+  isAlive(id: Id): Promise<boolean> {
+    return Promise.resolve(this.alive.has(id))
+  }
+
+  running(): Promise<readonly Id[]> {
+    return Promise.resolve([...this.alive])
+  }
+}

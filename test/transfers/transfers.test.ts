@@ -1,0 +1,116 @@
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { createLog } from '../../core/log.js'
+import { loadTransfersConfig } from '../../transfers/config.js'
+import type { TransferService } from '../../transfers/model.js'
+import { preflight } from '../../transfers/preflight.js'
+import { startTransfers } from '../../transfers/transfers.js'
+import { startDaemon, writeConfig, type Daemon } from '../support/daemon.js'
+import { run } from '../support/tools.js'
+import { until } from '../support/wait.js'
+import { FileVolumes, NamedServers, Verdicts } from './storage.js'
+
+const STDERR = { handlers: { keys: 'stderr' }, logger_root: { handlers: 'stderr', level: 'ERROR' } }
+
+function configure(t: Test, { controlSocket, url }: Daemon, more: object = {}): string {
+  const dir = t.testdir()
+  writeConfig(dir, {
+    tls: { enable: false },
+    ...STDERR,
+    transfers: {
+      database: join(dir, 'db', 'transfers.sqlite'),
+      storage_dir: dir,
+      control_socket: controlSocket,
+      transfer_url: url,
+      poll_interval: 0.02,
+      ...more,
+    },
+  })
+  return dir
+}
+
+async function start(dir: string) {
+  const { config } = loadTransfersConfig(dir, '/nonexistent')
+  const log = createLog({ level: 'fatal', format: 'json', destination: { kind: 'stderr' } })
+  let service: TransferService | undefined
+  const server = await startTransfers(
+    { config, logger: log.logger, logFiles: [] },
+    {
+      volumes: new FileVolumes(dir),
+      verifier: new Verdicts(),
+      nbd: new NamedServers(),
+      serve: async (given) => {
+        service = given
+        return { reload: () => undefined, stop: async () => undefined }
+      },
+    },
+  )
+  return { service: service!, server }
+}
+
+t.test('the service starts by its configuration, and goes on after it was stopped', async (t) => {
+  const daemon = await startDaemon(t)
+  const dir = configure(t, daemon)
+  const first = await start(dir)
+  t.match(first.service.hosts(), [{ isUp: true }])
+  t.equal(statSync(join(dir, 'db')).mode & 0o777, 0o700)
+  const { disk, ready } = await first.service.addDisk({
+    ...{ id: '123', imageId: undefined, name: 'd', description: '', format: 'raw' },
+    ...{ provisionedSize: 4096, initialSize: 4096, sparse: true, backup: 'none' },
+    ...{ contentType: 'data', shareable: false, propagateErrors: false },
+    ...{ wipeAfterDelete: false, storageDomain: undefined },
+  })
+  await ready
+  const { id } = await first.service.addTransfer({
+    ...{ diskId: disk.id, imageId: undefined, direction: 'upload', hostId: undefined },
+    ...{ format: undefined, shallow: false, inactivityTimeout: 60, timeoutPolicy: 'legacy' },
+  })
+  const phase = (service: TransferService, wanted: string) =>
+    until(wanted, async () => (await service.transfer(id))?.phase === wanted)
+  await phase(first.service, 'transferring')
+  await first.server.stop()
+  const second = await start(dir)
+  await second.service.act(id, 'finalize')
+  await phase(second.service, 'finished_success')
+  await second.server.stop()
+})
+
+t.test('a database that cannot be used is named, without its password', async (t) => {
+  const daemon = await startDaemon(t)
+  await t.rejects(
+    start(configure(t, daemon, { database: '/dev/null/db' })),
+    /cannot use the database, \/dev\/null\/db/,
+  )
+  const url = 'postgresql://user:secret@127.0.0.1:1/db'
+  const error = await start(configure(t, daemon, { database: url })).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  t.match(error, { message: /PostgreSQL: .*ECONNREFUSED/ })
+  t.notMatch(error, { message: /secret/ })
+})
+
+t.test('the program checks its configuration, and what that needs', async (t) => {
+  const daemon = await startDaemon(t)
+  const dir = configure(t, daemon)
+  const { config } = loadTransfersConfig(dir, '/nonexistent')
+  t.match(await preflight(config), {
+    problems: [/database: .*ENOENT/],
+    warnings: [/password_file/],
+  })
+  const missing = configure(t, daemon, { storage_dir: '/nonexistent/images' })
+  const found = await preflight(loadTransfersConfig(missing, '/nonexistent').config)
+  t.match(found.problems, [/storage domain default: .*ENOENT/])
+})
+
+t.test('the launcher shows help and configuration, and refuses a ticket', async (t) => {
+  const daemon = await startDaemon(t)
+  const dir = configure(t, daemon)
+  const launch = (...args: string[]) => run('bin/imageio-transfers', args)
+  t.match(await launch('--help'), /^Usage: imageio-transfers \[options\]/)
+  t.notMatch(await launch('--help'), /--ticket/)
+  const shown = JSON.parse(await launch('-c', dir, '--show-config')) as object
+  t.match(shown, { transfers: { port: 54325, transfer_url: daemon.url } })
+  await t.rejects(launch('--ticket', 'x'), { code: 2, stderr: /takes no ticket/ })
+})

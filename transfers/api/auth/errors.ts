@@ -1,0 +1,18 @@
+/** Why a request is not served, with what a client needs to do better. */
+import { FaultError } from '../../fault.js'
+
+/** libgovirt sends its password only after it was asked by this header. */
+export class UnauthorizedError extends FaultError {
+  readonly headers = { 'www-authenticate': 'Basic realm="RESTAPI"' }
+  constructor() {
+    super(401, 'Unauthorized', 'A valid token, or user name and password, is required')
+  }
+}
+
+export class TooManyFailuresError extends FaultError {
+  readonly headers: { readonly 'retry-after': string }
+  constructor(seconds: number) {
+    super(429, 'Unauthorized', `Too many failed logins; try again in ${seconds} s`)
+    this.headers = { 'retry-after': String(seconds) }
+  }
+}

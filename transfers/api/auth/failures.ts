@@ -1,0 +1,73 @@
+/**
+ * Failed logins per address: after some, the address waits. Memory is bounded; when it is full, the
+ * oldest is forgotten, which only helps somebody who has that many addresses anyway.
+ */
+import { isIPv6 } from 'node:net'
+
+export interface FailureLimits {
+  /** So many in a window are free; a user mistypes, a program with an old password repeats. */
+  readonly maxFailures: number
+  readonly windowMs: number
+  readonly maxAddresses: number
+}
+
+export const FAILURE_LIMITS: FailureLimits = {
+  maxFailures: 10,
+  windowMs: 60_000,
+  maxAddresses: 10_000,
+}
+
+interface Window {
+  count: number
+  readonly endsAt: number
+}
+
+export class Failures {
+  readonly #limits: FailureLimits
+  readonly #now: () => number
+  /** Oldest first. */
+  readonly #windows = new Map<string, Window>()
+
+  constructor(limits: FailureLimits, now: () => number) {
+    this.#limits = limits
+    this.#now = now
+  }
+
+  /** Seconds to wait; 0 when a login may be tried. */
+  waitSeconds(address: string): number {
+    const window = this.#window(network(address))
+    if (window === undefined || window.count < this.#limits.maxFailures) return 0
+    return Math.max(1, Math.ceil((window.endsAt - this.#now()) / 1000))
+  }
+
+  add(address: string): void {
+    const key = network(address)
+    const window = this.#window(key)
+    if (window !== undefined) {
+      window.count++
+      return
+    }
+    this.#windows.set(key, { count: 1, endsAt: this.#now() + this.#limits.windowMs })
+    const [oldest] = this.#windows.keys()
+    if (this.#windows.size > this.#limits.maxAddresses && oldest !== undefined) {
+      this.#windows.delete(oldest)
+    }
+  }
+
+  #window(key: string): Window | undefined {
+    const window = this.#windows.get(key)
+    if (window === undefined || window.endsAt > this.#now()) return window
+    this.#windows.delete(key)
+    return undefined
+  }
+}
+
+/** One customer has 2^64 IPv6 addresses: the first four groups count. */
+function network(address: string): string {
+  if (!isIPv6(address) || address.includes('.')) return address
+  const [left = '', right] = address.split('::')
+  const head = left.split(':')
+  const tail = right?.split(':') ?? []
+  const zeroes = right === undefined ? 0 : 8 - head.length - tail.length
+  return [...head, ...Array<string>(zeroes).fill('0'), ...tail].slice(0, 4).join(':')
+}

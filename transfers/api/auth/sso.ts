@@ -1,0 +1,110 @@
+/**
+ * Tokens for the SDK: the exchange of an engine's single sign-on (transfer-api.md, 2.2 and 2.3), whose
+ * errors are JSON and no faults. The Authorization header that libcurl adds to these requests is ignored.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
+import { readBody } from '../body.js'
+import { parseParameters, type Parameters } from '../parameters.js'
+import { FaultError } from '../../fault.js'
+import { basicCredentials, type Authenticator, type Credentials } from './authenticate.js'
+
+const SSO = '/ovirt-engine/sso/oauth'
+const SERVICES = '/ovirt-engine/services'
+
+const HTTP_GRANT = 'urn:ovirt:params:oauth:grant-type:http'
+
+export function ssoRoutes(app: FastifyInstance, authenticator: Authenticator): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', async (_request: FastifyRequest, payload: IncomingMessage) =>
+    parseParameters((await readBody(payload)).toString()),
+  )
+  app.setErrorHandler((error, _request, reply) => {
+    const isKnown = error instanceof FaultError
+    if (isKnown && 'headers' in error) void reply.headers(error.headers as Record<string, string>)
+    const text = isKnown ? error.message : 'Unexpected; the log of the server knows more'
+    const code = isKnown ? 'access_denied' : 'server_error'
+    if (!isKnown) app.log.error({ err: error }, 'request failed')
+    return refuse(reply, code, text, isKnown ? error.statusCode : 500)
+  })
+  const method = ['GET', 'POST']
+  const schema = { hide: true }
+  app.route({
+    method,
+    url: `${SSO}/token`,
+    schema,
+    handler: async (request, reply) => {
+      const form = formOf(request)
+      const grant = form['grant_type']
+      if (grant === undefined) return refuse(reply, 'invalid_request', 'grant_type is missing')
+      if (grant !== 'password') return refuse(reply, 'unsupported_grant_type', 'Use password')
+      const { username: user, password } = form
+      if (user === undefined || password === undefined) {
+        return refuse(reply, 'invalid_request', 'username and password are required')
+      }
+      return grantToken(authenticator, request, reply, { user, password })
+    },
+  })
+  app.route({
+    method,
+    url: `${SSO}/token-http-auth`,
+    schema,
+    handler: async (request, reply) => {
+      const grant = formOf(request)['grant_type']
+      if (grant !== HTTP_GRANT) return refuse(reply, 'unsupported_grant_type', `Use ${HTTP_GRANT}`)
+      const basic = basicCredentials(request.headers.authorization)
+      if (basic !== undefined) return grantToken(authenticator, request, reply, basic)
+      void reply.header('www-authenticate', 'Basic realm="RESTAPI"')
+      return refuse(reply, 'access_denied', 'User name and password are required', 401)
+    },
+  })
+  for (const url of [`${SERVICES}/sso-logout`, `${SSO}/revoke`]) {
+    app.route({
+      method,
+      url,
+      schema,
+      handler: async (request, reply) => {
+        authenticator.sessions.close(formOf(request)['token'] ?? '')
+        return answer(reply, 200, {})
+      },
+    })
+  }
+}
+
+async function grantToken(
+  { logins, sessions }: Authenticator,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { user, password }: Credentials,
+): Promise<FastifyReply> {
+  if (!(await logins.isRight(user, password, request.ip))) {
+    request.log.warn({ client: request.ip, user: user.slice(0, 64) }, 'login refused')
+    const text = `Cannot authenticate user '${user.slice(0, 64)}': wrong user name or password.`
+    return refuse(reply, 'access_denied', text)
+  }
+  return answer(reply, 200, {
+    access_token: sessions.open(user),
+    scope: formOf(request)['scope'] ?? 'ovirt-app-api',
+    // The end of time, as an engine says it: a token ends when it is idle, which nobody can know.
+    exp: '9223372036854775807',
+    token_type: 'bearer',
+  })
+}
+
+/** The SDK takes its form from the body, others from the query. */
+function formOf({ body, query }: FastifyRequest): Parameters {
+  return { ...(query as Parameters), ...(body as Parameters | undefined) }
+}
+
+function refuse(reply: FastifyReply, code: string, text: string, status = 400): FastifyReply {
+  return answer(reply, status, { error_code: code, error: text })
+}
+
+/** Tokens are not to be kept by anything on the way. */
+function answer(reply: FastifyReply, status: number, value: object): FastifyReply {
+  return reply
+    .code(status)
+    .headers({ 'content-type': 'application/json', 'cache-control': 'no-store' })
+    .serializer(JSON.stringify)
+    .send(value)
+}

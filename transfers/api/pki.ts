@@ -1,0 +1,19 @@
+/** The certificate of the authority, for who does not trust it yet (transfer-api.md, 2.4). */
+import type { FastifyInstance } from 'fastify'
+import { FaultError } from '../fault.js'
+import { parametersOf } from './context.js'
+
+export function pkiRoute(app: FastifyInstance, ca: Buffer | undefined): void {
+  app.route({
+    method: 'GET',
+    url: '/ovirt-engine/services/pki-resource',
+    schema: { hide: true },
+    handler: async (request, reply) => {
+      const { resource, format = 'X509-PEM-CA' } = parametersOf(request)
+      if (ca === undefined || resource !== 'ca-certificate' || !format.startsWith('X509-PEM')) {
+        throw new FaultError(404, 'Not Found', 'There is no such resource')
+      }
+      return reply.header('content-type', 'application/x-x509-ca-cert').send(ca)
+    },
+  })
+}

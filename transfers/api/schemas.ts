@@ -1,0 +1,58 @@
+/**
+ * Parts of schemas. What comes in and goes out are strings, as engines send them; numbers and booleans
+ * are accepted too and made strings before a schema sees them.
+ */
+import { Type, type Static, type TOptional, type TString } from 'typebox'
+import { FaultError } from '../fault.js'
+
+/** Ids end up in file names, so the check is strict. */
+export const ID_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
+
+export const Id = Type.String({ pattern: ID_PATTERN, xml: { attribute: true } })
+export const Href = Type.String({ xml: { attribute: true } })
+
+const SIZE = { pattern: '^\\d{1,20}$' }
+export const Size = (description: string): TString => Type.String({ ...SIZE, description })
+export const OptionalSize = (description: string): TOptional<TString> =>
+  Type.Optional(Size(description))
+
+export const OptionalBoolean = (description: string): TOptional<TString> =>
+  Type.Optional(Type.String({ pattern: '^([Tt]rue|[Ff]alse|TRUE|FALSE|1|0)$', description }))
+
+/** One line, of a length that lists and logs can bear. */
+export const OptionalName = (description: string): TOptional<TString> =>
+  Type.Optional(Type.String({ maxLength: 255, pattern: '^\\P{Cc}*$', description }))
+
+/** An object that is meant by its id, or else its name; clients send all of it. */
+export const Reference = Type.Object({
+  id: Type.Optional(Id),
+  name: Type.Optional(Type.String({ maxLength: 255 })),
+})
+export type Reference = Static<typeof Reference>
+
+export const Link = Type.Object({ href: Href, rel: Type.String({ xml: { attribute: true } }) })
+export const LinkedObject = Type.Object({ href: Type.Optional(Href), id: Id })
+export const Actions = Type.Object({ link: Type.Array(Link) })
+
+export const Fault = Type.Object(
+  {
+    reason: Type.String({ description: 'A short class of what is wrong' }),
+    detail: Type.String({ description: 'What is wrong' }),
+  },
+  { xml: { name: 'fault' } },
+)
+
+export const Action = Type.Object({ status: Type.Literal('complete') }, { xml: { name: 'action' } })
+
+export const DONE = { status: 'complete' } as const
+
+/** Bytes or seconds that a JavaScript number holds exactly. */
+export function numberOf(name: string, text: string): number {
+  const value = Number(text)
+  if (Number.isSafeInteger(value)) return value
+  throw new FaultError(400, 'Invalid value', `${name} is too large`)
+}
+
+export function truthOf(text: string | undefined, otherwise: boolean): boolean {
+  return text === undefined ? otherwise : /^(true|1)$/i.test(text)
+}

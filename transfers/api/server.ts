@@ -1,0 +1,52 @@
+/** The socket side: TLS or plain, expectations, time limits, how many may connect. */
+import http, { type RequestListener, type Server } from 'node:http'
+import https from 'node:https'
+import type { Socket } from 'node:net'
+import { Admission } from '../../core/http/admission.js'
+import { linger } from '../../core/http/linger.js'
+import { tlsOptions, type TlsMaterial } from '../../core/http/tls.js'
+import type { ApiSettings } from './options.js'
+
+/** A head, and a whole request of at most 1 MiB. */
+const HEAD_TIMEOUT_MS = 10_000
+const REQUEST_TIMEOUT_MS = 60_000
+/** Clients poll each second, or wait for a minute. */
+const KEEP_ALIVE_MS = 75_000
+const HANDSHAKE_TIMEOUT_MS = 10_000
+
+export function createServer(
+  { tls, maxConnections, maxConnectionsPerAddress }: ApiSettings,
+  handler: RequestListener,
+): Server {
+  const options: http.ServerOptions = {
+    headersTimeout: HEAD_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: 1000,
+    noDelay: true,
+  }
+  const server =
+    tls === undefined
+      ? http.createServer(options, handler)
+      : https.createServer(
+          { ...options, ...tlsOptions(tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+          handler,
+        )
+  // Node's own answer to expectations other than 100-continue is a refusal.
+  server.on('checkExpectation', handler)
+  const admission = new Admission({ maxConnections, maxConnectionsPerAddress })
+  server.on('connection', (socket: Socket) => {
+    const leave = admission.enter(socket.remoteAddress ?? '')
+    if (leave === undefined) socket.destroy()
+    else socket.once('close', leave)
+  })
+  server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
+    linger(socket, () => true)
+  })
+  return server
+}
+
+/** New connections get the new certificate, existing ones keep theirs. */
+export function replaceCertificate(server: unknown, material: TlsMaterial): void {
+  if (server instanceof https.Server) server.setSecureContext(tlsOptions(material))
+}

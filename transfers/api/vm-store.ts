@@ -1,0 +1,122 @@
+/**
+ * Virtual machines that virt-v2v creates when their disks are there. No one here runs them: their
+ * definition (OVF) is kept in a file for who does. With each comes a job, which virt-v2v waits for; it is
+ * finished from the start.
+ */
+import { randomBytes, randomUUID } from 'node:crypto'
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Id } from '../model.js'
+import { FaultError } from '../fault.js'
+import { parseXml, type XmlElement } from './xml/reader.js'
+
+export interface Vm {
+  readonly id: Id
+  readonly name: string
+}
+
+export interface Job {
+  readonly id: Id
+  readonly description: string
+  readonly correlationId: string
+  readonly startedAt: number
+}
+
+/** Jobs matter for the minutes in which their client asks; the oldest go first. */
+const MAX_JOBS = 256
+const MAX_VMS = 10_000
+const SUFFIX = '.ovf'
+
+export class VmStore {
+  readonly #directory: string | undefined
+  readonly #now: () => number
+  readonly #jobs: Job[] = []
+
+  constructor(directory: string | undefined, now: () => number) {
+    this.#directory = directory
+    this.#now = now
+  }
+
+  /** Read anew each time: they are few, and their files may be taken away. */
+  async vms(): Promise<readonly Vm[]> {
+    const directory = this.#directory
+    if (directory === undefined) return []
+    const names = await readdir(directory).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw error
+    })
+    const files = names.filter((name) => name.endsWith(SUFFIX)).sort()
+    return Promise.all(
+      files.map(async (file) => {
+        const id = file.slice(0, -SUFFIX.length)
+        const ovf = await readFile(join(directory, file), 'utf8').catch(() => '')
+        return { id, name: nameIn(ovf) ?? id }
+      }),
+    )
+  }
+
+  jobs(): readonly Job[] {
+    return this.#jobs
+  }
+
+  /** Stored when it resolves. */
+  async add(ovf: string, name: string | undefined, correlationId: string): Promise<Vm> {
+    const directory = this.#directory
+    if (directory === undefined) {
+      throw new FaultError(409, 'Operation Failed', 'No place for virtual machines is configured')
+    }
+    const fromOvf = nameIn(ovf)
+    if (fromOvf === undefined) {
+      throw new FaultError(400, 'Invalid value', 'The OVF has no name of the virtual machine')
+    }
+    if ((await this.vms()).length >= MAX_VMS) {
+      throw new FaultError(409, 'Operation Failed', 'There are too many virtual machines')
+    }
+    const vm = { id: randomUUID(), name: name ?? fromOvf }
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await writeNew(join(directory, `${vm.id}${SUFFIX}`), ovf)
+    this.#jobs.push({
+      id: randomUUID(),
+      description: `Creating VM ${vm.name}`,
+      correlationId,
+      startedAt: this.#now(),
+    })
+    this.#jobs.splice(0, this.#jobs.length - MAX_JOBS)
+    return vm
+  }
+}
+
+/** Whole or not at all. */
+async function writeNew(path: string, text: string): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}`
+  try {
+    const file = await open(temporary, 'wx', 0o600)
+    try {
+      await file.writeFile(text)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+}
+
+/** Envelope, Content or VirtualSystem, Name; with and without prefixes. */
+function nameIn(ovf: string): string | undefined {
+  try {
+    const system = parseXml(ovf).children.find(({ name }) =>
+      ['Content', 'VirtualSystem'].includes(local(name)),
+    )
+    const name = system?.children.find((child: XmlElement) => local(child.name) === 'Name')
+    return name?.text.trim().slice(0, 255) || undefined
+  } catch {
+    return undefined
+  }
+}
+
+function local(name: string): string {
+  return name.slice(name.indexOf(':') + 1)
+}

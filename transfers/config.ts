@@ -1,0 +1,308 @@
+/**
+ * Every option of the transfer service: type, default, range and reason. Sections [host_NAME] and
+ * [storage_domain_NAME] may be many. docs/transfers.md explains them at length.
+ */
+import { isAbsolute } from 'node:path'
+import {
+  loadConfig,
+  sectionNames,
+  VENDOR_DIR,
+  type LoadedConfig,
+  type Report,
+} from '../core/config/load.js'
+import { checkLogging, loggingSchema } from '../core/config/logging.js'
+import {
+  boolean,
+  float,
+  integer,
+  socket,
+  string,
+  type ConfigOf,
+  type SectionSchema,
+} from '../core/config/schema.js'
+import { MAX_PORT, seconds, serverSchema } from '../core/config/server.js'
+
+const text = (value: string, description: string) => string({ default: value, description })
+
+const path = (value: string, description: string) =>
+  string({
+    default: value,
+    description,
+    allowed: 'an absolute path, or empty',
+    accept: (written) => written === '' || isAbsolute(written),
+  })
+
+const url = (scheme: string, description: string) =>
+  string({
+    default: '',
+    description,
+    allowed: `${scheme} without path, or empty`,
+    accept: (written) => written === '' || isOrigin(written),
+  })
+
+const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+
+const id = (description: string) =>
+  string({
+    default: '',
+    description,
+    allowed: 'letters, digits, dots, hyphens and underscores, at most 64, or empty',
+    accept: (written) => written === '' || ID.test(written),
+  })
+
+const transfersSchema = {
+  host: text('::', 'Address or name to listen on. :: is IPv6 and IPv4.'),
+  port: integer({
+    default: 54325,
+    min: 0,
+    max: MAX_PORT,
+    description: 'TCP port; 0 takes a free one.',
+  }),
+  instance: text(
+    'transfers',
+    'Name of this instance among those with one database; each needs its own. A process that is ' +
+      'started with the name of another takes over from it at once.',
+  ),
+  database: string({
+    default: '/var/lib/ovirt-imageio/transfers.sqlite',
+    allowed: 'an absolute path, or a URL postgresql://…',
+    accept: (written) => isAbsolute(written) || isPostgres(written),
+    description:
+      'File of the embedded database, or URL of a PostgreSQL database, which several instances ' +
+      'may share. It knows ids of tickets: whoever can read it can read images.',
+  }),
+  run_dir: path('/run/ovirt-imageio-transfers', 'Directory of the sockets of NBD servers.'),
+  storage_dir: path(
+    '/var/lib/ovirt-imageio/images',
+    'Directory of the storage domain named default; empty when there are only others.',
+  ),
+  username: text(
+    'admin@internal',
+    'User whose password is asked for and stored where none is named.',
+  ),
+  password_file: path('/etc/ovirt-imageio/passwords', 'Users and hashes of their passwords.'),
+  host_name: text('', 'Name of the host of this machine; empty is its host name.'),
+  host_id: id('Id of the host of this machine; empty is made from its name.'),
+  hardware_id: text('', 'What clients that run on this machine look for: /etc/vdsm/vdsm.id.'),
+  control_socket: socket({
+    default: '/run/ovirt-imageio/sock',
+    description: 'Control socket of the daemon of this machine.',
+  }),
+  local_host: boolean({
+    default: true,
+    description: 'There is a daemon on this machine; off when there are only [host_NAME] sections.',
+  }),
+  transfer_url: url(
+    'https://host:54322',
+    'Where clients find the daemon of this machine; empty is the host name and port 54322.',
+  ),
+  proxy_control_socket: path('', 'Control socket of the proxy, if it is on this machine.'),
+  proxy_control_url: url('https://host:port', 'Control service of the proxy, if it is elsewhere.'),
+  proxy_url: url('https://host:54323', 'Where clients find the proxy; required with a proxy.'),
+  control_ca_file: path('', 'Trust anchors (PEM) for control_url; empty is [tls] ca_file.'),
+  control_cert_file: path(
+    '',
+    'Certificate (PEM) shown to control services; empty is [tls] cert_file.',
+  ),
+  control_key_file: path('', 'Private key (PEM) of control_cert_file; empty is [tls] key_file.'),
+  control_timeout: seconds({
+    default: 10,
+    min: 1,
+    description: 'Seconds a control service may take, but for removal of a ticket.',
+  }),
+  remove_timeout: seconds({
+    default: 70,
+    min: 1,
+    description:
+      'Seconds the removal of a ticket may take. Daemons wait up to 60 for requests to end.',
+  }),
+  host_check_interval: seconds({
+    default: 10,
+    min: 1,
+    description: 'Seconds between two looks whether a host is up.',
+  }),
+  poll_interval: float({
+    default: 1,
+    min: 0.01,
+    max: 60,
+    description: 'Seconds between two looks at a transfer. Actions of clients are not waited for.',
+  }),
+  ticket_timeout: seconds({
+    default: 300,
+    min: 10,
+    description: 'Lifetime of tickets in seconds.',
+  }),
+  ticket_renewal: seconds({
+    default: 240,
+    min: 1,
+    description: 'A ticket with less than so many seconds left is renewed.',
+  }),
+  unreachable_grace: seconds({
+    default: 60,
+    min: 0,
+    description: 'Seconds a host may be out of reach before transfers are paused or cancelled.',
+  }),
+  proxy_check_interval: seconds({
+    default: 10,
+    min: 1,
+    description: 'Seconds between two looks whether the proxy still has a ticket.',
+  }),
+  success_retention: seconds({
+    default: 900,
+    min: 1,
+    description: 'Seconds a transfer that succeeded can be looked at.',
+  }),
+  failure_retention: seconds({
+    default: 1800,
+    min: 1,
+    description: 'Seconds a transfer that failed or was cancelled can be looked at.',
+  }),
+  cleanup_interval: seconds({
+    default: 600,
+    min: 1,
+    description: 'Seconds between two looks for transfers to forget.',
+  }),
+  pause_log_interval: seconds({
+    default: 1800,
+    min: 1,
+    description: 'Seconds between two lines of the log about a paused transfer.',
+  }),
+  lease_timeout: seconds({
+    default: 60,
+    min: 15,
+    description: 'Seconds after which another instance takes over from one that is gone.',
+  }),
+  delete_invalid_disks: boolean({
+    default: false,
+    description:
+      'Remove a disk whose upload was refused, as an engine does, instead of keeping it illegal.',
+  }),
+  protect_existing_disks: boolean({
+    default: false,
+    description: 'Keep, illegal, a disk that held an image before an upload that was cancelled.',
+  }),
+} as const
+
+const hostSchema = {
+  id: id('Id of the host; empty is made from the name of the section.'),
+  address: text('', 'Its address, shown to clients; empty is that of transfer_url.'),
+  hardware_id: text('', 'What clients that run on it look for.'),
+  control_socket: path('', 'Control socket of its daemon, if it is on this machine.'),
+  control_url: url('https://host:port', 'Control service of its daemon, over TLS.'),
+  transfer_url: url('https://host:54322', 'Where clients find its daemon. Required.'),
+} as const
+
+const domainSchema = {
+  id: id('Id of the storage domain; empty is made from the name of the section.'),
+  path: path('', 'Its directory. Required.'),
+} as const
+
+const schema = {
+  daemon: {
+    systemd_enable: serverSchema.daemon.systemd_enable,
+    shutdown_timeout: serverSchema.daemon.shutdown_timeout,
+  },
+  tls: {
+    enable: serverSchema.tls.enable,
+    key_file: serverSchema.tls.key_file,
+    cert_file: serverSchema.tls.cert_file,
+    ca_file: serverSchema.tls.ca_file,
+  },
+  transfers: transfersSchema,
+  ...loggingSchema,
+} as const
+
+export type HostSection = ConfigOf<{ host: typeof hostSchema }>['host']
+export type DomainSection = ConfigOf<{ domain: typeof domainSchema }>['domain']
+
+export type TransfersConfig = ConfigOf<typeof schema> & {
+  readonly [name: `host_${string}`]: HostSection
+  readonly [name: `storage_domain_${string}`]: DomainSection
+}
+
+/** Reads the files of `dir`/conf.d and of the vendor; throws ConfigError. */
+export function loadTransfersConfig(
+  dir: string,
+  vendorDir = VENDOR_DIR,
+): LoadedConfig<TransfersConfig> {
+  const more: Record<string, SectionSchema> = {}
+  for (const name of sectionNames(dir, vendorDir)) {
+    if (name.startsWith(HOST)) more[name] = hostSchema
+    if (name.startsWith(DOMAIN)) more[name] = domainSchema
+  }
+  const loaded = loadConfig({ ...schema, ...more }, { dir, vendorDir, check })
+  return { ...loaded, config: loaded.config }
+}
+
+const HOST = 'host_'
+const DOMAIN = 'storage_domain_'
+
+/** The sections for more hosts, with the name of each. */
+export function hostSections(config: object): [string, HostSection][] {
+  return sectionsOf<HostSection>(config, HOST)
+}
+
+/** The sections for more storage domains, with the name of each. */
+export function domainSections(config: object): [string, DomainSection][] {
+  return sectionsOf<DomainSection>(config, DOMAIN)
+}
+
+export function isPostgres(database: string): boolean {
+  return /^postgres(ql)?:\/\//.test(database)
+}
+
+function sectionsOf<T>(config: object, prefix: string): [string, T][] {
+  return Object.entries(config)
+    .filter(([name]) => name.startsWith(prefix))
+    .map(([name, section]) => [name.slice(prefix.length), section as T])
+}
+
+function check(config: ConfigOf<typeof schema>, report: Report): void {
+  const { tls, transfers } = config
+  checkLogging(config, report)
+  for (const key of ['key_file', 'cert_file'] as const) {
+    if (tls.enable && tls[key] === '') {
+      report.fail('tls', key, 'must name a file while [tls] enable is on')
+    }
+  }
+  if (transfers.ticket_renewal >= transfers.ticket_timeout) {
+    report.fail('transfers', 'ticket_renewal', 'must be less than ticket_timeout')
+  }
+  if (transfers.lease_timeout < 3 * transfers.control_timeout) {
+    report.fail('transfers', 'lease_timeout', 'must be at least three times control_timeout')
+  }
+  const { proxy_control_socket, proxy_control_url, proxy_url } = transfers
+  if (proxy_control_socket !== '' && proxy_control_url !== '') {
+    report.fail('transfers', 'proxy_control_url', 'excludes proxy_control_socket')
+  }
+  const hasProxy = proxy_control_socket !== '' || proxy_control_url !== ''
+  if (hasProxy !== (proxy_url !== '')) {
+    report.fail('transfers', 'proxy_url', 'goes together with the address of its control service')
+  }
+  checkSections(config, report)
+}
+
+function checkSections(config: ConfigOf<typeof schema>, report: Report): void {
+  for (const [name, { control_socket, control_url, transfer_url }] of hostSections(config)) {
+    if ((control_socket === '') === (control_url === '')) {
+      report.fail(HOST + name, 'control_url', 'or control_socket must be given, and not both')
+    }
+    if (transfer_url === '') report.fail(HOST + name, 'transfer_url', 'must be given')
+  }
+  for (const [name, domain] of domainSections(config)) {
+    if (domain.path === '') report.fail(DOMAIN + name, 'path', 'must be given')
+  }
+  const { local_host, storage_dir } = config.transfers
+  if (!local_host && hostSections(config).length === 0) {
+    report.fail('transfers', 'local_host', 'must be on while there is no section [host_NAME]')
+  }
+  if (storage_dir === '' && domainSections(config).length === 0) {
+    report.fail('transfers', 'storage_dir', 'must be given while there is no [storage_domain_NAME]')
+  }
+}
+
+function isOrigin(written: string): boolean {
+  const parsed = URL.parse(written)
+  const isHttp = parsed?.protocol === 'https:' || parsed?.protocol === 'http:'
+  return isHttp && parsed.pathname === '/' && parsed.search === '' && parsed.username === ''
+}

@@ -1,0 +1,107 @@
+/** New records from what a client has asked for. Throws FaultError for what cannot be. */
+import { randomUUID } from 'node:crypto'
+import { FaultError } from './fault.js'
+import type { Id, NewDisk, NewTransfer, StorageDomain } from './model.js'
+import type { StoredDisk, StoredTransfer } from './store/records.js'
+
+/** Locked until its volume exists. */
+export function newDisk(
+  request: NewDisk,
+  id: Id,
+  domains: readonly StorageDomain[],
+  owner: Id,
+): StoredDisk {
+  const { storageDomain, imageId, name, ...rest } = request
+  const domain = findDomain(storageDomain, domains)
+  requirePossible(request)
+  if (domain.status !== 'active') throw conflict('The storage domain is not active.')
+  if (!rest.sparse && rest.provisionedSize > domain.available) {
+    throw conflict(`The storage domain has no room for ${rest.provisionedSize} bytes.`)
+  }
+  return {
+    ...rest,
+    id,
+    imageId: imageId ?? randomUUID(),
+    name: name ?? id,
+    storageDomainId: domain.id,
+    status: 'locked',
+    lockedBy: 'creation',
+    statusBeforeLock: undefined,
+    qcowVersion: undefined,
+    actualSize: 0,
+    owner,
+    hasData: false,
+  }
+}
+
+export function newTransfer(
+  request: NewTransfer,
+  disk: StoredDisk,
+  owner: Id,
+  now: number,
+): StoredTransfer {
+  const { direction, format, hostId, shallow, inactivityTimeout, timeoutPolicy } = request
+  if (format === 'cow' && disk.format === 'raw') {
+    throw new FaultError(400, 'Invalid value', 'A raw disk has no data in format cow.')
+  }
+  return {
+    id: randomUUID(),
+    createdAt: now,
+    updatedAt: now,
+    phase: 'initializing',
+    direction,
+    diskId: disk.id,
+    hostId,
+    isHostFixed: hostId !== undefined,
+    ticketId: undefined,
+    requestedFormat: format,
+    format: format ?? disk.format,
+    // By what was asked for: without a format the bytes of the file are meant, whatever they are.
+    backend: format === 'raw' ? 'nbd' : 'file',
+    shallow,
+    inactivityTimeout,
+    timeoutPolicy,
+    size: disk.provisionedSize,
+    transferred: 0,
+    isActive: false,
+    sessionExpires: 0,
+    renewalFailures: 0,
+    lastExtended: now,
+    message: undefined,
+    version: 0,
+    owner,
+    wasStarted: false,
+    isRefused: false,
+    isUnverified: false,
+  }
+}
+
+function requirePossible({ format, sparse, backup }: NewDisk): void {
+  if (format === 'raw' && backup === 'incremental') {
+    throw conflict('Incremental backup needs format cow.')
+  }
+  if (format === 'cow' && !sparse && backup !== 'incremental') {
+    throw conflict('A disk of format cow is sparse.')
+  }
+}
+
+function findDomain(
+  wanted: NewDisk['storageDomain'],
+  domains: readonly StorageDomain[],
+): StorageDomain {
+  if (wanted === undefined) {
+    const [only, ...others] = domains
+    if (only !== undefined && others.length === 0) return only
+    throw new FaultError(400, 'Incomplete parameters', 'Disk [storageDomains] required for add')
+  }
+  const found = domains.find((domain) =>
+    'id' in wanted ? domain.id === wanted.id : domain.name === wanted.name,
+  )
+  if (found === undefined)
+    throw new FaultError(404, 'Not Found', 'There is no such storage domain.')
+  return found
+}
+
+function conflict(detail: string): FaultError {
+  return new FaultError(409, 'Operation Failed', detail)
+}

@@ -1,0 +1,20 @@
+/** What can come of asking a host, as far as it makes a difference to a transfer. */
+import { ServiceError } from '../../core/errors.js'
+
+/** No answer: the daemon is down, the network is, or the host. Asking again may help. */
+export class HostUnreachableError extends ServiceError {
+  readonly code = 'ERR_HOST_UNREACHABLE'
+  readonly statusCode = 503
+}
+
+/** 409: requests of clients have not ended yet. Asking again is the way. */
+export class HostBusyError extends ServiceError {
+  readonly code = 'ERR_HOST_BUSY'
+  readonly statusCode = 503
+}
+
+/** It answered, and said no. */
+export class HostRefusedError extends ServiceError {
+  readonly code = 'ERR_HOST_REFUSED'
+  readonly statusCode = 502
+}

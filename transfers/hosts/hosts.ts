@@ -1,0 +1,131 @@
+/** The hosts of the configuration: which are up, and where clients find their images. */
+import type { ControlAddress } from '../../core/control/control-client.js'
+import type { Logger } from '../../core/log.js'
+import type { Clock } from '../clock.js'
+import type { Host, Id } from '../model.js'
+import { TicketControl } from './ticket-control.js'
+
+export interface HostSettings {
+  readonly id: Id
+  readonly name: string
+  readonly address: string
+  readonly hardwareId: string | undefined
+  readonly control: ControlAddress
+  /** https://host:54322, without a path. */
+  readonly transferUrl: string
+  /** NBD servers that the service starts are reachable for its daemon: both are on one machine. */
+  readonly hasNbdServers: boolean
+}
+
+export interface ProxySettings {
+  readonly control: ControlAddress
+  /** https://host:54323, without a path. */
+  readonly url: string
+}
+
+export interface HostsOptions {
+  readonly hosts: readonly HostSettings[]
+  readonly proxy: ProxySettings | undefined
+  readonly controlTimeoutMs: number
+  readonly removeTimeoutMs: number
+  /** Milliseconds between looks whether hosts are up. */
+  readonly checkMs: number
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+export interface ControlledHost {
+  readonly settings: HostSettings
+  readonly tickets: TicketControl
+  isUp: boolean
+}
+
+export class Hosts {
+  readonly proxy: TicketControl | undefined
+  readonly #options: HostsOptions
+  readonly #hosts = new Map<Id, ControlledHost>()
+  /** Where the search for a host begins: each gets its turn. */
+  #next = 0
+  #endTimer: () => void = () => undefined
+  #isStopped = false
+
+  constructor(options: HostsOptions) {
+    this.#options = options
+    const { controlTimeoutMs: timeoutMs, removeTimeoutMs, proxy } = options
+    const control = (address: ControlAddress): TicketControl =>
+      new TicketControl({ address, timeoutMs, removeTimeoutMs })
+    for (const settings of options.hosts) {
+      this.#hosts.set(settings.id, { settings, tickets: control(settings.control), isUp: false })
+    }
+    this.proxy = proxy === undefined ? undefined : control(proxy.control)
+  }
+
+  /** Resolves when every host was asked once; goes on asking. */
+  async start(): Promise<void> {
+    await this.#check()
+  }
+
+  stop(): void {
+    this.#isStopped = true
+    this.#endTimer()
+  }
+
+  list(): readonly Host[] {
+    return [...this.#hosts.values()].map(({ settings, isUp }) => {
+      const { id, name, address, hardwareId } = settings
+      return { id, name, address, hardwareId, isUp }
+    })
+  }
+
+  get(id: Id | undefined): ControlledHost | undefined {
+    return id === undefined ? undefined : this.#hosts.get(id)
+  }
+
+  /** One that is up and may serve such a transfer. */
+  choose(backend: 'file' | 'nbd'): ControlledHost | undefined {
+    const usable = this.#usable(backend)
+    return usable[this.#next++ % Math.max(1, usable.length)]
+  }
+
+  hasUsable(backend: 'file' | 'nbd'): boolean {
+    return this.#usable(backend).length > 0
+  }
+
+  transferUrl(hostId: Id | undefined, ticketId: Id): string | undefined {
+    const host = this.get(hostId)
+    return host && imageUrl(host.settings.transferUrl, ticketId)
+  }
+
+  /** Without a proxy clients that ask for one are sent to the host. */
+  proxyUrl(hostId: Id | undefined, ticketId: Id): string | undefined {
+    const { proxy } = this.#options
+    if (proxy === undefined) return this.transferUrl(hostId, ticketId)
+    return this.get(hostId) && imageUrl(proxy.url, ticketId)
+  }
+
+  #usable(backend: 'file' | 'nbd'): ControlledHost[] {
+    return [...this.#hosts.values()].filter(
+      ({ settings, isUp }) => isUp && (backend === 'file' || settings.hasNbdServers),
+    )
+  }
+
+  async #check(): Promise<void> {
+    await Promise.all([...this.#hosts.values()].map((host) => this.#checkOne(host)))
+    if (this.#isStopped) return
+    const { clock, checkMs } = this.#options
+    this.#endTimer = clock.setTimer(checkMs, () => void this.#check())
+  }
+
+  async #checkOne(host: ControlledHost): Promise<void> {
+    const isUp = await host.tickets.isReachable()
+    if (isUp !== host.isUp) {
+      const { id, name } = host.settings
+      this.#options.logger.info({ host: id, name, isUp }, isUp ? 'host is up' : 'host is down')
+    }
+    host.isUp = isUp
+  }
+}
+
+function imageUrl(base: string, ticketId: Id): string {
+  return `${base.replace(/\/+$/, '')}/images/${ticketId}`
+}

@@ -1,0 +1,114 @@
+/** The tickets of one daemon or proxy, over its control service. */
+import {
+  ControlClient,
+  ControlError,
+  type ControlAddress,
+} from '../../core/control/control-client.js'
+import { HostBusyError, HostRefusedError, HostUnreachableError } from './errors.js'
+
+/** What is installed; the names are those on the wire. */
+export interface TicketRequest {
+  readonly uuid: string
+  readonly size: number
+  readonly ops: readonly ('read' | 'write')[]
+  readonly timeout: number
+  readonly inactivity_timeout: number
+  readonly url: string
+  readonly transfer_id: string
+  readonly sparse: boolean
+  readonly dirty: boolean
+}
+
+/** What a daemon tells of a ticket, as far as it matters here. */
+export interface TicketState {
+  readonly isActive: boolean
+  readonly isCanceled: boolean
+  readonly transferred: number | undefined
+  /** Milliseconds since the last operation ended; undefined where the daemon does not say. */
+  readonly idleMs: number | undefined
+}
+
+export interface TicketControlOptions {
+  readonly address: ControlAddress
+  /** Milliseconds for everything but removal. */
+  readonly timeoutMs: number
+  /** Milliseconds for removal, which the daemon holds until running requests have ended. */
+  readonly removeTimeoutMs: number
+}
+
+export class TicketControl {
+  readonly #client: ControlClient
+
+  constructor(options: TicketControlOptions) {
+    this.#client = new ControlClient(options)
+  }
+
+  /** Installs a ticket, in place of one with its id. */
+  async install(ticket: TicketRequest): Promise<void> {
+    await this.#ask(() => this.#client.add(ticket.uuid, JSON.stringify(ticket)))
+  }
+
+  /** Undefined when there is none. */
+  async state(id: string): Promise<TicketState | undefined> {
+    const json = await this.#ask(() => this.#client.get(id))
+    return json === undefined ? undefined : parseState(json.toString())
+  }
+
+  /** False when there is none. */
+  async extend(id: string, seconds: number): Promise<boolean> {
+    return (await this.#ask(() => this.#client.extend(id, seconds).then(() => true))) ?? false
+  }
+
+  /** Resolves when nobody can touch the image by this ticket any more. */
+  async remove(id: string): Promise<void> {
+    await this.#ask(() => this.#client.remove(id))
+  }
+
+  /** Any answer will do, whatever it says of the path. */
+  async isReachable(): Promise<boolean> {
+    try {
+      await this.#client.list()
+      return true
+    } catch (error) {
+      return error instanceof ControlError && error.statusCode !== undefined
+    }
+  }
+
+  /** Undefined for 404. */
+  async #ask<T>(call: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await call()
+    } catch (error) {
+      if (!(error instanceof ControlError)) throw error
+      const { statusCode, message } = error
+      if (statusCode === 404) return undefined
+      if (statusCode === undefined) throw new HostUnreachableError(message, { cause: error })
+      if (statusCode === 409) throw new HostBusyError(message, { cause: error })
+      throw new HostRefusedError(message, { cause: error })
+    }
+  }
+}
+
+function parseState(text: string): TicketState {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (cause) {
+    throw new HostRefusedError('the state of a ticket is not JSON', { cause })
+  }
+  if (typeof json !== 'object' || json === null) {
+    throw new HostRefusedError('the state of a ticket is not an object')
+  }
+  const fields = new Map<string, unknown>(Object.entries(json))
+  const idle = count(fields.get('idle_time'))
+  return {
+    isActive: fields.get('active') === true,
+    isCanceled: fields.get('canceled') === true,
+    transferred: count(fields.get('transferred')),
+    idleMs: idle === undefined ? undefined : idle * 1000,
+  }
+}
+
+function count(value: unknown): number | undefined {
+  return Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined
+}

@@ -1,0 +1,115 @@
+/** Hosts, proxy and storage domains as the configuration names them. */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import type { ControlAddress, ControlTls } from '../core/control/control-client.js'
+import { domainSections, hostSections, type TransfersConfig } from './config.js'
+import type { HostSettings, ProxySettings } from './hosts/hosts.js'
+import type { Id } from './model.js'
+
+const DAEMON_PORT = 54322
+const HARDWARE_ID_FILE = '/etc/vdsm/vdsm.id'
+
+export interface DomainSettings {
+  readonly id: Id
+  readonly name: string
+  readonly path: string
+}
+
+export function hostsOf(config: TransfersConfig): HostSettings[] {
+  const { transfers } = config
+  const more = hostSections(config).map(([name, section]): HostSettings => {
+    const { control_socket, control_url, transfer_url, hardware_id } = section
+    const control = controlAddress(config, control_socket, control_url)
+    return {
+      id: section.id || idOf('host', name),
+      name,
+      address: section.address || hostOfUrl(transfer_url),
+      hardwareId: hardware_id || undefined,
+      control,
+      transferUrl: transfer_url,
+      hasNbdServers: 'socketPath' in control,
+    }
+  })
+  if (!transfers.local_host) return more
+  const name = transfers.host_name || hostname()
+  const transferUrl = transfers.transfer_url || `https://${name}:${DAEMON_PORT}`
+  const local: HostSettings = {
+    id: transfers.host_id || idOf('host', name),
+    name,
+    address: hostOfUrl(transferUrl),
+    hardwareId: transfers.hardware_id || hardwareId(),
+    control: { socketPath: transfers.control_socket },
+    transferUrl,
+    hasNbdServers: true,
+  }
+  return [local, ...more]
+}
+
+export function proxyOf(config: TransfersConfig): ProxySettings | undefined {
+  const { proxy_control_socket, proxy_control_url, proxy_url } = config.transfers
+  if (proxy_url === '') return undefined
+  return {
+    control: controlAddress(config, proxy_control_socket, proxy_control_url),
+    url: proxy_url,
+  }
+}
+
+export function domainsOf(config: TransfersConfig): DomainSettings[] {
+  const { storage_dir } = config.transfers
+  const more = domainSections(config).map(([name, { id, path }]) => ({
+    id: id || idOf('storage domain', name),
+    name,
+    path,
+  }))
+  if (storage_dir === '') return more
+  const name = 'default'
+  return [{ id: idOf('storage domain', name), name, path: storage_dir }, ...more]
+}
+
+/** A UUID, because some clients take nothing else; the same for the same name, wherever it is made. */
+function idOf(kind: string, name: string): Id {
+  const digest = createHash('sha256').update(`${kind}\0${name}`).digest()
+  digest[6] = ((digest[6] ?? 0) & 0x0f) | 0x80 // version 8: made in a way of its own
+  digest[8] = ((digest[8] ?? 0) & 0x3f) | 0x80
+  const hex = digest.toString('hex')
+  const parts = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)]
+  return [...parts, hex.slice(20, 32)].join('-')
+}
+
+function controlAddress(config: TransfersConfig, socketPath: string, url: string): ControlAddress {
+  if (socketPath !== '') return { socketPath }
+  const { protocol, port } = new URL(url)
+  const host = hostOfUrl(url)
+  if (protocol === 'http:') return { host, port: Number(port || 80) }
+  return { host, port: Number(port || 443), tls: controlTls(config) }
+}
+
+function controlTls({ tls, transfers }: TransfersConfig): ControlTls {
+  const { control_ca_file, control_cert_file, control_key_file } = transfers
+  const read = (key: string, file: string): Buffer => {
+    try {
+      return readFileSync(file)
+    } catch (cause) {
+      throw new Error(`cannot read [transfers] ${key}: ${String(cause)}`, { cause })
+    }
+  }
+  return {
+    ca: read('control_ca_file', control_ca_file || tls.ca_file),
+    cert: read('control_cert_file', control_cert_file || tls.cert_file),
+    key: read('control_key_file', control_key_file || tls.key_file),
+  }
+}
+
+/** An IPv6 address comes without its brackets. */
+function hostOfUrl(url: string): string {
+  return new URL(url).hostname.replace(/^\[(.*)\]$/, '$1')
+}
+
+function hardwareId(): string | undefined {
+  try {
+    return readFileSync(HARDWARE_ID_FILE, 'utf8').trim() || undefined
+  } catch {
+    return undefined
+  }
+}

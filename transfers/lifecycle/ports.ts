@@ -1,0 +1,52 @@
+/** What the lifecycle asks of the storage side. */
+import type { Disk, Id, StorageDomain, Transfer } from '../model.js'
+
+export interface VolumeFacts {
+  /** Bytes of the file. */
+  readonly length: number
+  /** Bytes allocated. */
+  readonly allocated: number
+}
+
+export interface Volumes {
+  /** Every storage domain of the configuration, as it is now. */
+  domains(): Promise<readonly StorageDomain[]>
+  /** Makes the empty volume of a disk. What an attempt before has left is replaced. */
+  create(disk: Disk): Promise<VolumeFacts>
+  /** Succeeds also when there is none. */
+  remove(disk: Disk): Promise<void>
+  /** What a daemon opens: file:///… */
+  url(disk: Disk): string
+  /** Rejects when the volume cannot be used. */
+  facts(disk: Disk): Promise<VolumeFacts>
+}
+
+export type Verdict =
+  | {
+      readonly ok: true
+      readonly qcowVersion?: 'qcow2_v2' | 'qcow2_v3' | undefined
+      /** Bytes allocated. */
+      readonly actualSize?: number | undefined
+    }
+  | {
+      readonly ok: false
+      /** For administrators. */
+      readonly reason: string
+    }
+
+export interface Verifier {
+  /** What an uploaded image is worth. Rejects when that cannot be told now; it is asked again,
+   * a limited number of times; then the disk is kept as illegal. */
+  verify(disk: Disk): Promise<Verdict>
+}
+
+/** Servers that outlive the process of this service. */
+export interface NbdServers {
+  /** Starts the server of a transfer, or finds it running. Resolves with its URL, always the same. */
+  start(transfer: Transfer, disk: Disk): Promise<string>
+  /** Succeeds also when there is none. */
+  stop(transferId: Id): Promise<void>
+  isAlive(transferId: Id): Promise<boolean>
+  /** Transfers whose servers run. */
+  running(): Promise<readonly Id[]>
+}

@@ -1,0 +1,120 @@
+/**
+ * The session of a transfer: its NBD server and its tickets. Everything here may be done twice, in any
+ * state the parts are in.
+ */
+import { randomUUID } from 'node:crypto'
+import { HostRefusedError, HostUnreachableError } from '../hosts/errors.js'
+import type { ControlledHost } from '../hosts/hosts.js'
+import type { TicketRequest } from '../hosts/ticket-control.js'
+import type { Id } from '../model.js'
+import type { StoredDisk, StoredTransfer } from '../store/records.js'
+import type { Context } from './context.js'
+
+/** A transfer that was given host and ticket. */
+export interface Session {
+  readonly transfer: StoredTransfer
+  readonly disk: StoredDisk
+  readonly host: ControlledHost
+  readonly ticketId: Id
+}
+
+export function newTicketId(): Id {
+  return randomUUID()
+}
+
+/** Throws HostUnreachableError when the configuration has no such host any more. */
+export function hostOf({ hosts }: Context, { hostId }: StoredTransfer): ControlledHost {
+  const host = hosts.get(hostId)
+  if (host === undefined) throw new HostUnreachableError('the host is not configured')
+  return host
+}
+
+/** Makes sure that data can flow: server, ticket of the daemon, ticket of the proxy. */
+export async function openSession(context: Context, session: Session): Promise<void> {
+  const url = await imageUrl(context, session)
+  await installTicket(context, session, url)
+  await installProxyTicket(context, session)
+}
+
+/** Where the daemon finds the image. Starts the NBD server where one is needed. */
+export async function imageUrl(context: Context, session: Session): Promise<string> {
+  const { transfer, disk } = session
+  if (transfer.backend === 'file') return context.volumes.url(disk)
+  context.requireLease()
+  return context.nbd.start(transfer, disk)
+}
+
+export async function installTicket(
+  context: Context,
+  session: Session,
+  url: string,
+): Promise<void> {
+  context.requireLease()
+  await session.host.tickets.install(ticketOf(context, session, url))
+}
+
+/** Clients of the API can do without the proxy; it is tried again while the transfer lasts. */
+export async function installProxyTicket(context: Context, session: Session): Promise<void> {
+  const { hosts, logger } = context
+  const { transfer, ticketId } = session
+  const url = hosts.transferUrl(transfer.hostId, ticketId)
+  if (hosts.proxy === undefined || url === undefined) return
+  context.requireLease()
+  try {
+    await hosts.proxy.install(ticketOf(context, session, url))
+  } catch (error) {
+    logger.warn({ transfer: transfer.id, err: error }, 'the proxy has no ticket')
+  }
+}
+
+/** Throws unless the daemon has prolonged the ticket. */
+export async function renewTickets(context: Context, session: Session): Promise<void> {
+  const { hosts, timers } = context
+  const { host, ticketId } = session
+  if (!(await host.tickets.extend(ticketId, timers.ticketSeconds))) {
+    throw new HostRefusedError('the daemon has no such ticket')
+  }
+  if (hosts.proxy === undefined) return
+  const isExtended = await hosts.proxy.extend(ticketId, timers.ticketSeconds).catch(() => false)
+  if (!isExtended) await installProxyTicket(context, session)
+}
+
+/**
+ * Ends everything; when it resolves, nobody can touch the image any more. The daemon comes first, and
+ * nothing goes on before it has said yes. The proxy's ticket is of no use without the daemon's.
+ */
+export async function closeSession(context: Context, transfer: StoredTransfer): Promise<void> {
+  const { hosts, nbd, logger } = context
+  const { id, ticketId } = transfer
+  const ignore = (what: string) => (error: unknown) => {
+    logger.warn({ transfer: id, err: error }, what)
+  }
+  if (ticketId !== undefined) {
+    await hostOf(context, transfer).tickets.remove(ticketId)
+    await hosts.proxy?.remove(ticketId).catch(ignore('the ticket of the proxy is left to expire'))
+  }
+  if (transfer.backend === 'file') return
+  const isStopped = nbd.stop(id)
+  // What was uploaded may still be in the server, and is verified next.
+  if (transfer.direction === 'upload') await isStopped
+  else await isStopped.catch(ignore('the NBD server cannot be stopped'))
+}
+
+function ticketOf({ timers }: Context, session: Session, url: string): TicketRequest {
+  const { transfer, disk, ticketId } = session
+  return {
+    uuid: ticketId,
+    size: transfer.size,
+    ops: [transfer.direction === 'upload' ? 'write' : 'read'],
+    timeout: timers.ticketSeconds,
+    // 0 is "never" here, and not allowed there.
+    inactivity_timeout: transfer.inactivityTimeout || NEVER_SECONDS,
+    url,
+    transfer_id: transfer.id,
+    sparse: disk.sparse,
+    dirty: false,
+  }
+}
+
+/** Three weeks: Node's timers count milliseconds in 31 bits. */
+const NEVER_SECONDS = 1_814_400

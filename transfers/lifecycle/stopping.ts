@@ -1,0 +1,133 @@
+/** The chains that end a transfer. Each step may be done again after a crash. */
+import type { StoredDisk, StoredTransfer } from '../store/records.js'
+import { change } from './change.js'
+import type { Context, Next } from './context.js'
+import { fateOf, type Fate } from './fate.js'
+import type { Memory } from './memory.js'
+import type { Verdict } from './ports.js'
+import { reasonOf } from './preparing.js'
+import { closeSession } from './session.js'
+
+/** One line of the log per so many failures: it is tried every second, for ever. */
+const LOG_EVERY = 60
+/** After so many a disk that cannot be removed is kept. */
+const MAX_FAILED_REMOVALS = 5
+/** A minute of tries, one per poll: storage that comes back later than that is an administrator's. */
+const MAX_FAILED_VERIFICATIONS = 60
+
+/** finalizing_success, finalizing_cleanup, finalizing_failure. */
+export async function stop(
+  context: Context,
+  transfer: StoredTransfer,
+  disk: StoredDisk | undefined,
+  memory: Memory,
+): Promise<Next> {
+  const { logger } = context
+  const { id } = transfer
+  const transferred = await lastCount(context, transfer)
+  try {
+    await closeSession(context, transfer)
+  } catch (error) {
+    if (memory.failedStops++ % LOG_EVERY === 0) {
+      logger.warn({ transfer: id, err: error }, 'the session cannot be stopped yet')
+    }
+    return 'later'
+  }
+  memory.failedStops = 0
+  const fields = { ticketId: undefined, isActive: false, transferred }
+  switch (transfer.phase) {
+    case 'finalizing_failure':
+      return fail(context, { ...transfer, transferred }, disk, memory, 'stopped')
+    case 'finalizing_success':
+      await change(context, id, { event: 'stopped', fields })
+      return transfer.direction === 'upload' ? verify(context, transfer, disk, memory) : 'again'
+    default:
+      await change(context, id, { event: 'stopped', fields })
+      return 'again'
+  }
+}
+
+/** What was transferred since the last look goes with the ticket. Of no importance but to people. */
+async function lastCount({ hosts }: Context, transfer: StoredTransfer): Promise<number> {
+  const { hostId, ticketId, transferred } = transfer
+  if (ticketId === undefined) return transferred
+  const state = await hosts
+    .get(hostId)
+    ?.tickets.state(ticketId)
+    .catch(() => undefined)
+  return Math.max(transferred, state?.transferred ?? 0)
+}
+
+/** finished_cleanup: what a cancelled upload has written is removed. */
+export function cleanUp(
+  context: Context,
+  transfer: StoredTransfer,
+  disk: StoredDisk | undefined,
+  memory: Memory,
+): Promise<Next> {
+  return fail(context, transfer, disk, memory, 'proceed')
+}
+
+/** Nobody can write to it any more. */
+async function verify(
+  context: Context,
+  { id }: StoredTransfer,
+  disk: StoredDisk | undefined,
+  memory: Memory,
+): Promise<Next> {
+  if (disk === undefined) {
+    await change(context, id, { event: 'refused', fields: refused('the disk is gone') })
+    return 'again'
+  }
+  let verdict: Verdict
+  try {
+    verdict = await context.verifier.verify(disk)
+  } catch (error) {
+    if (++memory.failedVerifications < MAX_FAILED_VERIFICATIONS) throw error
+    const message = `the image cannot be verified: ${reasonOf(error)}`
+    await change(context, id, { event: 'refused', fields: { isUnverified: true, message } })
+    return 'again'
+  }
+  if (!verdict.ok) {
+    await change(context, id, { event: 'refused', fields: refused(verdict.reason) })
+    return 'again'
+  }
+  const { qcowVersion, actualSize } = verdict
+  const facts = {
+    ...(qcowVersion === undefined ? {} : { qcowVersion }),
+    ...(actualSize === undefined ? {} : { actualSize }),
+  }
+  await change(context, id, { event: 'verified', fields: { message: undefined }, disk: facts })
+  return 'again'
+}
+
+function refused(reason: string): { isRefused: true; message: string } {
+  return { isRefused: true, message: `the image was refused: ${reason}` }
+}
+
+/** The file goes before the final phase is seen: clients delete or create the disk right after that. */
+async function fail(
+  context: Context,
+  transfer: StoredTransfer,
+  disk: StoredDisk | undefined,
+  memory: Memory,
+  event: 'stopped' | 'proceed',
+): Promise<Next> {
+  let fate: Fate = disk === undefined ? 'remove' : fateOf(transfer, disk, context.policies)
+  let message = transfer.message
+  if (disk !== undefined && fate === 'remove') {
+    context.requireLease()
+    try {
+      await context.volumes.remove(disk)
+    } catch (error) {
+      context.logger.error({ disk: disk.id, err: error }, 'the volume cannot be removed')
+      if (++memory.failedRemovals < MAX_FAILED_REMOVALS) return 'later'
+      fate = 'illegal'
+      message = `the disk cannot be removed: ${reasonOf(error)}`
+    }
+  }
+  const { transferred } = transfer
+  const fields = { ticketId: undefined, isActive: false, transferred, message }
+  await change(context, transfer.id, { event, fields, fate })
+  return 'again'
+}

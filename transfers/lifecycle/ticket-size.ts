@@ -1,0 +1,15 @@
+/** How many bytes a ticket permits (transfer-api.md, 7.4). */
+import { MiB } from '../../core/units.js'
+import type { Disk, Transfer } from '../model.js'
+
+/** `length` is that of the volume's file. */
+export function ticketSize(
+  { direction, backend }: Pick<Transfer, 'direction' | 'backend'>,
+  { format, provisionedSize }: Pick<Disk, 'format' | 'provisionedSize'>,
+  length: number,
+): number {
+  if (backend === 'nbd' || format === 'raw') return provisionedSize
+  if (direction === 'download') return length
+  // Tables of qcow2 need less than a tenth of what they describe.
+  return Math.ceil((provisionedSize * 11) / 10) + MiB
+}

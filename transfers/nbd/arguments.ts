@@ -1,0 +1,49 @@
+/** The command line of qemu-nbd for a transfer of the guest's data (transfer-lifecycle, 9). */
+import type { Direction, DiskFormat } from '../model.js'
+import type { ServerFiles } from './server-files.js'
+
+export interface ServedVolume {
+  /** Absolute. */
+  readonly path: string
+  /** The disk's own; qemu never guesses. */
+  readonly format: DiskFormat
+  readonly direction: Direction
+  /** Of the disk, on storage that has holes. */
+  readonly isSparse: boolean
+}
+
+/** Connections of one client; the daemon opens one here for each. */
+const CONNECTIONS = 8
+
+export function qemuNbdArguments(
+  volume: ServedVolume,
+  { socket, pidFile }: Pick<ServerFiles, 'socket' | 'pidFile'>,
+  isDirect: boolean,
+): string[] {
+  const { format, direction, isSparse } = volume
+  return [
+    // It stays when the last client is gone, who may come back; the transfer ends it.
+    ...['--persistent', `--shared=${CONNECTIONS}`],
+    ...[`--socket=${socket}`, `--pid-file=${pidFile}`],
+    // A transfer of terabytes shall not push everything else out of the page cache.
+    ...(isDirect ? ['--cache=none', '--aio=native'] : ['--cache=writeback']),
+    ...(format === 'cow' ? ['--allocation-depth'] : []),
+    ...(direction === 'download' ? ['--read-only'] : writeArguments(isSparse)),
+    imageSpec(volume),
+  ]
+}
+
+function writeArguments(isSparse: boolean): string[] {
+  return isSparse ? ['--discard=unmap', '--detect-zeroes=unmap'] : ['--detect-zeroes=on']
+}
+
+/**
+ * Nothing of the path is taken for an option or a protocol. Disks have one volume, so what a header
+ * says about a backing file is never opened, whether the transfer is a shallow one or not.
+ */
+function imageSpec({ path, format }: ServedVolume): string {
+  const file = { driver: 'file', filename: path }
+  const image =
+    format === 'cow' ? { driver: 'qcow2', file, backing: null } : { driver: 'raw', file }
+  return `json:${JSON.stringify(image)}`
+}

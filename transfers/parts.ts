@@ -1,0 +1,53 @@
+/** What the engine works with: storage, verification, NBD servers, and the API in front of it. */
+import { join } from 'node:path'
+import type { StartOptions } from '../core/process/server.js'
+import type { TransfersConfig } from './config.js'
+import { Domains } from './domains.js'
+import { domainsOf } from './inventory.js'
+import type { NbdServers, Verifier } from './lifecycle/ports.js'
+import { NbdServers as QemuNbdServers } from './nbd/nbd-servers.js'
+import { serveApi } from './serve.js'
+import type { Parts } from './transfers.js'
+import { verifyVolume } from './verify/verify.js'
+
+/** Beside the volumes, and no volume's name: instances that share the storage share them. */
+const VM_DIRECTORY = '.vms'
+
+export function createParts({ config, logger }: StartOptions<TransfersConfig>): Parts {
+  const settings = domainsOf(config)
+  const domains = new Domains(settings)
+  const [first] = settings
+  const vmDirectory = first && join(first.path, VM_DIRECTORY)
+  return {
+    volumes: domains,
+    verifier: verifierOf(domains),
+    nbd: nbdServersOf(domains, config.transfers.run_dir),
+    serve: (service) => serveApi(service, { config, logger, vmDirectory }),
+  }
+}
+
+function verifierOf(domains: Domains): Verifier {
+  return {
+    verify: (disk) => {
+      const { format, provisionedSize } = disk
+      return verifyVolume({ path: domains.path(disk), format, provisionedSize })
+    },
+  }
+}
+
+function nbdServersOf(domains: Domains, runDir: string): NbdServers {
+  const servers = new QemuNbdServers({ runDir })
+  return {
+    /** One that runs is the one of before a restart of the service: its clients are not disturbed. */
+    start: async ({ id, direction }, disk) => {
+      const found = await servers.find(id)
+      if (found !== undefined) return found.url
+      const { format, sparse: isSparse } = disk
+      return (await servers.start(id, { path: domains.path(disk), format, direction, isSparse }))
+        .url
+    },
+    stop: (id) => servers.stop(id),
+    isAlive: async (id) => (await servers.find(id)) !== undefined,
+    running: () => servers.list(),
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * Users and their passwords: a file with a line `USER:HASH` for each. It is read again when it
+ * changed. A user that does not exist takes as long to refuse as a wrong password.
+ */
+import { open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { hashPassword, isPasswordHash, matchesHash } from './password-hash.js'
+
+/** Who may use the API. */
+export interface Users {
+  /** Whether this user has this password. */
+  verify(user: string, password: string): Promise<boolean>
+  /** Changes whenever a password may have changed, so that nobody remembers old ones. */
+  version(): Promise<string>
+}
+
+const NO_FILE = 'none'
+
+export class PasswordFile implements Users {
+  readonly #path: string
+  #loaded: { readonly version: string; readonly entries: ReadonlyMap<string, string> } | undefined
+  /** For users that do not exist. */
+  #decoy: Promise<string> | undefined
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  async verify(user: string, password: string): Promise<boolean> {
+    const entry = (await this.#entries()).get(user)
+    this.#decoy ??= hashPassword(randomBytes(16).toString('hex'))
+    const matches = await matchesHash(password, entry ?? (await this.#decoy))
+    return matches && entry !== undefined
+  }
+
+  async version(): Promise<string> {
+    try {
+      const { mtimeNs, ino, size } = await stat(this.#path, { bigint: true })
+      return [mtimeNs, ino, size].join(' ')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return NO_FILE
+      throw error
+    }
+  }
+
+  async #entries(): Promise<ReadonlyMap<string, string>> {
+    const version = await this.version()
+    if (this.#loaded?.version !== version) {
+      // Before the first password is set there are no users.
+      const text = version === NO_FILE ? '' : await readFile(this.#path, 'utf8')
+      this.#loaded = { version, entries: parsePasswords(text) }
+    }
+    return this.#loaded.entries
+  }
+}
+
+/** Throws an Error that names the line. */
+export function parsePasswords(text: string): Map<string, string> {
+  const entries = new Map<string, string>()
+  for (const [index, line] of text.split('\n').entries()) {
+    if (line.trim() === '' || line.startsWith('#')) continue
+    const colon = line.indexOf(':')
+    const [user, hash] = [line.slice(0, colon), line.slice(colon + 1).trim()]
+    if (!isUserName(user) || !isPasswordHash(hash)) {
+      throw new Error(`line ${index + 1} of the password file is not USER:HASH`)
+    }
+    entries.set(user, hash)
+  }
+  return entries
+}
+
+/** HTTP's Basic ends the name at the first colon; the rest is for the sake of lines and logs. */
+export function isUserName(text: string): boolean {
+  return /^[^\s:#\p{Cc}][^:\p{Cc}]{0,127}$/u.test(text)
+}
+
+/** Adds or changes a user: a new file in the old one's place, for its owner alone. */
+export async function setPassword(path: string, user: string, password: string): Promise<void> {
+  if (!isUserName(user)) throw new Error('a user name has no colon and no control characters')
+  if (password === '') throw new Error('the password is empty')
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw error
+  })
+  parsePasswords(text) // a file that is something else is not to be overwritten
+  const entry = `${user}:${await hashPassword(password)}`
+  const lines = text.split('\n').filter((line) => line !== '')
+  const index = lines.findIndex((line) => line.startsWith(`${user}:`))
+  if (index < 0) lines.push(entry)
+  else lines[index] = entry
+  await replaceFile(path, `${lines.join('\n')}\n`)
+}
+
+async function replaceFile(path: string, text: string): Promise<void> {
+  const owner = await stat(path).catch(() => undefined)
+  const temporary = `${path}.${randomBytes(6).toString('hex')}`
+  try {
+    const file = await open(temporary, 'wx', 0o600)
+    try {
+      // The service may run as another user than the administrator who changes the password.
+      if (owner !== undefined && process.geteuid?.() === 0) await file.chown(owner.uid, owner.gid)
+      await file.writeFile(text)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+}

@@ -1,0 +1,79 @@
+/** The API on its address. */
+import { readFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { readTlsMaterial, type TlsMaterial } from '../core/http/tls.js'
+import { VERSION } from '../core/http/version.js'
+import type { RunningServer } from '../core/process/main.js'
+import type { StartOptions } from '../core/process/server.js'
+import { createApi } from './api/api.js'
+import { replaceCertificate } from './api/server.js'
+import type { TransfersConfig } from './config.js'
+import type { TransferService } from './model.js'
+import { PasswordFile } from './password-file.js'
+
+export interface ServeOptions extends Pick<StartOptions<TransfersConfig>, 'config' | 'logger'> {
+  /** Where definitions of virtual machines are kept; undefined refuses them. */
+  readonly vmDirectory: string | undefined
+}
+
+/** Resolves when clients are served. */
+export async function serveApi(
+  service: TransferService,
+  { config, logger, vmDirectory }: ServeOptions,
+): Promise<RunningServer<TransfersConfig>> {
+  const { transfers, tls, daemon } = config
+  const app = await createApi({
+    service,
+    users: new PasswordFile(transfers.password_file),
+    logger,
+    tls: readTls(config),
+    ca: tls.ca_file === '' ? undefined : readFileSync(tls.ca_file),
+    vmDirectory,
+  })
+  await listen(app.server, transfers)
+  const { address, port } = app.server.address() as AddressInfo
+  logger.info({ version: VERSION, service: 'api', address, port }, 'listening')
+  return {
+    reload: (changed) => {
+      const material = readTls(changed)
+      if (material === undefined) return
+      replaceCertificate(app.server, material)
+      logger.info('certificate reloaded')
+    },
+    stop: async () => {
+      const cut = setTimeout(() => app.server.closeAllConnections(), daemon.shutdown_timeout * 1000)
+      await app.close()
+      clearTimeout(cut)
+    },
+  }
+}
+
+type Listener = Awaited<ReturnType<typeof createApi>>['server']
+
+/** `::` means IPv4 as well, and on a host without IPv6 only that. */
+async function listen(
+  server: Listener,
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<void> {
+  try {
+    await listenOn(server, host, port)
+  } catch (error) {
+    if (host !== '::' || (error as NodeJS.ErrnoException).code !== 'EAFNOSUPPORT') throw error
+    await listenOn(server, '0.0.0.0', port)
+  }
+}
+
+function listenOn(server: Listener, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port }, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}
+
+/** Undefined without TLS. */
+function readTls({ tls }: TransfersConfig): TlsMaterial | undefined {
+  return tls.enable ? readTlsMaterial(tls.key_file, tls.cert_file) : undefined
+}

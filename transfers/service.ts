@@ -1,0 +1,189 @@
+/** What the API asks for, done: requests are checked against the state and stored; the manager does the rest. */
+import { randomUUID } from 'node:crypto'
+import type { Clock } from './clock.js'
+import { newDisk, newTransfer } from './entries.js'
+import { FaultError } from './fault.js'
+import type { Hosts } from './hosts/hosts.js'
+import type { Manager } from './lifecycle/manager.js'
+import { isFinal, nextPhase } from './lifecycle/phases.js'
+import type { Volumes } from './lifecycle/ports.js'
+import type {
+  Disk,
+  Host,
+  Id,
+  NewDisk,
+  NewTransfer,
+  StorageDomain,
+  Transfer,
+  TransferAction,
+  TransferService,
+  TransferView,
+} from './model.js'
+import type { StoredDisk, StoredTransfer } from './store/records.js'
+import { DuplicateError, type Store } from './store/store.js'
+import { Watches } from './watches.js'
+
+export interface ServiceOptions {
+  readonly store: Store
+  readonly manager: Manager
+  readonly hosts: Hosts
+  readonly volumes: Volumes
+  readonly clock: Clock
+}
+
+export class Service implements TransferService {
+  readonly #options: ServiceOptions
+  readonly #watches: Watches<TransferView>
+
+  constructor(options: ServiceOptions) {
+    this.#options = options
+    this.#watches = new Watches((id) => this.transfer(id))
+    options.manager.onChange((id) => this.#watches.changed(id))
+  }
+
+  hosts(): readonly Host[] {
+    return this.#options.hosts.list()
+  }
+
+  storageDomains(): Promise<readonly StorageDomain[]> {
+    return this.#options.volumes.domains()
+  }
+
+  disks(): Promise<readonly Disk[]> {
+    return this.#options.store.transaction((records) => records.disks())
+  }
+
+  disk(id: Id): Promise<Disk | undefined> {
+    return this.#options.store.transaction((records) => records.disk(id))
+  }
+
+  async addDisk(request: NewDisk): Promise<{ readonly disk: Disk; readonly ready: Promise<void> }> {
+    const { store, manager } = this.#options
+    const id = request.id ?? randomUUID()
+    const disk = newDisk(request, id, await this.storageDomains(), manager.token)
+    try {
+      await store.transaction((records) => records.addDisk(disk))
+    } catch (cause) {
+      if (cause instanceof DuplicateError) throw conflict('The id or image id is used already.')
+      throw cause
+    }
+    const ready = manager.createVolume(id)
+    ready.catch(() => undefined) // logged where it failed, and not everybody waits
+    return { disk, ready }
+  }
+
+  async removeDisk(id: Id): Promise<void> {
+    const { store, manager } = this.#options
+    await store.transaction(async (records) => {
+      const disk = known(await records.disk(id), `There is no disk ${id}.`)
+      requireUnlocked(disk)
+      const work = { status: 'locked', lockedBy: 'removal', owner: manager.token } as const
+      await records.putDisk({ ...disk, ...work })
+    })
+    await manager.removeVolume(id)
+  }
+
+  async transfers(): Promise<readonly TransferView[]> {
+    const all = await this.#options.store.transaction((records) => records.transfers())
+    return all.map((transfer) => this.#view(transfer))
+  }
+
+  async transfer(id: Id): Promise<TransferView | undefined> {
+    const found = await this.#options.store.transaction((records) => records.transfer(id))
+    return found && this.#view(found)
+  }
+
+  async addTransfer(request: NewTransfer): Promise<TransferView> {
+    const { store, manager, hosts, clock } = this.#options
+    const domains = await this.storageDomains()
+    const diskId = request.diskId ?? (await this.#diskOfImage(request.imageId))
+    const stored = await store.transaction(async (records) => {
+      const disk = known(await records.disk(diskId), `There is no disk ${diskId}.`)
+      const transfer = newTransfer(request, disk, manager.token, clock.now())
+      this.#requireHost(request.hostId, transfer.backend)
+      if (disk.status === 'illegal') throw conflict('The disk is illegal, it holds no valid image.')
+      requireUnlocked(disk)
+      const domain = domains.find((one) => one.id === disk.storageDomainId)
+      if (domain?.status !== 'active') throw conflict('The storage domain is not active.')
+      if (!hosts.hasUsable(transfer.backend)) throw conflict('No usable host is up.')
+      await records.putDisk({
+        ...disk,
+        status: 'locked',
+        lockedBy: transfer.id,
+        // An upload that ends otherwise than it should leaves nothing to return to.
+        statusBeforeLock: transfer.direction === 'download' ? disk.status : undefined,
+      })
+      await records.addTransfer(transfer)
+      return transfer
+    })
+    manager.drive(stored.id)
+    return this.#view(stored)
+  }
+
+  async act(id: Id, action: TransferAction): Promise<void> {
+    const { store, manager, clock } = this.#options
+    await store.transaction(async (records) => {
+      const transfer = known(await records.transfer(id), `There is no image transfer ${id}.`)
+      const phase = nextPhase(transfer.phase, action, transfer)
+      const isSignOfLife = (action === 'extend' || action === 'resume') && !isFinal(phase)
+      if (phase === transfer.phase && !isSignOfLife) return
+      const now = clock.now()
+      const lastExtended = isSignOfLife ? now : transfer.lastExtended
+      await records.putTransfer({ ...transfer, phase, lastExtended, updatedAt: now })
+    })
+    manager.wake(id)
+  }
+
+  watch(id: Id, onChange: (transfer: TransferView | undefined) => void): () => void {
+    return this.#watches.add(id, onChange)
+  }
+
+  /** Clients name a snapshot by its image, and old ones a disk by what is its image id elsewhere. */
+  async #diskOfImage(imageId: Id | undefined): Promise<Id> {
+    const disks = await this.disks()
+    const disk =
+      disks.find((one) => one.imageId === imageId) ?? disks.find(({ id }) => id === imageId)
+    return known(disk, `There is no image ${String(imageId)}.`).id
+  }
+
+  #requireHost(id: Id | undefined, backend: Transfer['backend']): void {
+    if (id === undefined) return
+    const host = known(this.#options.hosts.get(id), `There is no host ${id}.`)
+    if (!host.isUp) throw conflict('The host is not up.')
+    if (backend === 'nbd' && !host.settings.hasNbdServers) {
+      throw conflict(
+        'The host has no NBD servers; ask for the format of the disk, or another host.',
+      )
+    }
+  }
+
+  /** While the ticket is being made it is not told: it would be refused. */
+  #view(transfer: StoredTransfer): TransferView {
+    const { hosts } = this.#options
+    const { hostId, ticketId, phase } = transfer
+    if (ticketId === undefined || phase === 'initializing') {
+      return { ...transfer, transferUrl: undefined, proxyUrl: undefined }
+    }
+    return {
+      ...transfer,
+      transferUrl: hosts.transferUrl(hostId, ticketId),
+      proxyUrl: hosts.proxyUrl(hostId, ticketId),
+    }
+  }
+}
+
+function known<T>(found: T | undefined, detail: string): T {
+  if (found === undefined) throw new FaultError(404, 'Not Found', detail)
+  return found
+}
+
+function conflict(detail: string): FaultError {
+  return new FaultError(409, 'Operation Failed', detail)
+}
+
+function requireUnlocked({ lockedBy, status }: StoredDisk): void {
+  if (lockedBy === undefined && status !== 'locked') return
+  if (lockedBy === 'creation') throw conflict('The disk is being created.')
+  if (lockedBy === 'removal') throw conflict('The disk is being removed.')
+  throw conflict('The disk is in use by another transfer.')
+}

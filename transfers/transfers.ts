@@ -1,0 +1,114 @@
+/** Puts the transfer service together: store, hosts, manager, and what serves the API. Nothing is global. */
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { RunningServer } from '../core/process/main.js'
+import type { StartOptions } from '../core/process/server.js'
+import { systemClock } from './clock.js'
+import { isPostgres, type TransfersConfig } from './config.js'
+import { Hosts } from './hosts/hosts.js'
+import { hostsOf, proxyOf } from './inventory.js'
+import type { Policies, Timers } from './lifecycle/context.js'
+import { Manager } from './lifecycle/manager.js'
+import type { NbdServers, Verifier, Volumes } from './lifecycle/ports.js'
+import type { TransferService } from './model.js'
+import { Service } from './service.js'
+import { PostgresStore } from './store/postgres-store.js'
+import { SqliteStore } from './store/sqlite-store.js'
+import type { Store } from './store/store.js'
+
+type Options = StartOptions<TransfersConfig>
+
+/** What the engine needs, and what needs the engine. */
+export interface Parts {
+  readonly volumes: Volumes
+  readonly verifier: Verifier
+  readonly nbd: NbdServers
+  /** Resolves when clients are served. */
+  readonly serve: (service: TransferService) => Promise<RunningServer<TransfersConfig>>
+}
+
+/** Resolves when clients are served. Rejects with what an administrator has to mend. */
+export async function startTransfers(
+  { config, logger }: Options,
+  parts: Parts,
+): Promise<RunningServer<TransfersConfig>> {
+  const { volumes, verifier, nbd } = parts
+  const { transfers } = config
+  const hosts = new Hosts({
+    hosts: hostsOf(config),
+    proxy: proxyOf(config),
+    controlTimeoutMs: transfers.control_timeout * 1000,
+    removeTimeoutMs: transfers.remove_timeout * 1000,
+    checkMs: transfers.host_check_interval * 1000,
+    clock: systemClock,
+    logger,
+  })
+  const store = await openStore(transfers.database)
+  const common = { store, hosts, volumes, clock: systemClock }
+  const manager = new Manager({
+    ...common,
+    verifier,
+    nbd,
+    logger,
+    timers: timersOf(config),
+    policies: policiesOf(config),
+    name: transfers.instance,
+    callMs: transfers.control_timeout * 1000,
+  })
+  const end = async (): Promise<void> => {
+    hosts.stop()
+    await manager.stop()
+    await store.close()
+  }
+  try {
+    // A transfer needs to know which hosts are up, a client that nothing half-done is in its way.
+    await hosts.start()
+    await manager.start()
+    const server = await parts.serve(new Service({ ...common, manager }))
+    return {
+      reload: (changed) => server.reload(changed),
+      stop: async () => {
+        await server.stop()
+        await end()
+      },
+    }
+  } catch (error) {
+    await end().catch((cause: unknown) => logger.error({ err: cause }, 'cannot stop orderly'))
+    throw error
+  }
+}
+
+async function openStore(database: string): Promise<Store> {
+  try {
+    if (isPostgres(database)) return await PostgresStore.open(database)
+    mkdirSync(dirname(database), { recursive: true, mode: 0o700 })
+    return await SqliteStore.open(database)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    // Not the URL: it has the password.
+    const name = isPostgres(database) ? 'PostgreSQL' : database
+    throw new Error(`cannot use the database, ${name}: ${reason}`, { cause })
+  }
+}
+
+function timersOf({ transfers }: TransfersConfig): Timers {
+  return {
+    pollMs: transfers.poll_interval * 1000,
+    ticketSeconds: transfers.ticket_timeout,
+    renewalMs: transfers.ticket_renewal * 1000,
+    graceMs: transfers.unreachable_grace * 1000,
+    proxyCheckMs: transfers.proxy_check_interval * 1000,
+    pauseLogMs: transfers.pause_log_interval * 1000,
+    successRetentionMs: transfers.success_retention * 1000,
+    failureRetentionMs: transfers.failure_retention * 1000,
+    expiryMs: transfers.cleanup_interval * 1000,
+    leaseMs: transfers.lease_timeout * 1000,
+  }
+}
+
+function policiesOf({ transfers }: TransfersConfig): Policies {
+  return {
+    deleteInvalidDisks: transfers.delete_invalid_disks,
+    protectExistingDisks: transfers.protect_existing_disks,
+  }
+}

@@ -1,0 +1,232 @@
+/** A storage domain that is a directory: one file for each volume. */
+import { constants } from 'node:fs'
+import { statfs, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { KiB, MiB } from '../../core/units.js'
+import { dataRanges, fdatasync } from '../../native/index.js'
+import { FaultError } from '../fault.js'
+import type { Id } from '../model.js'
+import { Directory, isMissing } from './directory.js'
+import { makeVolume, rawLength, writeZeroes } from './make-volume.js'
+import { unfinishedId, unfinishedName, isId, volumeName } from './volume-names.js'
+import type {
+  Orphan,
+  RemoveOptions,
+  Space,
+  TicketRequest,
+  VolumeFacts,
+  VolumeProvider,
+  VolumeRef,
+  VolumeSpec,
+} from './volume-provider.js'
+
+export interface DirectoryVolumesOptions {
+  /** Absolute; may itself be a link. */
+  readonly path: string
+  /** The group of the daemon, which reads and writes the volumes; ours must be a member of it. */
+  readonly group?: number
+  /** Bytes of the file system that volumes leave free. */
+  readonly reserved?: number
+}
+
+/** The owner, us, and the group, the daemon's. */
+const FILE_MODE = 0o660
+/** Tables and header of a new qcow2 image of usual size. */
+const QCOW2_OVERHEAD = 256 * KiB
+/** DataRanges of one call. */
+const MAX_RANGES = 1024
+
+export class DirectoryVolumes implements VolumeProvider {
+  readonly isSparseCapable = true
+  readonly #path: string
+  readonly #group: number | undefined
+  readonly #reserved: number
+
+  constructor({ path, group, reserved = 0 }: DirectoryVolumesOptions) {
+    this.#path = path
+    this.#group = group
+    this.#reserved = reserved
+  }
+
+  async create(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts> {
+    const name = volumeName(volume.imageId)
+    signal?.throwIfAborted()
+    await this.#checkSpace(volume)
+    return Directory.use(this.#path, async (directory) => {
+      if (await directory.has(name)) throw volumeExists()
+      const unfinished = unfinishedName(volume.imageId, 'new')
+      try {
+        const facts = await this.#make(directory, unfinished, volume, signal)
+        await directory.publish(unfinished, name)
+        await this.#keep(directory, name)
+        return facts
+      } catch (error) {
+        await directory.unlink(unfinished)
+        throw asFault(error)
+      }
+    })
+  }
+
+  async #keep(directory: Directory, name: string): Promise<void> {
+    try {
+      await directory.sync()
+    } catch (error) {
+      await directory.unlink(name)
+      throw error
+    }
+  }
+
+  async #make(
+    directory: Directory,
+    name: string,
+    volume: VolumeSpec,
+    signal: AbortSignal | undefined,
+  ): Promise<VolumeFacts> {
+    const { O_RDWR, O_CREAT, O_EXCL } = constants
+    const file = await directory.open(name, O_RDWR | O_CREAT | O_EXCL, FILE_MODE)
+    try {
+      // Not the mode of open(), which the umask cuts.
+      if (this.#group !== undefined) await file.chown(-1, this.#group)
+      await file.chmod(FILE_MODE)
+      await makeVolume(file, volume, signal)
+      await file.sync()
+      return factsOf(await file.stat())
+    } finally {
+      await file.close()
+    }
+  }
+
+  async remove({ imageId }: VolumeRef, { wipe, signal }: RemoveOptions): Promise<void> {
+    const name = volumeName(imageId)
+    await Directory.use(this.#path, async (directory) => {
+      // From now on there is no such volume, however long the rest takes.
+      await directory.rename(name, unfinishedName(imageId, 'old')).catch((error: unknown) => {
+        if (!isMissing(error)) throw error
+      })
+      const rest = (await directory.entries()).filter(
+        (entry) => unfinishedId(entry.name) === imageId,
+      )
+      for (const entry of rest) {
+        if (wipe && entry.isFile()) await wipeFile(directory, entry.name, signal)
+        await directory.unlink(entry.name)
+      }
+      await directory.sync()
+    })
+  }
+
+  facts({ imageId }: VolumeRef): Promise<VolumeFacts> {
+    return Directory.use(this.#path, async (directory) => {
+      const found = await directory.status(volumeName(imageId))
+      if (!found.isFile()) throw new Error(`the volume ${imageId} is no regular file`)
+      return factsOf(found)
+    })
+  }
+
+  path({ imageId }: VolumeRef): string {
+    return join(this.#path, volumeName(imageId))
+  }
+
+  /** The daemon takes what is behind the host byte for byte. */
+  url(volume: VolumeRef): string {
+    return `file://${this.path(volume)}`
+  }
+
+  async ticketSize({ volume, direction, backend }: TicketRequest): Promise<number> {
+    if (backend === 'nbd' || volume.format === 'raw') return volume.provisionedSize
+    if (direction === 'download') return (await this.facts(volume)).length
+    // Room for the tables and the compressed clusters that became larger, as engines give it.
+    return Math.ceil((volume.provisionedSize * 11) / 10) + MiB
+  }
+
+  async space(): Promise<Space> {
+    const { bsize, blocks, bfree, bavail } = await statfs(this.#path)
+    return { available: bavail * bsize, used: (blocks - bfree) * bsize }
+  }
+
+  /** Foreign files with names no volume has are nobody's business. */
+  orphans(known: ReadonlySet<Id>): Promise<readonly Orphan[]> {
+    return Directory.use(this.#path, async (directory) => {
+      const found: Orphan[] = []
+      for (const { name } of await directory.entries()) {
+        const isUnfinished = unfinishedId(name) !== undefined
+        if (!isUnfinished && (!isId(name) || known.has(name))) continue
+        const status = await directory.status(name).catch(() => undefined)
+        if (status?.isFile() !== true) continue
+        found.push({ name, isUnfinished, actualSize: factsOf(status).actualSize })
+      }
+      return found
+    })
+  }
+
+  async #checkSpace(volume: VolumeSpec): Promise<void> {
+    const { available } = await this.space()
+    const needed = initialAllocation(volume)
+    if (needed + this.#reserved > available) {
+      throw new FaultError(
+        409,
+        'Operation Failed',
+        `[Cannot add Virtual Disk. Low disk space on Storage Domain: ${needed} bytes are needed, ${Math.max(0, available - this.#reserved)} are available.]`,
+      )
+    }
+  }
+}
+
+/** Bytes that must be there now; a sparse disk may promise more than there is. */
+function initialAllocation({ format, provisionedSize, initialSize, sparse }: VolumeSpec): number {
+  const overhead = format === 'cow' ? QCOW2_OVERHEAD : 0
+  return overhead + (sparse ? (initialSize ?? 0) : rawLength(provisionedSize))
+}
+
+/** Of what is stored only: the holes hold nothing. The blocks go to whoever reads the device next. */
+async function wipeFile(
+  directory: Directory,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const file = await directory.open(name, constants.O_RDWR)
+  try {
+    const found = await file.stat()
+    if (!found.isFile()) return
+    await wipeRanges(file, found.size, signal)
+    await fdatasync(file.fd)
+  } finally {
+    await file.close()
+  }
+}
+
+async function wipeRanges(
+  file: FileHandle,
+  size: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (let offset = 0; offset < size;) {
+    const { ranges, next } = await dataRanges(file.fd, offset, size, MAX_RANGES)
+    for (const { start, end } of ranges) await writeZeroes(file, start, end, signal)
+    offset = next
+  }
+}
+
+function factsOf(status: {
+  readonly size: number | bigint
+  readonly blocks: number | bigint
+}): VolumeFacts {
+  return { length: Number(status.size), actualSize: Number(status.blocks) * 512 }
+}
+
+function volumeExists(): FaultError {
+  return new FaultError(409, 'Operation Failed', '[Cannot add Virtual Disk. The image exists.]')
+}
+
+function asFault(error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === 'EEXIST') return volumeExists()
+  const refusal = REFUSALS.get(code ?? '')
+  return refusal === undefined ? error : new FaultError(409, 'Operation Failed', refusal)
+}
+
+const LOW_SPACE = '[Cannot add Virtual Disk. Low disk space on Storage Domain.]'
+const REFUSALS: ReadonlyMap<string, string> = new Map([
+  ['ENOSPC', LOW_SPACE],
+  ['EDQUOT', LOW_SPACE],
+  ['EFBIG', '[Cannot add Virtual Disk. The storage domain has no files of this size.]'],
+])

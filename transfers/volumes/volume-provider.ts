@@ -1,0 +1,68 @@
+/**
+ * Where disks have their bytes: one provider is one storage domain. A volume is known by the image id
+ * of its disk. Directories are the first kind; a volume group, whose volumes are block devices with a
+ * size of their own, is meant to be another one behind the same interface.
+ */
+import type { Direction, Disk, DiskFormat, Id } from '../model.js'
+
+/** What of a disk its volume is made from. Ids are as in model.ts, and are checked again. */
+export type VolumeSpec = Pick<
+  Disk,
+  'imageId' | 'format' | 'provisionedSize' | 'initialSize' | 'sparse'
+>
+
+export type VolumeRef = Pick<Disk, 'imageId'>
+
+export interface VolumeFacts {
+  /** Bytes of the file or device. */
+  readonly length: number
+  /** Bytes allocated. */
+  readonly actualSize: number
+}
+
+export interface Space {
+  readonly available: number
+  readonly used: number
+}
+
+export interface TicketRequest {
+  readonly volume: VolumeRef & { readonly format: DiskFormat; readonly provisionedSize: number }
+  readonly direction: Direction
+  readonly backend: 'file' | 'nbd'
+}
+
+/** A file in the storage domain that belongs to no disk; somebody has to look at it. */
+export interface Orphan {
+  readonly name: string
+  /** Of a creation or a removal that did not end. */
+  readonly isUnfinished: boolean
+  readonly actualSize: number
+}
+
+export interface RemoveOptions {
+  /** Overwrites what is stored first. */
+  readonly wipe: boolean
+  /** Stops between two steps; remove() again goes on. */
+  readonly signal?: AbortSignal
+}
+
+export interface VolumeProvider {
+  /** Volumes can have holes: what tickets need to know, and sparse raw disks. */
+  readonly isSparseCapable: boolean
+  /**
+   * Throws FaultError when the storage has no room for it. After any error, nothing of the volume is
+   * left; after a crash remove() takes what there is. Not to be called twice for one volume at once.
+   */
+  create(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts>
+  /** Also of what create() left. Nothing to remove is no error. */
+  remove(volume: VolumeRef, options: RemoveOptions): Promise<void>
+  /** Rejects with ENOENT when there is none. */
+  facts(volume: VolumeRef): Promise<VolumeFacts>
+  path(volume: VolumeRef): string
+  /** Of a ticket that moves the bytes of the volume as they are. */
+  url(volume: VolumeRef): string
+  /** Bytes a ticket has to permit. */
+  ticketSize(request: TicketRequest): Promise<number>
+  space(): Promise<Space>
+  orphans(known: ReadonlySet<Id>): Promise<readonly Orphan[]>
+}
