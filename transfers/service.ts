@@ -58,9 +58,13 @@ export class Service implements TransferService {
   }
 
   async addDisk(request: NewDisk): Promise<{ readonly disk: Disk; readonly ready: Promise<void> }> {
-    const { store, manager } = this.#options
+    const { store, manager, volumes } = this.#options
     const id = request.id ?? randomUUID()
     const disk = newDisk(request, id, await this.storageDomains(), manager.token)
+    // Before there is a record, for whose volume what is there would be replaced.
+    if (request.imageId !== undefined && (await hasVolume(volumes, disk))) {
+      throw conflict('The storage domain has an image of this id already.')
+    }
     try {
       await store.transaction((records) => records.addDisk(disk))
     } catch (cause) {
@@ -169,6 +173,17 @@ export class Service implements TransferService {
       transferUrl: hosts.transferUrl(hostId, ticketId),
       proxyUrl: hosts.proxyUrl(hostId, ticketId),
     }
+  }
+}
+
+/** Of a disk that nobody knows any more, whose data may be all that is left of it. */
+async function hasVolume(volumes: Volumes, disk: Disk): Promise<boolean> {
+  try {
+    await volumes.facts(disk)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
   }
 }
 

@@ -96,9 +96,13 @@ t.test('the program checks its configuration, and what that needs', async (t) =>
   const dir = configure(t, daemon)
   const { config } = loadTransfersConfig(dir, '/nonexistent')
   t.match(await preflight(config), {
-    problems: [/database: .*ENOENT/],
+    problems: [],
     warnings: [/password_file/],
   })
+  const impossible = configure(t, daemon, { database: '/dev/null/db' })
+  t.match((await preflight(loadTransfersConfig(impossible, '/nonexistent').config)).problems, [
+    /database: \/dev\/null is not a directory/,
+  ])
   const missing = configure(t, daemon, { storage_dir: '/nonexistent/images' })
   const found = await preflight(loadTransfersConfig(missing, '/nonexistent').config)
   t.match(found.problems, [/storage domain default: .*ENOENT/])

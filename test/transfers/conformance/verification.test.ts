@@ -62,6 +62,16 @@ t.test('verification', { skip: without('curl', 'qemu-img', 'qemu-nbd') }, async 
     await system.diskStatus('large', 'illegal')
   })
 
+  t.test('an image that no disk has is never replaced', async (t) => {
+    const data = randomBytes(MiB)
+    const file = putFile(system, 'images/precious', data)
+    const disk = '<disk id="p"><image_id>precious</image_id><format>raw</format>'
+    const body = `${disk}<provisioned_size>${MiB}</provisioned_size></disk>`
+    await t.rejects(system.post('disks', body), /409.*has an image of this id/s)
+    t.equal((await system.get('disks/p')).status, 404)
+    t.ok(readFileSync(file).equals(data))
+  })
+
   t.test('format raw: guest data of a qcow2 disk, in both directions', async (t) => {
     const data = Buffer.concat([randomBytes(3 * MiB), Buffer.alloc(2 * MiB), randomBytes(3 * MiB)])
     const guest = putFile(system, 'guest2.raw', data)
