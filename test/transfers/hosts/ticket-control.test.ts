@@ -41,6 +41,8 @@ async function startTls(t: Test, { controlSocket }: Daemon, pki: Pki): Promise<n
       outgoing.writeHead(answer.statusCode ?? 500, answer.headers)
       answer.pipe(outgoing)
     })
+    // The daemon closes a connection it keeps when it likes; the client then gets no answer, and asks again.
+    relayed.on('error', () => outgoing.destroy())
     incoming.pipe(relayed)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
