@@ -141,6 +141,6 @@ point clients at its ca.pem. The live line counts bytes each time they are moved
 
 Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 the images cannot be served, 2 wrong arguments. npm
 passes it on, but Ctrl-C reaches npm as well, and the shell may see npm's own 130 instead of 0.
-SIGTERM to npm ends everything. After SIGKILL the daemon and qemu-nbd end as well, but their
-directory imageio-XXXXXX stays in TMPDIR (/tmp).
+SIGTERM to npm ends everything. After SIGKILL the daemon and qemu-nbd end as well, but for qemu-nbd of
+unfinished transfers (--transfers), and their directory imageio-XXXXXX stays in TMPDIR (/tmp).
 `

@@ -116,6 +116,13 @@ export class TransferSystem {
     await until('the transfer service is ready', isReady, { timeoutMs: 15_000 })
   }
 
+  /** SIGHUP; resolves when it was heeded. */
+  async reload(): Promise<void> {
+    const begin = this.#log.length
+    this.#child?.kill('SIGHUP')
+    await until('the reload', () => this.#log.slice(begin).includes('certificate reloaded'))
+  }
+
   async kill(): Promise<void> {
     await this.#end('SIGKILL')
   }

@@ -40,6 +40,22 @@ t.test('actions', { skip }, async (t) => {
     t.equal((await system.upload(url, file)).status, 403)
   })
 
+  t.test('without data an upload is paused, a download is cancelled', async (t) => {
+    await system.addDisk('idle', 'raw', SIZE)
+    const idle = '<inactivity_timeout>3</inactivity_timeout>'
+    const { id, url } = await system.transferring(`<disk id="idle"/>${idle}`)
+    await system.phase(id, 'paused_system')
+    await system.diskStatus('idle', 'locked')
+    await system.act(id, 'resume')
+    await system.phase(id, 'transferring')
+    t.equal((await system.upload(url, file)).status, 200)
+    await system.act(id, 'finalize')
+    await system.phase(id, 'finished_success')
+    const download = `<disk id="idle"/>${idle}<direction>download</direction>`
+    await system.phase((await system.transferring(download)).id, 'finished_failure')
+    await system.diskStatus('idle', 'ok')
+  })
+
   t.test('a cancelled download leaves the disk as it was', async (t) => {
     const { id } = await system.transferring('<disk id="paused"/><direction>download</direction>')
     await system.act(id, 'cancel')

@@ -1,9 +1,17 @@
 /** The documentation of image transfers, done with curl, between a daemon, a proxy and the service. */
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { diskXml, idOf, putFile, startSystem, tag } from '../../support/transfers.js'
+import {
+  diskXml,
+  idOf,
+  putFile,
+  startSystem,
+  tag,
+  type TransferSystem,
+} from '../../support/transfers.js'
 import { without } from '../../support/tools.js'
 import { until } from '../../support/wait.js'
 
@@ -89,6 +97,22 @@ t.test('curl, as the documentation has it', { skip: without('curl') }, async (t)
     await system.diskStatus('125', 'ok')
   })
 
+  t.test('events, from the first phase until the entity disappears', async (t) => {
+    const { id, proxyUrl } = await system.transferring('<disk id="125"/>')
+    const events = system.curl('-N', `${system.url}/imagetransfers/${id}/events`)
+    t.equal((await system.upload(proxyUrl, file)).status, 200)
+    await system.act(id, 'finalize')
+    const { status, text } = await events
+    t.equal(status, 200)
+    const seen = [...text.matchAll(/^data: (\{.*"phase".*\})$/gm)].map(
+      ([, json = '']) => JSON.parse(json) as { phase: string; transferred: number },
+    )
+    t.match(seen[0], { phase: 'transferring' })
+    t.match(seen.at(-1), { phase: 'finished_success', transferred: data.length })
+    t.match(text, /^event: end$/m)
+    t.equal((await system.get(`imagetransfers/${id}`)).status, 404)
+  })
+
   t.test('a host that there is not, a disk that is used, a disk that there is not', async (t) => {
     const post = (body: string) =>
       system.curl('-H', 'Content-Type: application/xml', '-d', body, `${system.url}/imagetransfers`)
@@ -103,6 +127,22 @@ t.test('curl, as the documentation has it', { skip: without('curl') }, async (t)
     await system.phase(id, 'finished_success')
   })
 
+  t.test(
+    'SIGHUP reads the certificate again, SIGTERM ends streams and then the service',
+    async (t) => {
+      await system.reload()
+      const { id, ticket } = await system.transferring('<disk id="125"/>')
+      const events = spawnCurl(system, `${system.url}/imagetransfers/${id}/events`)
+      await until('the stream has begun', () => events.text().includes('"phase":"transferring"'))
+      await system.stop()
+      t.equal(await events.ended, 0)
+      t.equal((await system.daemon.ticket(ticket)).uuid, ticket, 'the transfer goes on without it')
+      await system.start()
+      await system.act(id, 'finalize')
+      await system.phase(id, 'finished_success')
+    },
+  )
+
   t.test('passwords: changed while it runs, and refused when wrong', async (t) => {
     t.equal((await system.get('')).status, 200)
     t.equal(await system.setPassword('other'), 0)
@@ -113,3 +153,13 @@ t.test('curl, as the documentation has it', { skip: without('curl') }, async (t)
     t.equal(await system.command(['passwd', '-c', system.dir, 'a', 'b'], ''), 2)
   })
 })
+
+/** curl that shows what comes as it comes. */
+function spawnCurl(system: TransferSystem, url: string) {
+  const login = ['-u', 'admin@internal:secret']
+  const child = spawn('curl', ['-sN', '--cacert', system.caFile, ...login, url])
+  let text = ''
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => void (text += chunk))
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+  return { text: () => text, ended }
+}
