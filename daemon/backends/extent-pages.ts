@@ -2,7 +2,7 @@
 import type { Extent } from './backend.js'
 
 /** Extents of a page, about: some ten kilobytes of JSON. */
-const PAGE_SIZE = 1024
+const PAGE_SIZE = 512
 
 /** Joins neighbours that say the same. */
 export class ExtentPages {

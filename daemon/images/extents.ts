@@ -12,8 +12,11 @@ import { requireId } from '../../core/images/requests.js'
 const JSON_TYPE = 'application/json'
 const LINES_TYPE = 'application/x-ndjson'
 
-/** Answers up to here that are known in this time have a content-length; others are streamed. */
-const PIECES: PieceOptions = { size: 256 * 1024, lingerMs: 25 }
+/**
+ * Answers up to here that are known in this time have a content-length; others are streamed. Texts of
+ * 128 KiB and more would be kept until all of the heap is collected: half a GiB for a million extents.
+ */
+const PIECES: PieceOptions = { size: 64 * 1024, lingerMs: 25 }
 
 export async function getExtents(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)
