@@ -12,6 +12,7 @@
         'src/digest.cc',
         'src/memory.cc',
         'src/open.cc',
+        'src/read_fully.cc',
         'src/status.cc',
         'src/system_call_worker.cc',
         'src/tcp_socket.cc',

@@ -94,6 +94,13 @@ interface Addon {
   readonly createDigest: (algorithm: string) => DigestHandle
   readonly updateDigest: (digest: DigestHandle, buffer: Buffer) => Promise<void>
   readonly updateDigestNow: (digest: DigestHandle, buffer: Buffer) => void
+  readonly readDigest: (
+    digest: DigestHandle,
+    fd: number,
+    buffer: Buffer,
+    offset: number,
+    size: number,
+  ) => Promise<number>
   readonly finishDigest: (digest: DigestHandle) => Buffer
   readonly peerCredentials: (fd: number) => PeerCredentials
   readonly hasPeerEnded: (fd: number) => boolean
@@ -231,6 +238,15 @@ export class Digest {
   /** On this thread, for a few bytes. */
   updateNow(buffer: Buffer): void {
     addon.updateDigestNow(this.#handle, buffer)
+  }
+
+  /**
+   * Adds what pread(2) gets of [offset, offset + size), on libuv's pool; resolves with the number of
+   * bytes, fewer only when the file ends. Reads as many bytes at a time as the buffer has, also at
+   * the end, as direct I/O wants it. A digest that was rejected is spoiled.
+   */
+  read(fd: number, buffer: Buffer, offset: number, size: number): Promise<number> {
+    return addon.readDigest(this.#handle, fd, buffer, offset, size)
   }
 
   /** The digest. Nothing can be added afterwards. */

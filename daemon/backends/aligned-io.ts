@@ -2,7 +2,14 @@
  * Reads and writes of one descriptor that respect its alignment. Direct I/O wants offsets, lengths
  * and addresses at multiples; what is not goes through aligned memory of our own.
  */
-import { SystemError, allocateAligned, isAligned, pread, pwrite } from '../../native/index.js'
+import {
+  SystemError,
+  allocateAligned,
+  isAligned,
+  pread,
+  pwrite,
+  type Digest,
+} from '../../native/index.js'
 import { isMultiple, roundDown, roundUp, type Alignment } from './alignment.js'
 import { StorageError } from './errors.js'
 
@@ -37,14 +44,32 @@ export class AlignedIo {
   /** Any offset and length; fewer bytes only at the end of the file. */
   async read(buffer: Buffer, offset: number): Promise<number> {
     if (buffer.length === 0) return 0
-    if (
+    if (this.#fits(buffer, offset)) return this.#read(buffer, offset)
+    return this.#readBounced(buffer, offset)
+  }
+
+  /** See Backend.digest(). */
+  async digest(
+    digest: Digest,
+    buffer: Buffer,
+    offset: number,
+    size: number,
+  ): Promise<number | undefined> {
+    if (!this.#fits(buffer, offset)) return undefined
+    try {
+      return await digest.read(this.fd, buffer, offset, size)
+    } catch (error) {
+      if (mayBeGrowth(error)) return undefined
+      throw error
+    }
+  }
+
+  #fits(buffer: Buffer, offset: number): boolean {
+    return (
       isMultiple(offset, this.blockSize) &&
       isMultiple(buffer.length, this.blockSize) &&
       isAligned(buffer, this.#memoryAlign)
-    ) {
-      return this.#read(buffer, offset)
-    }
-    return this.#readBounced(buffer, offset)
+    )
   }
 
   /**
@@ -56,8 +81,7 @@ export class AlignedIo {
       try {
         return await this.#calls.pread(this.fd, buffer, offset)
       } catch (error) {
-        const mayBeGrowth = error instanceof SystemError && error.code === 'EINVAL'
-        if (!mayBeGrowth || tries === MAX_READ_TRIES) throw error
+        if (!mayBeGrowth(error) || tries === MAX_READ_TRIES) throw error
       }
     }
   }
@@ -122,4 +146,9 @@ export class AlignedIo {
   #bounceSize(): number {
     return Math.max(this.blockSize, roundDown(MAX_BOUNCE, this.blockSize))
   }
+}
+
+/** See #read(). */
+function mayBeGrowth(error: unknown): boolean {
+  return error instanceof SystemError && error.code === 'EINVAL'
 }

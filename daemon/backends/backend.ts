@@ -1,3 +1,5 @@
+import type { Digest } from '../../native/index.js'
+
 /** How the bytes of one image are reached. Positional: no cursor, any number of calls in flight. */
 export interface Backend {
   /** Kind, for logs: 'file', 'block-device', 'memory', 'nbd'. */
@@ -20,6 +22,13 @@ export interface Backend {
   etag(): Promise<string | undefined>
   /** Reads up to buffer.length bytes at any offset; fewer only at the end of the image. */
   pread(buffer: Buffer, offset: number): Promise<number>
+  /**
+   * pread() of [offset, offset + size) and digest.update() in one go, piece by piece through the
+   * buffer, where the storage has a descriptor; resolves with the number of bytes, fewer only at the
+   * end of the image. Undefined when offset or buffer do not fit the storage, or the file was just
+   * growing. Unless it got all, the digest is spoiled.
+   */
+  digest?(digest: Digest, buffer: Buffer, offset: number, size: number): Promise<number | undefined>
   /** Writes the whole buffer at any offset, or rejects. */
   pwrite(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<void>
   /**

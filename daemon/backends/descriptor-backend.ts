@@ -1,6 +1,12 @@
 /** What regular files and block devices have in common. */
 import { createHash } from 'node:crypto'
-import { allocateAligned, closeDescriptor, fdatasync, status } from '../../native/index.js'
+import {
+  allocateAligned,
+  closeDescriptor,
+  fdatasync,
+  status,
+  type Digest,
+} from '../../native/index.js'
 import type { AlignedIo } from './aligned-io.js'
 import { roundDown, roundUp } from './alignment.js'
 import type { Backend, Extent, ExtentContext } from './backend.js'
@@ -69,6 +75,15 @@ export abstract class DescriptorBackend implements Backend {
 
   async pread(buffer: Buffer, offset: number): Promise<number> {
     return this.call(() => this.io.read(buffer, offset))
+  }
+
+  async digest(
+    digest: Digest,
+    buffer: Buffer,
+    offset: number,
+    size: number,
+  ): Promise<number | undefined> {
+    return this.call(() => this.io.digest(digest, buffer, offset, size))
   }
 
   async pwrite(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<void> {

@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os'
 import { Digest, type DigestAlgorithm } from '../../native/index.js'
+import { roundUp } from '../backends/alignment.js'
 import type { Backend } from '../backends/backend.js'
 import type { BufferPool } from './buffer-pool.js'
 import { ImageTruncatedError } from './operation.js'
@@ -13,6 +14,12 @@ import { ImageTruncatedError } from './operation.js'
  * time, four for a tenth; more than libuv's pool has threads would only wait.
  */
 const MAX_LANES = Math.min(4 * availableParallelism(), 16)
+
+/** Bytes read and hashed in turn: they stay in a core's cache, and a system call costs little of it. */
+const READ_PIECE = 256 * 1024
+
+/** Bytes of one call of the storage, which nothing interrupts. */
+const MAX_READ = 4 * 1024 * 1024
 
 export interface BlockHasherOptions {
   readonly algorithm: DigestAlgorithm
@@ -56,7 +63,32 @@ export class BlockHasher {
   }
 
   /** The digest of the block's content. */
-  data(offset: number, size: number): Promise<Buffer> {
+  async data(offset: number, size: number): Promise<Buffer> {
+    return (await this.#readDigest(offset, size)) ?? (await this.#digestOfReads(offset, size))
+  }
+
+  /** By the storage itself. Undefined when it can't, or has not all: the plain way tells why. */
+  async #readDigest(offset: number, size: number): Promise<Buffer | undefined> {
+    const backend = this.#backend
+    if (backend.digest === undefined) return undefined
+    const buffer = await this.#take()
+    const piece = buffer.subarray(0, Math.min(READ_PIECE, roundUp(size, backend.blockSize)))
+    try {
+      const digest = new Digest(this.#options.algorithm)
+      for (let position = 0; position < size; position += MAX_READ) {
+        this.#throwIfStopped()
+        const part = Math.min(MAX_READ, size - position)
+        const got = await backend.digest(digest, piece, offset + position, part)
+        if (got !== part) return undefined
+      }
+      return digest.finish()
+    } finally {
+      this.#give(buffer)
+    }
+  }
+
+  /** By pread(), which reads anything there is. */
+  #digestOfReads(offset: number, size: number): Promise<Buffer> {
     return this.#hash(size, async (buffer, position) => {
       const end = offset + size
       const start = offset + position
@@ -103,8 +135,7 @@ export class BlockHasher {
     try {
       const digest = new Digest(this.#options.algorithm)
       for (let position = 0; position < size;) {
-        this.#options.signal.throwIfAborted()
-        if (this.#isStopped) throw new Error('hashing was stopped')
+        this.#throwIfStopped()
         const bytes = await piece(buffer, position)
         await digest.update(bytes)
         position += bytes.length
@@ -113,6 +144,11 @@ export class BlockHasher {
     } finally {
       this.#give(buffer)
     }
+  }
+
+  #throwIfStopped(): void {
+    this.#options.signal.throwIfAborted()
+    if (this.#isStopped) throw new Error('hashing was stopped')
   }
 
   #take(): Buffer | Promise<Buffer> {

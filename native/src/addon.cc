@@ -42,6 +42,7 @@ constexpr Export kExports[] = {
     {"createDigest", CreateDigest},
     {"updateDigest", UpdateDigest},
     {"updateDigestNow", UpdateDigestNow},
+    {"readDigest", ReadDigest},
     {"finishDigest", FinishDigest},
     {"peerCredentials", PeerCredentials},
     {"hasPeerEnded", HasPeerEnded},

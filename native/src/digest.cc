@@ -2,6 +2,8 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
@@ -10,6 +12,7 @@
 
 #include "arguments.h"
 #include "functions.h"
+#include "read_fully.h"
 #include "system_call_worker.h"
 
 namespace imageio {
@@ -129,6 +132,50 @@ class UpdateDigestWorker final : public SystemCallWorker {
   const Napi::Reference<ByteBuffer> buffer_;
 };
 
+// Reads and hashes in turn, so that what is hashed still lies in the core's cache.
+class ReadDigestWorker final : public SystemCallWorker {
+ public:
+  ReadDigestWorker(Napi::Env env, SharedDigest digest, int fd, const ByteBuffer& buffer,
+                   int64_t offset, int64_t size)
+      : SystemCallWorker(env, "imageio.readDigest"),
+        digest_(std::move(digest)),
+        fd_(fd),
+        data_(buffer.Data()),
+        piece_(buffer.Length()),
+        offset_(offset),
+        size_(size),
+        buffer_(Napi::Persistent(buffer)) {
+    digest_->is_busy = true;
+  }
+
+  ~ReadDigestWorker() override { digest_->is_busy = false; }
+
+ private:
+  void Call() override {
+    while (done_ < size_) {
+      const ssize_t got = ReadFully(fd_, data_, piece_, offset_ + done_);
+      if (got == -1) return Fail("pread", errno);
+      const int64_t wanted = std::min<int64_t>(got, size_ - done_);
+      digest_->Update(data_, static_cast<size_t>(wanted));
+      done_ += wanted;
+      if (static_cast<size_t>(got) < piece_) return;
+    }
+  }
+
+  Napi::Value Result(Napi::Env env) override {
+    return Napi::Number::New(env, static_cast<double>(done_));
+  }
+
+  const SharedDigest digest_;
+  const int fd_;
+  uint8_t* const data_;
+  const size_t piece_;
+  const int64_t offset_;
+  const int64_t size_;
+  int64_t done_ = 0;
+  const Napi::Reference<ByteBuffer> buffer_;
+};
+
 }  // namespace
 
 Napi::Value DigestAlgorithms(Napi::Env env) {
@@ -157,6 +204,16 @@ Napi::Value CreateDigest(const Napi::CallbackInfo& info) {
 Napi::Value UpdateDigest(const Napi::CallbackInfo& info) {
   SharedDigest digest = DigestArgument(info, 0);
   return Start<UpdateDigestWorker>(info, std::move(digest), BufferArgument(info, 1, "buffer"));
+}
+
+Napi::Value ReadDigest(const Napi::CallbackInfo& info) {
+  SharedDigest digest = DigestArgument(info, 0);
+  const int fd = DescriptorArgument(info, 1);
+  const ByteBuffer buffer = BufferArgument(info, 2, "buffer");
+  if (buffer.Length() == 0) throw Napi::RangeError::New(info.Env(), "buffer must not be empty");
+  const int64_t offset = SizeArgument(info, 3, "offset");
+  const int64_t size = SizeArgument(info, 4, "size");
+  return Start<ReadDigestWorker>(info, std::move(digest), fd, buffer, offset, size);
 }
 
 Napi::Value UpdateDigestNow(const Napi::CallbackInfo& info) {

@@ -43,6 +43,7 @@ Napi::Value FindDataRanges(const Napi::CallbackInfo& info);
 Napi::Value DigestAlgorithms(Napi::Env env);
 Napi::Value CreateDigest(const Napi::CallbackInfo& info);
 Napi::Value UpdateDigest(const Napi::CallbackInfo& info);
+Napi::Value ReadDigest(const Napi::CallbackInfo& info);
 Napi::Value UpdateDigestNow(const Napi::CallbackInfo& info);
 Napi::Value FinishDigest(const Napi::CallbackInfo& info);
 

@@ -1,10 +1,11 @@
-#include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 
 #include "arguments.h"
 #include "functions.h"
+#include "read_fully.h"
 #include "system_call_worker.h"
 
 namespace imageio {
@@ -45,28 +46,10 @@ class ReadWorker final : public BufferWorker {
 
  private:
   void Call() override {
-    // At least once, so that a read of nothing still tells a bad descriptor.
-    do {
-      const ssize_t size = RetryInterrupted(
-          [this] { return pread(fd_, data_ + done_, size_ - done_, offset_ + At(done_)); });
-      if (size == -1 && errno == EINVAL && IsUnalignedEnd()) return;
-      if (size == -1) return Fail("pread", errno);
-      if (size == 0) return;
-      done_ += static_cast<size_t>(size);
-    } while (done_ < size_);
+    const ssize_t size = ReadFully(fd_, data_, size_, offset_);
+    if (size == -1) return Fail("pread", errno);
+    done_ = static_cast<size_t>(size);
   }
-
-  // Direct I/O reads the last bytes of a file of odd size and then may refuse to be asked for more
-  // at that odd offset. The file's size tells that apart from an end that never was.
-  bool IsUnalignedEnd() const {
-    if (done_ == 0 || (fcntl(fd_, F_GETFL) & O_DIRECT) == 0) return false;
-    const off_t end = lseek(fd_, 0, SEEK_END);
-    const bool is_end = end != -1 && offset_ + At(done_) >= end;
-    if (!is_end) errno = EINVAL;
-    return is_end;
-  }
-
-  static off_t At(size_t position) { return static_cast<off_t>(position); }
 };
 
 class WriteWorker final : public BufferWorker {

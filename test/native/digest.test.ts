@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import t from 'tap'
-import { DIGEST_ALGORITHMS, Digest, hashBlock } from '../../native/index.js'
-
-const MiB = 1024 * 1024
+import { allocateAligned, DIGEST_ALGORITHMS, Digest, hashBlock } from '../../native/index.js'
+import { createFile, diskDirectory, memoryDirectory, MiB, open, openDirect } from './files.js'
 
 const hex = async (...args: Parameters<typeof hashBlock>) =>
   (await hashBlock(...args)).toString('hex')
@@ -59,6 +59,47 @@ t.test('many at a time', async (t) => {
     digests,
     blocks.map((block) => createHash('sha256').update(block).digest('hex')),
   )
+})
+
+t.test('what is read from a descriptor, through any buffer', async (t) => {
+  const content = randomBytes(3 * MiB + 1001)
+  for (const directory of [memoryDirectory(t), diskDirectory(t)]) {
+    const file = createFile(join(directory, 'image'), content.length, [
+      { offset: 0, data: content },
+    ])
+    for (const fd of [await open(t, file), await openDirect(t, file)]) {
+      if (fd === undefined) continue
+      for (const buffer of [4096, 64 * 1024, 256 * 1024, 4 * MiB].map(allocateAligned)) {
+        for (const [offset, size] of [
+          [0, content.length],
+          [4096, 2 * MiB],
+          [MiB, 999_999],
+          [3 * MiB, 1001],
+          [3 * MiB, 4 * MiB], // behind the end
+          [8 * MiB, 1],
+          [0, 0],
+        ] as const) {
+          const digest = new Digest('blake2b')
+          const expected = content.subarray(offset, offset + size)
+          t.equal(await digest.read(fd, buffer, offset, size), expected.length)
+          t.strictSame(digest.finish(), await hashBlock('blake2b', expected), `${offset} ${size}`)
+        }
+      }
+    }
+  }
+})
+
+t.test('a descriptor that cannot be read', async (t) => {
+  const digest = new Digest('md5')
+  const failure = { code: 'EBADF', syscall: 'pread' }
+  await t.rejects(digest.read(9999, Buffer.alloc(10), 0, 10), failure)
+  t.throws(() => digest.read(0, Buffer.alloc(0), 0, 10), RangeError)
+  t.throws(() => digest.read(0, Buffer.alloc(1), -1, 10), RangeError)
+  const data = [{ offset: 0, data: randomBytes(MiB) }]
+  const file = createFile(join(diskDirectory(t), 'image'), MiB, data)
+  const direct = await openDirect(t, file)
+  if (direct === undefined) return
+  await t.rejects(digest.read(direct, allocateAligned(4096), 1, 4096), { code: 'EINVAL' })
 })
 
 t.test('a digest in use, or finished, takes nothing', async (t) => {
