@@ -12,6 +12,8 @@ export interface BenchOptions {
   readonly systems: ReadonlySet<string>
   /** How many the longest list has. */
   readonly extents: number
+  /** Of a run of small requests. */
+  readonly seconds: number
   /** Which cases. */
   readonly filter: RegExp
 }
@@ -22,6 +24,7 @@ export const HELP = `Measures imageio-daemon beside other programs, and prints a
   proxy GET, PUT  imageio-proxy over TLS, beside nginx and HAProxy before the same daemon
   checksum        file and NBD, beside what a core hashes in memory and b2sum
   extents         of 8 TiB and of a long list, file and NBD, beside nbdinfo and qemu-img
+  requests        GET of 4 KiB, zero, OPTIONS, on 1 and 8 connections; OPTIONS beside transfers; nginx
 
 Usage: npm run bench -- [OPTIONS]
 
@@ -32,6 +35,7 @@ Options:
   --system NAME  imageio, imageio-proxy, nginx, haproxy, nbdcopy, b2sum, nbdinfo or qemu-img; may be repeated
                  (default all)
   --extents N    how many the longest list has (default 1000000)
+  --seconds N    of a run of small requests (default 3)
   --cases REGEX  only the cases that match, such as '^GET ×4', 'NBD.*TLS', 'checksum' (default all)
   -h, --help     this text
 
@@ -63,6 +67,7 @@ const OPTIONS = {
   store: { type: 'string', multiple: true, default: ['/dev/shm'] },
   system: { type: 'string', multiple: true, default: SYSTEMS },
   extents: { type: 'string', default: '1000000' },
+  seconds: { type: 'string', default: '3' },
   cases: { type: 'string', default: '' },
   help: { type: 'boolean', short: 'h', default: false },
 } as const satisfies ParseArgsOptionsConfig
@@ -82,6 +87,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions | 'help' {
     stores: values.store,
     systems: new Set(values.system),
     extents: positive('--extents', values.extents),
+    seconds: positive('--seconds', values.seconds),
     filter: pattern(values.cases),
   }
 }

@@ -1,5 +1,6 @@
 /** Figures as tables in Markdown, ready for docs/benchmarks.md. Those of proxies: proxy-report.ts. */
 import { GiB } from '../core/units.js'
+import type { RequestTimes } from './request-client.js'
 
 export interface Run {
   readonly seconds: number
@@ -39,6 +40,17 @@ export interface ExtentsResult {
   readonly system: string
   readonly extents: number
   readonly runs: readonly ExtentsRun[]
+}
+
+export interface RequestsRun extends RequestTimes {
+  /** Of the server, unless it did something else as well. */
+  readonly cpuSeconds?: number
+}
+
+export interface RequestsResult {
+  readonly title: string
+  readonly system: string
+  readonly runs: readonly RequestsRun[]
 }
 
 export function formatReport(results: readonly Result[], reference: Reference): string {
@@ -82,6 +94,23 @@ export function formatExtents(results: readonly ExtentsResult[]): string {
   })
   const header = ['case', 'system', 'extents', 'first byte ms', 'last byte ms']
   return table([...header, 'MiB before', 'MiB at peak'], rows)
+}
+
+export function formatRequests(results: readonly RequestsResult[]): string {
+  const rows = results.map(({ title, system, runs }) => {
+    const cpu = runs.flatMap(({ requests, cpuSeconds }) =>
+      cpuSeconds === undefined ? [] : [(cpuSeconds / requests) * 1e6],
+    )
+    return [
+      title,
+      system,
+      median(runs.map(({ requests, seconds }) => requests / seconds)).toFixed(0),
+      median(runs.map(({ medianMs }) => medianMs)).toFixed(2),
+      median(runs.map(({ p99Ms }) => p99Ms)).toFixed(2),
+      cpu.length > 0 ? median(cpu).toFixed(0) : '',
+    ]
+  })
+  return table(['case', 'system', 'requests/s', 'median ms', 'p99 ms', 'CPU µs each'], rows)
 }
 
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {

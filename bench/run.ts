@@ -9,7 +9,8 @@ import { note } from './note.js'
 import { HELP, PACKAGES, parseOptions, UsageError, type BenchOptions } from './options.js'
 import { inPlace, type Place } from './place.js'
 import { formatProxies } from './proxy-report.js'
-import { formatExtents, formatReport } from './report.js'
+import { formatExtents, formatReport, formatRequests } from './report.js'
+import { measureRequests } from './requests.js'
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2))
@@ -25,8 +26,11 @@ async function main(): Promise<void> {
   const proxies = await atEachStore(options, measureProxies)
   const checksums = await atEachStore(options, measureChecksums)
   const extents = await atEachStore(options, measureExtents)
+  const requests = await atEachStore(options, measureRequests)
 
-  if ([files, nbd, proxies, checksums, extents].every((results) => results.length === 0)) {
+  if (
+    [files, nbd, proxies, checksums, extents, requests].every((results) => results.length === 0)
+  ) {
     throw new UsageError(
       'no case matches --cases and --system with the programs that are installed',
     )
@@ -39,6 +43,7 @@ async function main(): Promise<void> {
   if (proxies.length > 0) print(formatProxies(proxies, DIRECT))
   if (checksums.length > 0) print(formatReport(checksums, checksumReference()))
   if (extents.length > 0) print(formatExtents(extents))
+  if (requests.length > 0) print(formatRequests(requests))
 }
 
 async function atEachStore<R>(

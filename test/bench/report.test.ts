@@ -1,5 +1,12 @@
 import t from 'tap'
-import { formatExtents, formatReport, median, type Run } from '../../bench/report.js'
+import { AnswerReader } from '../../bench/request-client.js'
+import {
+  formatExtents,
+  formatReport,
+  formatRequests,
+  median,
+  type Run,
+} from '../../bench/report.js'
 
 const GiB = 2 ** 30
 
@@ -96,4 +103,31 @@ t.test('of extents the times are medians and the memory is the most', async (t) 
 t.test('the median of an even number lies between the two in the middle', async (t) => {
   t.equal(median([4, 1, 3, 100]), 3.5)
   t.equal(median([5]), 5)
+})
+
+t.test('requests: rate, times, and what one costs if the server did nothing else', async (t) => {
+  const run = { requests: 2000, seconds: 2, medianMs: 0.5, p99Ms: 3 }
+  const table = formatRequests([
+    { title: 'OPTIONS', system: 'ours', runs: [{ ...run, cpuSeconds: 0.5 }] },
+    { title: 'beside', system: 'ours', runs: [run] },
+  ])
+  t.strictSame(rows(table), [
+    ['OPTIONS', 'ours', '1000', '0.50', '3.00', '250'],
+    ['beside', 'ours', '1000', '0.50', '3.00', ''],
+  ])
+})
+
+t.test('an answer ends where its length says, wherever it is cut', async (t) => {
+  const answer = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789')
+  for (let cut = 1; cut < answer.length; cut++) {
+    const reader = new AnswerReader()
+    for (let round = 0; round < 2; round++) {
+      t.equal(reader.push(answer.subarray(0, cut)), false)
+      t.equal(reader.push(answer.subarray(cut)), true, `cut at ${cut}`)
+    }
+  }
+  const push = (text: string) => () => new AnswerReader().push(Buffer.from(text))
+  t.throws(push('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n'), /refused/)
+  t.throws(push('HTTP/1.1 200 OK\r\n\r\n'), /without Content-Length/)
+  t.throws(push('HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxx'), /more bytes/)
 })

@@ -45,6 +45,16 @@ t.test(
   },
 )
 
+t.test('requests, beside nginx', { skip: without('curl', 'nginx') }, async (t) => {
+  const cases = '^requests (GET 4 KiB ×8|OPTIONS ×1 beside 4 PUT)'
+  const rows = await measure(t, '--seconds', '1', '--cases', cases)
+  t.strictSame(rows, [
+    'requests GET 4 KiB ×8: imageio',
+    'requests GET 4 KiB ×8: nginx',
+    'requests OPTIONS ×1 beside 4 PUT: imageio',
+  ])
+})
+
 t.test(
   'the proxy, beside nginx and HAProxy before the same daemon',
   { skip: without('curl', 'nginx', 'haproxy') },
