@@ -1,5 +1,5 @@
 /** All tickets of the process. They live in memory only. */
-import { createHmac, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { shortId, type Logger } from '../log.js'
 import { TRANSFER_ID_LENGTH, type TicketDefinition, type TicketOp } from './definition.js'
 import {
@@ -28,7 +28,7 @@ export class TicketStore {
   readonly #options: StoreOptions
   readonly #tickets = new Map<string, Ticket>()
   /** Tickets are found by a keyed digest of their id, so the time it takes tells nothing about ids. */
-  readonly #key = randomBytes(32)
+  readonly #key = randomBytes(32).toString('hex')
   readonly #sweep: NodeJS.Timeout
   /** How many are signed. */
   #signed = 0
@@ -184,7 +184,7 @@ export class TicketStore {
   }
 
   #digest(id: string): string {
-    return createHmac('sha256', this.#key).update(id).digest('base64')
+    return hash('sha256', this.#key + id, 'base64')
   }
 }
 

@@ -15,11 +15,8 @@ export interface Backend {
   readonly isGone?: boolean
   /** Current size in bytes, asked of the storage at each call. */
   size(): Promise<number>
-  /**
-   * Validator of the current content: equal strings mean equal bytes. Undefined while a write is
-   * under way or when the storage can't tell.
-   */
-  etag(): Promise<string | undefined>
+  /** The same, and a validator of the content of that moment. */
+  facts(): Promise<ImageFacts>
   /** Reads up to buffer.length bytes at any offset; fewer only at the end of the image. */
   pread(buffer: Buffer, offset: number): Promise<number>
   /**
@@ -51,6 +48,16 @@ export interface Backend {
   extents(start: number, end: number, context: ExtentContext): AsyncIterable<readonly Extent[]>
   /** Idempotent. The caller makes sure that no call is in flight. */
   close(): Promise<void>
+}
+
+export interface ImageFacts {
+  /** Bytes. */
+  readonly size: number
+  /**
+   * Equal strings mean equal bytes. Undefined while a write is under way or when the storage can't
+   * tell.
+   */
+  readonly etag: string | undefined
 }
 
 export type ExtentContext = 'zero' | 'dirty'

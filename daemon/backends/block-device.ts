@@ -1,8 +1,9 @@
 /** A block device: its size is fixed from here, and everything happens in sectors. */
-import { blockDeviceSize, blockDeviceZeroOut, fallocate } from '../../native/index.js'
+import { blockDeviceSize, blockDeviceZeroOut, fallocate, status } from '../../native/index.js'
 import {
   DescriptorBackend,
   splitAt,
+  type CurrentStatus,
   type DescriptorBackendOptions,
   type ZeroOptions,
 } from './descriptor-backend.js'
@@ -26,6 +27,11 @@ export class BlockDeviceBackend extends DescriptorBackend {
     // A last sector that is not complete cannot be reached by any means.
     this.#knownSize = roundDown(await blockDeviceSize(this.io.fd), this.blockSize)
     return this.#knownSize
+  }
+
+  protected override async currentStatus(): Promise<CurrentStatus> {
+    const [now, size] = await Promise.all([status(this.io.fd), this.currentSize()])
+    return { ...now, size }
   }
 
   protected override async checkWithin(end: number): Promise<void> {

@@ -4,12 +4,12 @@ import {
   allocateAligned,
   closeDescriptor,
   fdatasync,
-  status,
   type Digest,
+  type FileStatus,
 } from '../../native/index.js'
 import type { AlignedIo } from './aligned-io.js'
 import { roundDown, roundUp } from './alignment.js'
-import type { Backend, Extent, ExtentContext } from './backend.js'
+import type { Backend, Extent, ExtentContext, ImageFacts } from './backend.js'
 import {
   DirtyExtentsUnavailableError,
   StorageError,
@@ -29,6 +29,8 @@ export interface DescriptorBackendOptions {
   /** Acquired for this backend, released by close(). */
   readonly state: ImageState
 }
+
+export type CurrentStatus = Pick<FileStatus, 'size' | 'mtimeNs' | 'ctimeNs'>
 
 export interface ZeroOptions {
   readonly mayPunchHole: boolean
@@ -62,15 +64,18 @@ export abstract class DescriptorBackend implements Backend {
     return this.call(() => this.currentSize())
   }
 
-  async etag(): Promise<string | undefined> {
+  async facts(): Promise<ImageFacts> {
     const { state } = this
-    if (state.isMutating()) return undefined
     const { generation } = state
-    const [now, size] = await this.call(() => Promise.all([status(this.io.fd), this.currentSize()]))
-    if (state.isMutating() || state.generation !== generation) return undefined
-    const facts = [this.#images.epoch, state.identity, generation, size, now.mtimeNs, now.ctimeNs]
+    const isStill = !state.isMutating()
+    const { size, mtimeNs, ctimeNs } = await this.call(() => this.currentStatus())
+    if (!isStill || state.isMutating() || state.generation !== generation) {
+      return { size, etag: undefined }
+    }
+    const facts = [this.#images.epoch, state.identity, generation, size, mtimeNs, ctimeNs]
     // Hashed: a tag goes to anyone who may read, inode numbers are nobody's business.
-    return createHash('sha256').update(facts.join(' ')).digest('base64url').slice(0, 27)
+    const etag = createHash('sha256').update(facts.join(' ')).digest('base64url').slice(0, 27)
+    return { size, etag }
   }
 
   async pread(buffer: Buffer, offset: number): Promise<number> {
@@ -142,6 +147,8 @@ export abstract class DescriptorBackend implements Backend {
   }
 
   protected abstract currentSize(): Promise<number>
+
+  protected abstract currentStatus(): Promise<CurrentStatus>
 
   /** Rejects when a write may not reach up to `end`. */
   protected abstract checkWithin(end: number): Promise<void>

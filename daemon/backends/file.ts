@@ -10,7 +10,12 @@
 import { PAGE_SIZE, fallocate, reopen, status, truncate } from '../../native/index.js'
 import { AlignedIo } from './aligned-io.js'
 import { BUFFERED, isMultiple, roundDown } from './alignment.js'
-import { DescriptorBackend, splitAt, type ZeroOptions } from './descriptor-backend.js'
+import {
+  DescriptorBackend,
+  splitAt,
+  type CurrentStatus,
+  type ZeroOptions,
+} from './descriptor-backend.js'
 import { waysToZero, zeroByCalls, type ZeroCall } from './zero.js'
 
 export class FileBackend extends DescriptorBackend {
@@ -23,7 +28,11 @@ export class FileBackend extends DescriptorBackend {
   #opening: Promise<AlignedIo> | undefined
 
   protected override async currentSize(): Promise<number> {
-    return (await status(this.io.fd)).size
+    return (await this.currentStatus()).size
+  }
+
+  protected override currentStatus(): Promise<CurrentStatus> {
+    return status(this.io.fd)
   }
 
   protected override checkWithin(): Promise<void> {

@@ -1,6 +1,6 @@
 /** An image in memory, for tests of what stands above backends. No URL leads here. */
 import { createHash } from 'node:crypto'
-import type { Backend, Extent, ExtentContext } from './backend.js'
+import type { Backend, Extent, ExtentContext, ImageFacts } from './backend.js'
 import { BeyondEndError, DirtyExtentsUnavailableError } from './errors.js'
 
 export interface MemoryOptions {
@@ -32,8 +32,9 @@ export class MemoryBackend implements Backend {
     return Promise.resolve(this.data.length)
   }
 
-  etag(): Promise<string | undefined> {
-    return Promise.resolve(createHash('sha256').update(this.data).digest('base64url'))
+  facts(): Promise<ImageFacts> {
+    const etag = createHash('sha256').update(this.data).digest('base64url')
+    return Promise.resolve({ size: this.data.length, etag })
   }
 
   pread(buffer: Buffer, offset: number): Promise<number> {

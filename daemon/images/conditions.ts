@@ -11,7 +11,7 @@ export function quoted(etag: string): string {
 export async function checkBeforeChange(exchange: Exchange, backend: Backend): Promise<void> {
   const names = ['if-match', 'if-none-match']
   if (names.every((name) => exchange.header(name) === undefined)) return
-  const etag = await backend.etag()
+  const { etag } = await backend.facts()
   checkMatch(exchange, etag)
   const isThere = exchange.header('if-none-match')?.trim() === '*'
   if (isThere || isNotModified(exchange, etag)) throw new PreconditionFailedError()

@@ -21,9 +21,9 @@ export async function getImage(exchange: Exchange, services: ImageServices): Pro
   const wanted = header === undefined ? undefined : parseRange(header)
   await useImage(exchange, services, 'read', async (image) => {
     const { ticket, backend } = image
-    const etag = await backend.etag()
+    const { size, etag } = await backend.facts()
     checkMatch(exchange, etag)
-    const available = Math.min(ticket.limit, await backend.size())
+    const available = Math.min(ticket.limit, size)
     const isPart = wanted !== undefined && mayUseRange(exchange, etag)
     const range = isPart
       ? resolveRange(tolerate(exchange, wanted, available), available, ticket.definition.size)

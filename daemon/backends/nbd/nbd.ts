@@ -5,7 +5,7 @@
  */
 import { KiB } from '../../../core/units.js'
 import { roundDown } from '../alignment.js'
-import type { Backend, Extent, ExtentContext } from '../backend.js'
+import type { Backend, Extent, ExtentContext, ImageFacts } from '../backend.js'
 import { splitAt } from '../descriptor-backend.js'
 import { BeyondEndError, StorageError, StorageReadOnlyError } from '../errors.js'
 import type { ImageState, ImageStates } from '../image-states.js'
@@ -91,8 +91,8 @@ export class NbdBackend implements Backend {
   }
 
   /** Others may write to the export whenever they like. */
-  etag(): Promise<undefined> {
-    return Promise.resolve(undefined)
+  facts(): Promise<ImageFacts> {
+    return Promise.resolve({ size: this.#size, etag: undefined })
   }
 
   async pread(buffer: Buffer, offset: number): Promise<number> {

@@ -72,6 +72,10 @@ export async function collect(pages: AsyncIterable<readonly Extent[]>): Promise<
 }
 
 /** The whole image, as the backend reads it. */
+export async function etagOf(backend: Backend): Promise<string | undefined> {
+  return (await backend.facts()).etag
+}
+
 export async function readAll(backend: Backend): Promise<Buffer> {
   const buffer = Buffer.alloc(await backend.size())
   const got = await backend.pread(buffer, 0)
