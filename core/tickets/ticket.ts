@@ -123,6 +123,14 @@ export class Ticket {
     if (!ops.includes('write') && !(op === 'read' && ops.includes('read'))) {
       throw new TicketDeniedError(`the ticket does not allow ${op}`)
     }
+    this.throwIfLost(op)
+  }
+
+  /**
+   * What authorize() has allowed may be forbidden since: no answer may say that all is well. Throws
+   * TransferBrokenError.
+   */
+  throwIfLost(op: TicketOp): void {
     if ((op === 'write' || this.#isBroken) && this.#lost !== undefined) throw this.#lost
   }
 

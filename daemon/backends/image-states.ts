@@ -22,16 +22,18 @@ export class ImageState {
   /** System calls this image's storage answered with "not supported". */
   readonly refused = new Set<string>()
   readonly identity: string
-  readonly #nextGeneration: () => number
+  readonly #tick: () => number
   #generation: number
   #mutations = 0
   #lostWrites: unknown
-  #losses = 0
+  /** When writes were lost last. */
+  #lostAt = 0
 
-  constructor(identity: string, generation: number, nextGeneration: () => number) {
+  /** `tick` moves the time of ImageStates. */
+  constructor(identity: string, generation: number, tick: () => number) {
     this.identity = identity
     this.#generation = generation
-    this.#nextGeneration = nextGeneration
+    this.#tick = tick
   }
 
   get generation(): number {
@@ -49,11 +51,11 @@ export class ImageState {
    */
   async mutate<T>(change: () => Promise<T>): Promise<T> {
     this.#mutations++
-    this.#generation = this.#nextGeneration()
+    this.#generation = this.#tick()
     try {
       return await change()
     } finally {
-      this.#generation = this.#nextGeneration()
+      this.#generation = this.#tick()
       this.#mutations--
     }
   }
@@ -61,17 +63,12 @@ export class ImageState {
   /** Writes are lost, or may be: no flush of this image may succeed while anyone has it open. */
   loseWrites(cause: unknown): void {
     this.#lostWrites = cause
-    this.#losses++
+    this.#lostAt = this.#tick()
   }
 
-  /** How often writes were lost. */
-  get losses(): number {
-    return this.#losses
-  }
-
-  /** `since` is an earlier value of `losses`: what was lost before is of no concern. */
+  /** What was lost before `since`, a time of ImageStates, is of no concern. */
   throwIfWritesLost(since = 0): void {
-    if (this.#losses > since) throw new WritesLostError({ cause: this.#lostWrites })
+    if (this.#lostAt > since) throw new WritesLostError({ cause: this.#lostWrites })
   }
 }
 
@@ -88,6 +85,11 @@ export class ImageStates {
 
   constructor({ maxRemembered = MAX_REMEMBERED }: { maxRemembered?: number } = {}) {
     this.#maxRemembered = maxRemembered
+  }
+
+  /** Moves with each change and each loss of any image. */
+  get now(): number {
+    return this.#counter
   }
 
   /** Each call needs one release(). */

@@ -8,7 +8,7 @@ export class UnflushedWrites {
   /** Of the same image, this one included. */
   readonly #connections: Set<UnflushedWrites>
   readonly #flush: () => Promise<void>
-  readonly #flushing = new Set<Promise<void>>()
+  readonly #flushing = new Set<Promise<unknown>>()
   #written = 0
   #stable = 0
   #hasFlushed = false
@@ -44,9 +44,13 @@ export class UnflushedWrites {
     await Promise.all([this, ...others].map((writes) => writes.flushOwn()))
   }
 
+  /**
+   * One that failed may have been for the same writes, and the server forgets that it was told: so no
+   * flush succeeds before those that began earlier, nor when one of them fails.
+   */
   async flushOwn(): Promise<void> {
     const until = this.#written
-    const flushing = this.#flush()
+    const flushing = Promise.all([this.#flush(), ...this.#flushing])
     this.#flushing.add(flushing)
     try {
       await flushing

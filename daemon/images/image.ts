@@ -38,11 +38,18 @@ export function useImage(
   work: (image: OpenedImage) => Promise<void>,
 ): Promise<void> {
   return withTicket(exchange, gate, op, (ticket) =>
-    ImageContext.of(exchange.connection, ticket, open).use((backend) => work({ ticket, backend })),
+    ImageContext.of(exchange.connection, ticket, open).use((backend) => {
+      // Opening takes time, in which another connection may have noticed that writes are lost.
+      ticket.throwIfLost(op)
+      return work({ ticket, backend })
+    }),
   )
 }
 
-/** Runs `work` as an operation of the ticket: counted, canceled with it, logged. */
+/**
+ * Runs `work` as an operation of the ticket: counted, canceled with it, logged. What changes the image or
+ * flushes does not succeed when writes of the ticket were lost meanwhile.
+ */
 export function operate(
   exchange: Exchange,
   { ticket }: OpenedImage,
@@ -50,7 +57,10 @@ export function operate(
   options: OperateOptions,
   work: (context: OperationContext) => Promise<void>,
 ): Promise<void> {
-  return operateUnder(exchange, ticket, options, (handle) => work({ ...handle, buffers }))
+  return operateUnder(exchange, ticket, options, async (handle) => {
+    await work({ ...handle, buffers })
+    ticket.throwIfLost(options.op === 'read' || options.op === 'checksum' ? 'read' : 'write')
+  })
 }
 
 /** Flushes; a failure is remembered, as no later success could be believed. */

@@ -5,7 +5,7 @@ import { StorageTimeoutError } from '../errors.js'
 import { negotiate, type HandshakeOptions, type Negotiated } from './handshake.js'
 import { encodeOption, encodeRequest, type Request } from './messages.js'
 import { PendingRequest, type BlockStatus } from './pending-request.js'
-import { Command, Option } from './protocol.js'
+import { Command, FUA, Option } from './protocol.js'
 import { Replies } from './replies.js'
 import { connectError, Transport } from './transport.js'
 import type { NbdAddress } from './url.js'
@@ -35,6 +35,11 @@ export class NbdConnection {
   readonly peer: string | undefined
   /** Called once when the connection is lost, or was closed. */
   onFailure: (error: Error) => void = () => undefined
+  /**
+   * Called when the server has acknowledged a write or zeroing without FUA, at once: before the loss
+   * of the connection can be told, even if it comes in the same piece of data.
+   */
+  onChanged: () => void = () => undefined
   readonly #transport: Transport
   readonly #timeoutMs: number
   readonly #inFlight = new Map<number, InFlight>()
@@ -142,8 +147,12 @@ export class NbdConnection {
         if (--missing > 0) return
         clearTimeout(timer)
         this.#inFlight.delete(cookie)
-        if (pending.error === undefined) resolve(pending)
-        else reject(pending.error)
+        if (pending.error !== undefined) {
+          reject(pending.error)
+          return
+        }
+        if (isUnstable(request)) this.onChanged()
+        resolve(pending)
       }
       const timer = setTimeout(() => this.fail(new StorageTimeoutError()), this.#timeoutMs)
       const cookie = this.#nextCookie()
@@ -193,6 +202,12 @@ export class NbdConnection {
     while (this.#inFlight.has(this.#lastCookie))
     return this.#lastCookie
   }
+}
+
+/** It changes data, and they need a flush. */
+function isUnstable({ command, flags }: Request): boolean {
+  const changes = command === Command.WRITE || command === Command.WRITE_ZEROES
+  return changes && (flags & FUA) === 0
 }
 
 interface Extras {

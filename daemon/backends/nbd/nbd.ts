@@ -26,6 +26,11 @@ export interface NbdBackendOptions {
   readonly images: ImageStates
   /** Acquired for this backend, released by close(). */
   readonly state: ImageState
+  /**
+   * ImageStates.now before the connection was begun: who starts over afterwards has nothing to do with
+   * what was lost before.
+   */
+  readonly openedAt: number
   /** The server went away with writes that were acknowledged and never flushed. */
   readonly onWritesLost: (cause: unknown) => void
 }
@@ -56,8 +61,6 @@ export class NbdBackend implements Backend {
   readonly #maxRequest: number
   readonly #pieceSize: number
   readonly #unflushed: UnflushedWrites
-  /** Who starts over on a new connection has nothing to do with what was lost before. */
-  readonly #lossesBefore: number
   /** A large piece was sent. */
   #isWarm = false
   #closing: Promise<void> | undefined
@@ -68,7 +71,6 @@ export class NbdBackend implements Backend {
     this.#connection = connection
     this.#options = options
     this.#size = size
-    this.#lossesBefore = state.losses
     this.blockSize = blockSizes.minimum
     this.maxReaders = maxConnections
     this.maxWriters = maxConnections
@@ -76,6 +78,9 @@ export class NbdBackend implements Backend {
     this.#maxRequest = Math.max(this.blockSize, roundDown(largest, this.blockSize))
     this.#pieceSize = Math.min(this.#maxRequest, PIECE_SIZE)
     this.#unflushed = new UnflushedWrites(state.connections, () => connection.flush())
+    connection.onChanged = () => {
+      if (this.#has(SEND_FLUSH)) this.#unflushed.add()
+    }
     connection.onFailure = (error) => {
       void this.#unflushed.end()
       if (this.#unflushed.isPending) this.#loseWrites(error)
@@ -118,14 +123,14 @@ export class NbdBackend implements Backend {
     const isWhole = headEnd === offset && (tailStart === end || end === this.#size)
     const fits = buffer.length > 0 && buffer.length <= this.#pieceSize
     const { state } = this.#options
-    state.throwIfWritesLost(this.#lossesBefore)
+    state.throwIfWritesLost(this.#options.openedAt)
     if (!isWhole || !fits || !this.#has(SEND_FUA) || !this.#unflushed.isClean) return false
     await this.#change(end, () =>
       this.#locked(offset, end, 'shared', signal, () =>
         this.#connection.write(buffer, offset, FUA),
       ),
     )
-    state.throwIfWritesLost(this.#lossesBefore)
+    state.throwIfWritesLost(this.#options.openedAt)
     return true
   }
 
@@ -137,7 +142,7 @@ export class NbdBackend implements Backend {
   /** A server that cannot flush has nothing to flush. */
   async flush(): Promise<void> {
     const { state } = this.#options
-    state.throwIfWritesLost(this.#lossesBefore)
+    state.throwIfWritesLost(this.#options.openedAt)
     if (!this.#has(SEND_FLUSH)) return
     const wasPending = this.#unflushed.isAnyPending
     try {
@@ -147,7 +152,7 @@ export class NbdBackend implements Backend {
       if (wasPending) state.loseWrites(error)
       throw error
     }
-    state.throwIfWritesLost(this.#lossesBefore)
+    state.throwIfWritesLost(this.#options.openedAt)
   }
 
   async *extents(
@@ -218,9 +223,7 @@ export class NbdBackend implements Backend {
       edge: (from, to) => this.#writeEdge(part(from, to), from, signal),
       blocks: (from, to) =>
         this.#locked(from, to, 'shared', signal, () =>
-          this.#inPieces(from, to, (start, stop) =>
-            this.#acknowledged(this.#send(part(start, stop), start)),
-          ),
+          this.#inPieces(from, to, (start, stop) => this.#send(part(start, stop), start)),
         ),
     })
   }
@@ -230,7 +233,7 @@ export class NbdBackend implements Backend {
     return this.#locked(start, start + this.blockSize, 'exclusive', signal, async () => {
       const block = await this.#readBlock(offset)
       piece.copy(block, offset - start)
-      await this.#acknowledged(this.#send(block, start))
+      await this.#send(block, start)
     })
   }
 
@@ -248,9 +251,8 @@ export class NbdBackend implements Backend {
       flags: this.#connection.facts.flags,
       maxRequest: this.#maxRequest,
       refused: this.#options.state.refused,
-      zero: (offset, size, flags) =>
-        this.#acknowledged(this.#connection.zero(offset, size, flags | this.#always)),
-      write: (bytes, offset) => this.#acknowledged(this.#send(bytes, offset)),
+      zero: (offset, size, flags) => this.#connection.zero(offset, size, flags | this.#always),
+      write: (bytes, offset) => this.#send(bytes, offset),
     })
   }
 
@@ -317,11 +319,6 @@ export class NbdBackend implements Backend {
     } finally {
       release()
     }
-  }
-
-  async #acknowledged(change: Promise<void>): Promise<void> {
-    await change
-    if (this.#has(SEND_FLUSH)) this.#unflushed.add()
   }
 
   async #change(end: number, change: () => Promise<void>): Promise<void> {

@@ -33,6 +33,7 @@ export interface OpenNbdOptions {
 export async function openNbd(url: string, options: OpenNbdOptions): Promise<Backend> {
   const parsed = parseNbdUrl(url)
   const { nbd, images } = options
+  const openedAt = images.now
   const connection = await NbdConnection.open({
     ...nbd,
     address: parsed.address,
@@ -49,6 +50,7 @@ export async function openNbd(url: string, options: OpenNbdOptions): Promise<Bac
     maxRequest: nbd.maxRequest,
     images,
     state: images.acquire(await identityOf(parsed, connection)),
+    openedAt,
     onWritesLost: options.onWritesLost,
   })
 }

@@ -7,7 +7,13 @@ import { MiB } from '../../../core/units.js'
 import { freePort, startDaemon, type TicketFields } from '../../support/daemon.js'
 import { keepAlive, openH2, request, requestH2, type Ask, type Reply } from '../../support/http.js'
 import { nbdkit, qemuNbd, qemuNbdTcp } from '../../support/nbd.js'
-import { scriptedServer, USUAL_FLAGS, type NbdRequest } from '../../support/nbd-script.js'
+import {
+  scriptedServer,
+  USUAL_FLAGS,
+  type NbdRequest,
+  type Peer,
+} from '../../support/nbd-script.js'
+import { until } from '../../support/wait.js'
 import { run, without } from '../../support/tools.js'
 
 const skip = without('qemu-nbd', 'qemu-img', 'nbdkit')
@@ -202,6 +208,37 @@ t.test('L. the NBD client', { skip }, async (t) => {
     const fresh = await image(first.url)
     t.equal((await put(fresh, Buffer.alloc(10, 3), 0)).status, 200)
     agent.destroy()
+  })
+
+  t.test('also a request whose connection was just opening the export', async (t) => {
+    const GO = 7
+    const opening: (() => void)[] = []
+    const peers: Peer[] = []
+    const url = await scriptedServer(t, async (peer) => {
+      peers.push(peer)
+      if (peers.length > 1) await new Promise<void>((resolve) => opening.push(resolve))
+      t.ok((await peer.handshake()).includes(GO))
+      for (;;) peer.simple(await peer.request())
+    })
+    for (const late of [
+      (path: string) => patch(path, { op: 'flush' }),
+      (path: string) => put(path, Buffer.alloc(10), 0),
+      (path: string) => patch(path, { op: 'zero', offset: 0, size: 10, flush: true }),
+      (path: string) => ask('GET', path),
+    ]) {
+      peers.length = 0
+      opening.length = 0
+      const path = await image(url)
+      const agent = keepAlive(daemon.remote)
+      t.equal((await put(path, Buffer.alloc(10), 0, '?flush=n', { agent })).status, 200)
+      const answer = late(path)
+      await until('it opens the export', () => opening.length === 1)
+      peers[0]!.hangUp()
+      await until('the loss is noticed', async () => (await ask('OPTIONS', path)).status === 500)
+      opening[0]!()
+      t.equal((await answer).status, 500)
+      agent.destroy()
+    }
   })
 
   t.test('a client that goes without a flush has its writes flushed', async (t) => {

@@ -15,6 +15,7 @@ import { until } from '../../../support/wait.js'
 import { openExport } from './exports.js'
 
 const MULTI = 1 << 8
+const READ = 0
 const DISC = 2
 const FLUSH = 3
 
@@ -244,4 +245,80 @@ t.test('a close whose flush fails has lost writes', async (t) => {
   await backend.pwrite(Buffer.alloc(10), 0)
   await backend.close()
   t.match(lost, [{ message: 'EIO' }])
+})
+
+t.test('a loss that comes in one piece with the acknowledgement is noticed', async (t) => {
+  const lost: unknown[] = []
+  const url = await scriptedServer(t, async (peer) => {
+    await peer.handshake()
+    const { cookie } = await peer.request()
+    const acknowledged = ['u32', 0x67446698, 'u32', 0, cookie] as const
+    peer.send(...acknowledged, Buffer.alloc(16, 0xff))
+    for (;;) await peer.request()
+  })
+  const onWritesLost = (cause: unknown) => lost.push(cause)
+  const backend = await openExport(t, url, { onWritesLost })
+  await backend.pwrite(Buffer.alloc(10), 0)
+  await gone(backend)
+  t.equal(lost.length, 1)
+  await t.rejects(backend.flush(), { code: 'ERR_WRITES_LOST' })
+})
+
+t.test('a flush does not succeed before an earlier one that fails', async (t) => {
+  const flushes: ((errno: number) => void)[] = []
+  let writers = 0
+  const url = await scriptedServer(t, async (peer) => {
+    const isWriter = writers++ === 0
+    await peer.handshake({ structured: false })
+    for (;;) {
+      const request = await peer.request()
+      const isRead = request.type === READ
+      if (request.type !== FLUSH || !isWriter) peer.simple(request, 0, Buffer.alloc(isRead ? 1 : 0))
+      else flushes.push((errno) => peer.simple(request, errno))
+    }
+  })
+  const images = new ImageStates()
+  const [writer, other] = [
+    await openExport(t, url, { images }),
+    await openExport(t, url, { images }),
+  ]
+  await writer.pwrite(Buffer.alloc(10), 0)
+  const settled: string[] = []
+  const flush = (backend: Backend) =>
+    backend.flush().then(
+      () => settled.push('stored'),
+      () => settled.push('failed'),
+    )
+  const both = [flush(writer), flush(other)]
+  await until('both are asked', () => flushes.length === 2)
+  flushes[1]!(0)
+  const after = other.pread(Buffer.alloc(1), 0)
+  await writer.pread(Buffer.alloc(1), 0) // an answer behind that one
+  await after
+  t.strictSame(settled, [])
+  flushes[0]!(5)
+  await Promise.all(both)
+  t.strictSame(settled, ['failed', 'failed'])
+  await t.rejects(other.flush(), { code: 'ERR_WRITES_LOST' })
+})
+
+t.test('who was opening the export while writes were lost does not start over', async (t) => {
+  const opening: (() => void)[] = []
+  const peers: Peer[] = []
+  const url = await scriptedServer(t, async (peer) => {
+    peers.push(peer)
+    if (peers.length === 3) await new Promise<void>((resolve) => opening.push(resolve))
+    await peer.handshake()
+    for (;;) peer.simple(await peer.request())
+  })
+  const images = new ImageStates()
+  const [writer] = [await openExport(t, url, { images }), await openExport(t, url, { images })]
+  await writer.pwrite(Buffer.alloc(10), 0)
+  const late = openExport(t, url, { images, connectTimeoutMs: 10_000 })
+  await until('it opens the export', () => opening.length === 1)
+  peers[0]!.hangUp()
+  await gone(writer)
+  opening[0]!()
+  await t.rejects((await late).flush(), { code: 'ERR_WRITES_LOST' })
+  await (await openExport(t, url, { images })).flush()
 })
