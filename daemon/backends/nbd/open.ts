@@ -77,7 +77,12 @@ async function tlsOptions(
   const { host } = address
   try {
     const ca = caFile === undefined ? {} : { ca: await readFile(caFile) }
-    return { host, ...(isIP(host) === 0 ? { servername: host } : {}), ...ca }
+    return {
+      host,
+      rejectUnauthorized: true,
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      ...ca,
+    }
   } catch (cause) {
     throw new BackendOpenError('the certificates for NBD servers cannot be read', { cause })
   }
