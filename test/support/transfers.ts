@@ -8,6 +8,7 @@ import { freePort, startDaemon, writeConfig, type Daemon, type Sections } from '
 import { testPki } from './pki.js'
 import { run } from './tools.js'
 import { until, within } from './wait.js'
+import type { Target } from './wire.js'
 
 const LAUNCHER = join(process.cwd(), 'bin', 'imageio-transfers')
 const USER = 'admin@internal'
@@ -19,6 +20,8 @@ export interface SystemOptions {
   /** More sections. */
   readonly sections?: (daemon: Daemon) => Sections
   readonly daemon?: Sections
+  /** Name of the storage domain; `default` unless given. */
+  readonly domain?: string
 }
 
 /** A reply as curl got it. */
@@ -54,11 +57,16 @@ export class TransferSystem {
     return `https://127.0.0.1:${this.port}/ovirt-engine/api`
   }
 
+  /** Of the API. */
+  get target(): Target {
+    return { host: '127.0.0.1', port: this.port, ca: testPki().ca }
+  }
+
   logText(): string {
     return this.#log
   }
 
-  configure({ transfers = {}, sections: more = () => ({}) }: SystemOptions): void {
+  configure({ transfers = {}, sections: more = () => ({}), domain }: SystemOptions): void {
     const { certFile, keyFile } = testPki()
     const sections: Sections = {
       daemon: { systemd_enable: false, shutdown_timeout: 2 },
@@ -68,7 +76,7 @@ export class TransferSystem {
         port: this.port,
         database: join(this.dir, 'db', 'transfers.sqlite'),
         run_dir: join(this.dir, 'run'),
-        storage_dir: this.images,
+        storage_dir: domain === undefined ? this.images : '',
         password_file: join(this.dir, 'passwords'),
         host_id: '456',
         control_socket: this.daemon.controlSocket,
@@ -82,9 +90,14 @@ export class TransferSystem {
       },
       handlers: { keys: 'stderr' },
       logger_root: { level: 'DEBUG', handlers: 'stderr' },
+      ...(domain === undefined ? {} : this.#domainSection(domain)),
       ...more(this.daemon),
     }
     writeConfig(this.dir, sections)
+  }
+
+  #domainSection(name: string): Sections {
+    return { [`storage_domain_${name}`]: { id: DOMAIN_ID, path: this.images } }
   }
 
   /** `imageio-transfers ARGS`, with this on its standard input. */
