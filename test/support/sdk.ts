@@ -145,6 +145,12 @@ export class Sdk {
     return until(`disk ${id} is ${status}`, isThere, { timeoutMs: 20_000 })
   }
 
+  /** GET of the transfer until there is none. */
+  async gone(id: string): Promise<void> {
+    const isGone = async () => (await this.ask('GET', `imagetransfers/${id}`)).status === 404
+    await until('the transfer is forgotten', isGone, { timeoutMs: 20_000 })
+  }
+
   async finalized(id: string, phase = 'finished_success'): Promise<string> {
     await this.acted(id, 'finalize')
     return this.phase(id, phase)
