@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { NbdServers } from '../../transfers/nbd/nbd-servers.js'
 import { freePort, startDaemon, writeConfig, type Daemon, type Sections } from './daemon.js'
 import { testPki } from './pki.js'
 import { run } from './tools.js'
@@ -150,6 +151,12 @@ export class TransferSystem {
     if (told.length > 0) throw new Error('the log has ids of tickets in full')
   }
 
+  /** Of transfers that a test left as they were: they outlive the service. */
+  async stopNbdServers(): Promise<void> {
+    const servers = new NbdServers({ runDir: join(this.dir, 'run') })
+    for (const id of await servers.list()) await servers.stop(id)
+  }
+
   /** Same sockets and port; tickets are gone. */
   async restartDaemon(t: Test): Promise<void> {
     this.daemon = await startDaemon(t, { from: this.daemon })
@@ -269,6 +276,7 @@ export async function startSystem(t: Test, options: SystemOptions = {}): Promise
     try {
       await system.stop()
     } finally {
+      await system.stopNbdServers()
       rmSync(dir, { recursive: true, force: true })
     }
   })
