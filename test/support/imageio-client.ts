@@ -98,6 +98,12 @@ export class ImageioClient {
 
   /** Throws what the server answered when that is not what clients need. */
   async upload(data: Buffer): Promise<void> {
+    await this.write(data)
+    await this.flush()
+  }
+
+  /** Nothing is flushed. */
+  async write(data: Buffer): Promise<void> {
     await this.#each(data.length, async (connection, offset, size) => {
       const piece = data.subarray(offset, offset + size)
       const isZero = piece.equals(ZEROES.subarray(0, size))
@@ -106,6 +112,9 @@ export class ImageioClient {
         : await connection.ask('PUT', '?flush=n', range(offset, size), piece)
       expect(reply, 200)
     })
+  }
+
+  async flush(): Promise<void> {
     for (const connection of this.#connections) {
       expect(await connection.patch({ op: 'flush' }), 200)
     }

@@ -151,10 +151,23 @@ export class TransferSystem {
     if (told.length > 0) throw new Error('the log has ids of tickets in full')
   }
 
+  get #nbd(): NbdServers {
+    return new NbdServers({ runDir: join(this.dir, 'run') })
+  }
+
+  /** Transfers that have a server, or something left of one. */
+  nbdServers(): Promise<readonly string[]> {
+    return this.#nbd.list()
+  }
+
+  /** The process of a server that listens. */
+  async nbdServer(transfer: string): Promise<number | undefined> {
+    return (await this.#nbd.find(transfer))?.pid
+  }
+
   /** Of transfers that a test left as they were: they outlive the service. */
   async stopNbdServers(): Promise<void> {
-    const servers = new NbdServers({ runDir: join(this.dir, 'run') })
-    for (const id of await servers.list()) await servers.stop(id)
+    for (const id of await this.nbdServers()) await this.#nbd.stop(id)
   }
 
   /** Same sockets and port; tickets are gone. */
@@ -231,8 +244,8 @@ export class TransferSystem {
   }
 
   /** `curl --upload-file FILE -X PUT URL` */
-  upload(url: string, file: string): Promise<CurlReply> {
-    return this.curl('--upload-file', file, '-X', 'PUT', url)
+  upload(url: string, file: string, ...args: string[]): Promise<CurlReply> {
+    return this.curl(...args, '--upload-file', file, '-X', 'PUT', url)
   }
 
   download(url: string, file: string): Promise<CurlReply> {
