@@ -116,8 +116,8 @@ t.test('kill -9, with guest data on its way into a qcow2 disk', { skip }, async 
   t.test('of daemon and service at once', async (t) => {
     const { id, url, ticket } = await begin('both')
     const [uploading] = await slowly(url, ticket)
-    await Promise.all([system.kill(), system.daemon.process.kill('SIGKILL')])
-    await system.daemon.exited()
+    system.daemon.process.kill('SIGKILL')
+    await Promise.all([system.kill(), system.daemon.exited()])
     await uploading
     await restartDaemon()
     await system.start()
