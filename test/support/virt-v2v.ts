@@ -8,8 +8,6 @@ import { join } from 'node:path'
 import { without } from './tools.js'
 
 const PROGRAM = '/usr/bin/virt-v2v'
-/** Its modules are Debian's, whatever Python comes first in PATH. */
-export const PYTHON = '/usr/bin/python3'
 
 /** How each begins, behind a line that says that it is Python. */
 const TITLES = {

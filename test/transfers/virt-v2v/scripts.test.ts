@@ -6,10 +6,11 @@ import { randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { PYTHON } from '../../support/python.js'
 import { Sdk } from '../../support/sdk.js'
 import { run } from '../../support/tools.js'
 import { idOf, putFile } from '../../support/transfers.js'
-import { extract, PYTHON, withoutVirtV2v, type ScriptName } from '../../support/virt-v2v.js'
+import { extract, withoutVirtV2v, type ScriptName } from '../../support/virt-v2v.js'
 import { compare, MiB, startFlows } from '../flows/system.js'
 
 const SIZE = 16 * MiB
