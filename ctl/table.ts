@@ -114,6 +114,7 @@ function plain(value: unknown): string {
 
 function state(ticket: TicketInfo): string {
   if (ticket.get('canceled') === true) return 'canceled'
+  if (ticket.get('broken') === true) return 'broken'
   if (ticket.get('active') === true) return 'active'
   return ticket.get('seconds_left') === 0 ? 'expired' : 'idle'
 }

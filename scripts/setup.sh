@@ -51,11 +51,15 @@ if [ "$goal" = test ]; then
     want strace strace
     want xz xz-utils
     want pg_ctlcluster postgresql
-    # A library, which no command shows: only where apt knows what is installed.
-    if have dpkg-query && ! dpkg-query -W -f '${Status}' gir1.2-govirt-1.0 python3-gi 2>/dev/null |
-        grep -q 'ok installedinstall ok installed'; then
-        wanted="$wanted gir1.2-govirt-1.0 python3-gi"
-    fi
+    # Its upload scripts are taken out of it.
+    want virt-v2v virt-v2v
+    # Libraries and plugins, which no command shows: only where apt knows what is installed.
+    for package in gir1.2-govirt-1.0 python3-gi nbdkit-plugin-python; do
+        if have dpkg-query && ! dpkg-query -W -f '${Status}' $package 2>/dev/null |
+            grep -q 'ok installed'; then
+            wanted="$wanted $package"
+        fi
+    done
     want clang-format clang-format
     want clang-tidy clang-tidy
     # An installer image as real input; each Debian release has its own.

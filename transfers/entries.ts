@@ -71,6 +71,7 @@ export function newTransfer(
     version: 0,
     owner,
     wasStarted: false,
+    hasLostWrites: false,
     isRefused: false,
     isUnverified: false,
   }

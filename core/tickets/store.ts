@@ -115,7 +115,7 @@ export class TicketStore {
 
   /**
    * Cancels a ticket and removes it when its operations have ended and everything opened for it is
-   * closed. Throws TicketBusyError after `timeoutMs`; 0 does not wait, and leaves a busy ticket listed
+   * closed. Throws TransferBrokenError, once, when writes are lost; TicketBusyError after `timeoutMs`; 0 does not wait, and leaves a busy ticket listed
    * until it is removed again.
    */
   async remove(id: string, timeoutMs: number): Promise<void> {
@@ -127,6 +127,7 @@ export class TicketStore {
       return
     }
     await this.#end(ticket, timeoutMs)
+    ticket.tellLoss()
     this.#forget(key, ticket)
     this.#log(ticket.definition, 'ticket removed', { moved: ticket.moved })
   }

@@ -62,6 +62,7 @@ export class Ticket {
   #lastActivity: number
   #lost: TransferBrokenError | undefined
   #isBroken = false
+  #isLossTold = false
   #whenUnused: (() => void)[] = []
 
   constructor(
@@ -198,6 +199,16 @@ export class Ticket {
     this.#isBroken = true
   }
 
+  /**
+   * For who removes the ticket, and with it what is known: throws once when writes are lost. Closing
+   * flushes, so it may have happened just now, after somebody has asked.
+   */
+  tellLoss(): void {
+    if (this.#lost === undefined || this.#isLossTold) return
+    this.#isLossTold = true
+    throw this.#lost
+  }
+
   /** Aborted with TicketCanceledError when the ticket is. */
   get canceled(): AbortSignal {
     return this.#canceling.signal
@@ -229,8 +240,8 @@ export class Ticket {
   }
 
   /**
-   * The info of GET /tickets/{id}: these keys and integers only (control-api.md, 4), and for signed
-   * tickets, which the engine does not make, that they are.
+   * The info of GET /tickets/{id}: these keys and integers only (control-api.md, 4), for signed
+   * tickets, which the engine does not make, that they are, and when data may be lost, that it may.
    */
   info(): Record<string, unknown> {
     const { definition } = this
@@ -254,6 +265,7 @@ export class Ticket {
       ...(ops.length <= 1 ? { transferred: this.#transferred.total } : {}),
       ...(this.#inspected > 0 ? { inspected: this.#inspected } : {}),
       ...(this.isSigned ? { signed: true } : {}),
+      ...(this.#lost === undefined ? {} : { broken: true }),
     }
   }
 

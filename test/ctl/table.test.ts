@@ -53,6 +53,7 @@ t.test('the state is the most important thing about a ticket', async (t) => {
   t.equal(state(['active', true]), 'active')
   t.equal(state(['seconds_left', 0]), 'expired')
   t.equal(state(['active', true], ['canceled', true]), 'canceled')
+  t.equal(state(['active', true], ['broken', true]), 'broken')
 })
 
 t.test('a ticket is shown without its secret, with exact sizes and progress', async (t) => {

@@ -4,10 +4,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { NbdServers } from '../../transfers/nbd/nbd-servers.js'
 import { freePort, startDaemon, writeConfig, type Daemon, type Sections } from './daemon.js'
 import { testPki } from './pki.js'
 import { run } from './tools.js'
 import { until, within } from './wait.js'
+import type { Target } from './wire.js'
 
 const LAUNCHER = join(process.cwd(), 'bin', 'imageio-transfers')
 const USER = 'admin@internal'
@@ -19,6 +21,8 @@ export interface SystemOptions {
   /** More sections. */
   readonly sections?: (daemon: Daemon) => Sections
   readonly daemon?: Sections
+  /** Name of the storage domain; `default` unless given. */
+  readonly domain?: string
 }
 
 /** A reply as curl got it. */
@@ -54,11 +58,16 @@ export class TransferSystem {
     return `https://127.0.0.1:${this.port}/ovirt-engine/api`
   }
 
+  /** Of the API. */
+  get target(): Target {
+    return { host: '127.0.0.1', port: this.port, ca: testPki().ca }
+  }
+
   logText(): string {
     return this.#log
   }
 
-  configure({ transfers = {}, sections: more = () => ({}) }: SystemOptions): void {
+  configure({ transfers = {}, sections: more = () => ({}), domain }: SystemOptions): void {
     const { certFile, keyFile } = testPki()
     const sections: Sections = {
       daemon: { systemd_enable: false, shutdown_timeout: 2 },
@@ -68,7 +77,7 @@ export class TransferSystem {
         port: this.port,
         database: join(this.dir, 'db', 'transfers.sqlite'),
         run_dir: join(this.dir, 'run'),
-        storage_dir: this.images,
+        storage_dir: domain === undefined ? this.images : '',
         password_file: join(this.dir, 'passwords'),
         host_id: '456',
         control_socket: this.daemon.controlSocket,
@@ -82,9 +91,14 @@ export class TransferSystem {
       },
       handlers: { keys: 'stderr' },
       logger_root: { level: 'DEBUG', handlers: 'stderr' },
+      ...(domain === undefined ? {} : this.#domainSection(domain)),
       ...more(this.daemon),
     }
     writeConfig(this.dir, sections)
+  }
+
+  #domainSection(name: string): Sections {
+    return { [`storage_domain_${name}`]: { id: DOMAIN_ID, path: this.images } }
   }
 
   /** `imageio-transfers ARGS`, with this on its standard input. */
@@ -135,6 +149,25 @@ export class TransferSystem {
     }
     const told = [...this.secrets].filter((id) => this.#log.includes(id))
     if (told.length > 0) throw new Error('the log has ids of tickets in full')
+  }
+
+  get #nbd(): NbdServers {
+    return new NbdServers({ runDir: join(this.dir, 'run') })
+  }
+
+  /** Transfers that have a server, or something left of one. */
+  nbdServers(): Promise<readonly string[]> {
+    return this.#nbd.list()
+  }
+
+  /** The process of a server that listens. */
+  async nbdServer(transfer: string): Promise<number | undefined> {
+    return (await this.#nbd.find(transfer))?.pid
+  }
+
+  /** Of transfers that a test left as they were: they outlive the service. */
+  async stopNbdServers(): Promise<void> {
+    for (const id of await this.nbdServers()) await this.#nbd.stop(id)
   }
 
   /** Same sockets and port; tickets are gone. */
@@ -211,8 +244,8 @@ export class TransferSystem {
   }
 
   /** `curl --upload-file FILE -X PUT URL` */
-  upload(url: string, file: string): Promise<CurlReply> {
-    return this.curl('--upload-file', file, '-X', 'PUT', url)
+  upload(url: string, file: string, ...args: string[]): Promise<CurlReply> {
+    return this.curl(...args, '--upload-file', file, '-X', 'PUT', url)
   }
 
   download(url: string, file: string): Promise<CurlReply> {
@@ -256,6 +289,7 @@ export async function startSystem(t: Test, options: SystemOptions = {}): Promise
     try {
       await system.stop()
     } finally {
+      await system.stopNbdServers()
       rmSync(dir, { recursive: true, force: true })
     }
   })

@@ -57,6 +57,7 @@ export function someTransfer(fields: Partial<StoredTransfer> = {}): StoredTransf
     owner: undefined,
     wasStarted: false,
     isRefused: false,
+    hasLostWrites: false,
     isUnverified: false,
     ...fields,
   }

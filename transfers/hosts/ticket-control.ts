@@ -23,6 +23,8 @@ export interface TicketRequest {
 export interface TicketState {
   readonly isActive: boolean
   readonly isCanceled: boolean
+  /** Writes that were acknowledged may be lost. */
+  readonly isBroken: boolean
   readonly transferred: number | undefined
   /** Milliseconds since the last operation ended; undefined where the daemon does not say. */
   readonly idleMs: number | undefined
@@ -104,6 +106,7 @@ function parseState(text: string): TicketState {
   return {
     isActive: fields.get('active') === true,
     isCanceled: fields.get('canceled') === true,
+    isBroken: fields.get('broken') === true,
     transferred: count(fields.get('transferred')),
     idleMs: idle === undefined ? undefined : idle * 1000,
   }

@@ -10,6 +10,7 @@ import { isFinal, nextPhase, type SystemEvent } from './phases.js'
 export type Fields = Partial<
   Pick<
     StoredTransfer,
+    | 'hasLostWrites'
     | 'hostId'
     | 'isActive'
     | 'isRefused'

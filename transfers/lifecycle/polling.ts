@@ -7,6 +7,7 @@ import { LeaseLostError, type Context, type Next } from './context.js'
 import type { Memory } from './memory.js'
 import { freshSession, reasonOf } from './preparing.js'
 import { isInactive } from './inactivity.js'
+import { noteLostWrites } from './lost-writes.js'
 import { keepServer } from './nbd-server.js'
 import {
   hostOf,
@@ -41,6 +42,7 @@ export async function poll(
   } catch (error) {
     return outOfReach(context, transfer, memory, error)
   }
+  await noteLostWrites(context, transfer, state)
   if (!(await keepServer(context, session, memory))) {
     return lose(context, transfer, 'the NBD server does not stay alive')
   }

@@ -1,10 +1,12 @@
 /** The chains that end a transfer. Each step may be done again after a crash. */
+import type { TicketState } from '../hosts/ticket-control.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
 import type { Context, Next } from './context.js'
 import { fateOf, type Fate } from './fate.js'
 import type { Memory } from './memory.js'
 import type { Verdict } from './ports.js'
+import { LOST_WRITES, noteLostWrites } from './lost-writes.js'
 import { reasonOf } from './preparing.js'
 import { closeSession } from './session.js'
 
@@ -24,7 +26,10 @@ export async function stop(
 ): Promise<Next> {
   const { logger } = context
   const { id } = transfer
-  const transferred = await lastCount(context, transfer)
+  const state = await lastState(context, transfer)
+  const transferred = Math.max(transfer.transferred, state?.transferred ?? 0)
+  // Stored before the ticket goes, which is the only one that knows.
+  const isLost = await noteLostWrites(context, transfer, state)
   try {
     await closeSession(context, transfer)
   } catch (error) {
@@ -40,22 +45,26 @@ export async function stop(
       return fail(context, { ...transfer, transferred }, disk, memory, 'stopped')
     case 'finalizing_success':
       await change(context, id, { event: 'stopped', fields })
-      return transfer.direction === 'upload' ? verify(context, transfer, disk, memory) : 'again'
+      if (transfer.direction === 'download') return 'again'
+      if (!isLost) return verify(context, transfer, disk, memory)
+      await change(context, id, { event: 'refused', fields: refused(LOST_WRITES) })
+      return 'again'
     default:
       await change(context, id, { event: 'stopped', fields })
       return 'again'
   }
 }
 
-/** What was transferred since the last look goes with the ticket. Of no importance but to people. */
-async function lastCount({ hosts }: Context, transfer: StoredTransfer): Promise<number> {
-  const { hostId, ticketId, transferred } = transfer
-  if (ticketId === undefined) return transferred
-  const state = await hosts
+/** What was transferred since the last look, and whether it was lost, goes with the ticket. */
+async function lastState(
+  { hosts }: Context,
+  { hostId, ticketId }: StoredTransfer,
+): Promise<TicketState | undefined> {
+  if (ticketId === undefined) return undefined
+  return hosts
     .get(hostId)
     ?.tickets.state(ticketId)
     .catch(() => undefined)
-  return Math.max(transferred, state?.transferred ?? 0)
 }
 
 /** finished_cleanup: what a cancelled upload has written is removed. */

@@ -15,6 +15,8 @@ export interface StoredTransfer extends Transfer {
   readonly owner: Id | undefined
   /** A ticket may have existed: the image may have been touched. */
   readonly wasStarted: boolean
+  /** Writes of the upload that were acknowledged are lost: it cannot become a disk. */
+  readonly hasLostWrites: boolean
   /** Verification has refused the image. */
   readonly isRefused: boolean
   /** Verification could not say what the image is worth. */

@@ -34,6 +34,22 @@ function make(t: Test, expiredGrace = 60): Fixture {
   return { store, clock, lines, text, add }
 }
 
+t.test(
+  'writes that are lost while the image is closed are told, then the ticket goes',
+  async (t) => {
+    const { store, add } = make(t)
+    const id = await add({ ops: ['write'] })
+    const ticket = store.get(id)
+    ticket.attach({
+      close: async () => ticket.breakOff(new Error('the server is gone')),
+    })
+    await t.rejects(store.remove(id, 1000), { code: 'ERR_TRANSFER_BROKEN' })
+    t.match(ticket.info(), { broken: true, canceled: true })
+    await store.remove(id, 1000)
+    t.throws(() => store.get(id), UNKNOWN)
+  },
+)
+
 t.test('a ticket is found by its id', async (t) => {
   const { store, add } = make(t)
   const id = await add()

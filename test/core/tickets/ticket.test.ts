@@ -323,6 +323,16 @@ t.test('writes that storage took with it end reading, too', async (t) => {
   t.throws(() => ticket.authorize('read'), broken)
 })
 
+t.test('a loss is shown, and told once to who removes the ticket', async (t) => {
+  const { ticket } = make({ ops: ['write'] })
+  ticket.tellLoss()
+  t.notOk('broken' in ticket.info())
+  ticket.loseWrites(new Error('flush failed'))
+  t.match(ticket.info(), { broken: true })
+  t.throws(() => ticket.tellLoss(), { code: 'ERR_TRANSFER_BROKEN' })
+  ticket.tellLoss()
+})
+
 t.test('the clock is monotonic seconds unless another is given', async (t) => {
   const ticket = new Ticket(definition({ timeout: 100 }))
   t.ok(ticket.secondsLeft > 99 && ticket.secondsLeft <= 100)

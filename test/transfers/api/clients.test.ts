@@ -1,12 +1,12 @@
 /** Clients of Debian against the API over TLS: curl, and libgovirt as viewers use it. */
 import t from 'tap'
-import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readTlsMaterial } from '../../../core/http/tls.js'
 import { replaceCertificate } from '../../../transfers/api/server.js'
 import { request, type Reply } from '../../support/http.js'
 import { testPki } from '../../support/pki.js'
+import { PYTHON, withoutGovirt } from '../../support/python.js'
 import { run, without } from '../../support/tools.js'
 import { A, PASSWORD, start, USER } from './start.js'
 
@@ -54,9 +54,6 @@ t.test('curl, as the documentation has it', { skip: without('curl') }, async (t)
   )
 })
 
-/** Debian's own, whatever Python comes first in PATH. */
-const PYTHON = '/usr/bin/python3'
-
 const PROGRAM = `
 import sys, gi
 gi.require_version('GoVirt', '1.0')
@@ -85,7 +82,7 @@ print(len(none.get_resources()))
 
 t.test(
   'libgovirt finds everything by the links of the root',
-  { skip: withoutGovirt() },
+  { skip: withoutGovirt() || without('curl') },
   async (t) => {
     const { target, service } = await start(t, { tls })
     service.putDisk('d')
@@ -119,13 +116,3 @@ t.test('a new certificate is for new connections', async (t) => {
   replaceCertificate(server, readTlsMaterial(other.keyFile, other.certFile))
   t.equal((await ask(other.ca)).status, 200)
 })
-
-function withoutGovirt(): string | false {
-  try {
-    const look = "import gi; gi.require_version('GoVirt', '1.0'); from gi.repository import GoVirt"
-    execFileSync(PYTHON, ['-c', look], { stdio: 'ignore' })
-    return without('curl')
-  } catch {
-    return 'python3-gi and gir1.2-govirt-1.0 are not installed'
-  }
-}

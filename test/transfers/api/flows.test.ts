@@ -1,112 +1,29 @@
 /** The exact requests of real clients (recorded from them), byte for byte, and what they need back. */
 import t, { type Test } from 'tap'
+import { A, COMPLETE, OVIRT_IMG_DISK, phaseOf, Sdk } from '../../support/sdk.js'
 import { until } from '../../support/wait.js'
-import { Wire, type WireResponse } from '../../support/wire.js'
+import { Wire } from '../../support/wire.js'
 import { DOMAIN, HOST } from './fake-service.js'
-import { A, BASIC, start, type Started } from './start.js'
-
-/** The SDK: one connection, its header block in its order, a token before the first request. */
-class Sdk {
-  readonly #wire: Wire
-  readonly #t: Test
-  token = ''
-
-  private constructor(wire: Wire, t: Test) {
-    this.#wire = wire
-    this.#t = t
-  }
-
-  static async open(t: Test, { target }: Started): Promise<Sdk> {
-    const wire = await Wire.open(target)
-    t.teardown(() => wire.destroy())
-    const sdk = new Sdk(wire, t)
-    await sdk.login()
-    return sdk
-  }
-
-  async login(password = 'secret', more = ''): Promise<WireResponse> {
-    const form = `grant_type=password&scope=ovirt-app-api&username=admin%40internal&password=${password}`
-    const reply = await this.#form('/ovirt-engine/sso/oauth/token', form, more)
-    this.#t.equal(reply.headers['content-type'], 'application/json')
-    const { access_token: token } = JSON.parse(reply.text) as { access_token?: string }
-    if (token !== undefined) this.token = token
-    return reply
-  }
-
-  async logout(): Promise<void> {
-    const form = `scope=ovirt-app-api&token=${this.token}`
-    const reply = await this.#form('/ovirt-engine/services/sso-logout', form)
-    this.#t.equal(reply.status, 200)
-    this.#t.equal(reply.text, '{}')
-  }
-
-  #form(path: string, form: string, more = ''): Promise<WireResponse> {
-    return this.#wire.ask(
-      `POST ${path} HTTP/1.1\r\nHost: engine.example:8443\r\nUser-Agent: PythonSDK/4.6.4\r\n${more}` +
-        `Accept: application/json\r\nContent-Length: ${form.length}\r\n` +
-        `Content-Type: application/x-www-form-urlencoded\r\n\r\n${form}`,
-    )
-  }
-
-  async ask(method: string, path: string, body?: string): Promise<WireResponse> {
-    const length = body === undefined ? '' : `Content-Length: ${Buffer.byteLength(body)}\r\n`
-    const reply = await this.#wire.ask(
-      `${method} ${path.startsWith('/') ? path : `${A}/${path}`} HTTP/1.1\r\nHost: engine.example:8443\r\n` +
-        'Accept-Encoding: deflate, gzip, br, zstd\r\nUser-Agent: PythonSDK/4.6.4\r\nVersion: 4\r\n' +
-        'Content-Type: application/xml\r\nAccept: application/xml\r\n' +
-        `Authorization: Bearer ${this.token}\r\n${length}\r\n${body ?? ''}`,
-    )
-    // What the SDK cannot bear (each seen): other types, redirects, 204, bodies without a type.
-    this.#t.notOk([204, 301, 302].includes(reply.status))
-    if (reply.body.length > 0) {
-      this.#t.match(reply.headers['content-type'], /^(application|text)\/xml/)
-    }
-    return reply
-  }
-
-  async get(path: string): Promise<string> {
-    const { status, text } = await this.ask('GET', path)
-    this.#t.equal(status, 200, path)
-    return text
-  }
-
-  async act(id: string, action: string): Promise<WireResponse> {
-    return this.ask('POST', `imagetransfers/${id}/${action}`, '<action/>\n')
-  }
-
-  async add(collection: string, body: string): Promise<{ id: string; text: string }> {
-    const { status, text } = await this.ask('POST', collection, body)
-    this.#t.ok([200, 201, 202].includes(status), text)
-    return { id: / id="([^"]+)"/.exec(text)?.[1] ?? '', text }
-  }
-}
-
-const COMPLETE = /^<action>\s*<status>complete<\/status>\s*<\/action>\s*$/
-
-const phaseOf = (text: string): string | undefined => /<phase>(\w+)<\/phase>/.exec(text)?.[1]
+import { BASIC, start } from './start.js'
 
 t.test('the token: exact request, ignored Basic, wrong password, stale token', async (t) => {
-  const started = await start(t)
-  const sdk = await Sdk.open(t, started)
-  t.match(await sdk.get(A), '<product_info>')
+  const { target } = await start(t)
   const empty = Buffer.from('admin@internal:').toString('base64')
-  t.equal((await sdk.login('secret', `Authorization: Basic ${empty}\r\n`)).status, 200)
+  const sdk = await Sdk.open(t, target, { ssoHeaders: `Authorization: Basic ${empty}\r\n` })
+  t.match(await sdk.get(A), '<product_info>')
   const wrong = await sdk.login('wrong')
   t.equal(wrong.status, 400)
   t.match(JSON.parse(wrong.text), { error_code: 'access_denied', error: /Cannot authenticate/ })
   await sdk.logout()
-  const stale = await sdk.ask('GET', A)
-  t.equal(stale.status, 401)
-  t.equal(stale.headers['www-authenticate'], 'Basic realm="RESTAPI"')
-  await sdk.login()
-  t.equal((await sdk.ask('GET', A)).status, 200)
+  t.equal((await sdk.askOnce('GET', A)).status, 401)
+  t.equal((await sdk.ask('GET', A)).status, 200, 'by a new token')
 })
 
 t.test('upload to a disk on any host: the first example of the documentation', async (t) => {
   const started = await start(t)
   const { service } = started
   service.putDisk('123')
-  const sdk = await Sdk.open(t, started)
+  const sdk = await Sdk.open(t, started.target)
   const body = '<image_transfer>\n  <disk id="123"/>\n</image_transfer>\n'
   const { id, text } = await sdk.add('imagetransfers', body)
   t.equal(phaseOf(text), 'initializing')
@@ -128,7 +45,7 @@ t.test('upload on a host that the client chose, and a download', async (t) => {
   const { service } = started
   service.putDisk('123')
   service.putDisk('124')
-  const sdk = await Sdk.open(t, started)
+  const sdk = await Sdk.open(t, started.target)
   const upload = '<image_transfer>\n  <disk id="123"/>\n  <host id="456"/>\n</image_transfer>\n'
   t.match((await sdk.add('imagetransfers', upload)).text, 'id="456"')
   t.equal(service.newTransfers[0]?.hostId, '456')
@@ -141,7 +58,7 @@ t.test('pause, resume, extend, cancel', async (t) => {
   const started = await start(t)
   const { service } = started
   service.putDisk('123')
-  const sdk = await Sdk.open(t, started)
+  const sdk = await Sdk.open(t, started.target)
   const { id } = await sdk.add(
     'imagetransfers',
     '<image_transfer>\n  <disk id="123"/>\n</image_transfer>\n',
@@ -163,27 +80,10 @@ t.test('pause, resume, extend, cancel', async (t) => {
   }
 })
 
-const OVIRT_IMG_DISK = `<disk>
-  <backup>incremental</backup>
-  <content_type>data</content_type>
-  <description>Uploaded by ovirt-img</description>
-  <format>cow</format>
-  <initial_size>3473408</initial_size>
-  <name>img</name>
-  <provisioned_size>67108864</provisioned_size>
-  <sparse>true</sparse>
-  <storage_domains>
-    <storage_domain>
-      <name>sd1</name>
-    </storage_domain>
-  </storage_domains>
-</disk>
-`
-
 t.test('ovirt-img upload-disk, which posts back the whole disk and host', async (t) => {
   const started = await start(t)
   const { service } = started
-  const sdk = await Sdk.open(t, started)
+  const sdk = await Sdk.open(t, started.target)
   t.equal(OVIRT_IMG_DISK.length, 393)
   const disk = await sdk.add('disks', OVIRT_IMG_DISK)
   t.match(disk.text, '<status>locked</status>')
@@ -209,7 +109,7 @@ t.test('ovirt-img upload-disk, which posts back the whole disk and host', async 
 t.test('ovirt-img download-disk follows disk, storage domain and host', async (t) => {
   const started = await start(t)
   started.service.putDisk('d1')
-  const sdk = await Sdk.open(t, started)
+  const sdk = await Sdk.open(t, started.target)
   const disk = await sdk.get('disks/d1')
   const domain = /<storage_domain href="([^"]+)"/.exec(disk)?.[1] ?? ''
   t.match(await sdk.get(domain), '<name>sd1</name>')
@@ -225,7 +125,7 @@ t.test('ovirt-img download-disk follows disk, storage domain and host', async (t
 t.test('a snapshot is downloaded by the id of its image', async (t) => {
   const started = await start(t)
   started.service.putDisk('d1')
-  const sdk = await Sdk.open(t, started)
+  const sdk = await Sdk.open(t, started.target)
   t.match(await sdk.get('storagedomains?search=name%3Dsd1'), '<name>sd1</name>')
   const snapshot = await sdk.get(`storagedomains/${DOMAIN.id}/disksnapshots/image-of-d1`)
   t.match(snapshot, `<disk href="${A}/disks/d1" id="d1"/>`)
@@ -237,7 +137,7 @@ t.test('a snapshot is downloaded by the id of its image', async (t) => {
 t.test('virt-v2v: precheck, disk with an id, transfer, machine, job, cancel', async (t) => {
   const started = await start(t, { vmDirectory: t.testdir() })
   const { service } = started
-  const sdk = await Sdk.open(t, started)
+  const sdk = await Sdk.open(t, started.target)
   const center = await sdk.get('datacenters?case_sensitive=true&search=storage.name%3Dsd1')
   const rel = (name: string): string =>
     new RegExp(`<link href="([^"]+)" rel="${name}"`).exec(center)?.[1] ?? ''
@@ -276,7 +176,7 @@ t.test('what the SDK turns into its errors', async (t) => {
   const { service } = started
   service.putDisk('busy', { status: 'locked', lockedBy: 'creation' })
   service.putDisk('free')
-  const sdk = await Sdk.open(t, started)
+  const sdk = await Sdk.open(t, started.target)
   const status = async (method: string, path: string, body?: string): Promise<number> =>
     (await sdk.ask(method, path, body)).status
   t.equal(await status('GET', 'imagetransfers/none'), 404)

@@ -58,7 +58,7 @@ async function wholeLife(t: Test, control: TicketControl): Promise<void> {
   t.equal(await control.extend(uuid, 300), false, 'none to extend')
   await control.install(wanted)
   const state = await control.state(uuid)
-  t.same(state, { isActive: false, isCanceled: false, transferred: 0, idleMs: 0 })
+  t.same(state, { isActive: false, isCanceled: false, isBroken: false, transferred: 0, idleMs: 0 })
   t.equal(await control.extend(uuid, 300), true)
   await control.install(wanted)
   await control.remove(uuid)

@@ -28,7 +28,13 @@ t.test('a ticket permits what the volume can take, or has', async (t) => {
 t.test('a transfer is inactive when the ticket was idle for longer than the timeout', async (t) => {
   const now = 1_000_000
   const transfer = someTransfer({ inactivityTimeout: 60, lastExtended: 0, updatedAt: now - 1000 })
-  const state = { isActive: false, isCanceled: false, transferred: 0, idleMs: 60_000 }
+  const state = {
+    isActive: false,
+    isCanceled: false,
+    isBroken: false,
+    transferred: 0,
+    idleMs: 60_000,
+  }
   t.equal(isInactive(transfer, state, now), false, 'just the timeout')
   t.equal(isInactive(transfer, { ...state, idleMs: 61_000 }, now), true)
   t.equal(isInactive(transfer, { ...state, isActive: true, idleMs: 61_000 }, now), false)
