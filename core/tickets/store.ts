@@ -115,8 +115,8 @@ export class TicketStore {
 
   /**
    * Cancels a ticket and removes it when its operations have ended and everything opened for it is
-   * closed. Throws TransferBrokenError, once, when writes are lost; TicketBusyError after `timeoutMs`; 0 does not wait, and leaves a busy ticket listed
-   * until it is removed again.
+   * closed. Throws TransferBrokenError, once, when writes are lost, and TicketBusyError after
+   * `timeoutMs`; 0 does not wait, and leaves a busy ticket listed until it is removed again.
    */
   async remove(id: string, timeoutMs: number): Promise<void> {
     const key = this.#digest(id)
