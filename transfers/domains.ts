@@ -34,6 +34,11 @@ export class Domains implements Volumes {
     return { length, allocated: actualSize }
   }
 
+  async grow(disk: Disk): Promise<VolumeFacts> {
+    const { length, actualSize } = await this.#provider(disk).grow(disk)
+    return { length, allocated: actualSize }
+  }
+
   async remove(disk: Disk): Promise<void> {
     await this.#provider(disk).remove(disk, { wipe: disk.wipeAfterDelete })
   }

@@ -1,7 +1,7 @@
-/** New records from what a client has asked for. Throws FaultError for what cannot be. */
+/** Records from what a client has asked for. Throws FaultError for what cannot be. */
 import { randomUUID } from 'node:crypto'
 import { FaultError } from './fault.js'
-import type { Id, NewDisk, NewTransfer, StorageDomain } from './model.js'
+import type { DiskChange, Id, NewDisk, NewTransfer, StorageDomain } from './model.js'
 import type { StoredDisk, StoredTransfer } from './store/records.js'
 
 /** Locked until its volume exists. */
@@ -76,7 +76,22 @@ export function newTransfer(
   }
 }
 
-function requirePossible({ format, sparse, backup }: NewDisk): void {
+/** Unchanged but for its lock when its volume has to grow first. */
+export function changedDisk(change: DiskChange, disk: StoredDisk, owner: Id): StoredDisk {
+  const changed = { ...disk, ...change }
+  requirePossible(changed)
+  if (changed.provisionedSize === disk.provisionedSize) return changed
+  if (changed.provisionedSize < disk.provisionedSize) throw conflict('A disk can only grow.')
+  if (disk.status !== 'ok') throw conflict('The disk is illegal, it holds no valid image.')
+  const lock = { status: 'locked', lockedBy: 'growth', statusBeforeLock: disk.status } as const
+  return { ...disk, ...lock, pending: change, owner }
+}
+
+function requirePossible({
+  format,
+  sparse,
+  backup,
+}: Pick<NewDisk, 'format' | 'sparse' | 'backup'>): void {
   if (format === 'raw' && backup === 'incremental') {
     throw conflict('Incremental backup needs format cow.')
   }

@@ -1,7 +1,7 @@
 /** What the API asks for, done: requests are checked against the state and stored; the manager does the rest. */
 import { randomUUID } from 'node:crypto'
 import type { Clock } from './clock.js'
-import { newDisk, newTransfer } from './entries.js'
+import { changedDisk, newDisk, newTransfer } from './entries.js'
 import { FaultError } from './fault.js'
 import type { Hosts } from './hosts/hosts.js'
 import type { Manager } from './lifecycle/manager.js'
@@ -9,6 +9,7 @@ import { isFinal, nextPhase } from './lifecycle/phases.js'
 import type { Volumes } from './lifecycle/ports.js'
 import type {
   Disk,
+  DiskChange,
   Host,
   Id,
   NewDisk,
@@ -74,6 +75,19 @@ export class Service implements TransferService {
     const ready = manager.createVolume(id)
     ready.catch(() => undefined) // logged where it failed, and not everybody waits
     return { disk, ready }
+  }
+
+  async changeDisk(id: Id, change: DiskChange): Promise<Disk> {
+    const { store, manager } = this.#options
+    const grows = await store.transaction(async (records) => {
+      const disk = known(await records.disk(id), `There is no disk ${id}.`)
+      requireUnlocked(disk)
+      const changed = changedDisk(change, disk, manager.token)
+      await records.putDisk(changed)
+      return changed.lockedBy === 'growth'
+    })
+    if (grows) await manager.growVolume(id)
+    return known(await this.disk(id), `There is no disk ${id}.`)
   }
 
   async removeDisk(id: Id): Promise<void> {
@@ -199,6 +213,7 @@ function conflict(detail: string): FaultError {
 function requireUnlocked({ lockedBy, status }: StoredDisk): void {
   if (lockedBy === undefined && status !== 'locked') return
   if (lockedBy === 'creation') throw conflict('The disk is being created.')
+  if (lockedBy === 'growth') throw conflict('The disk is being grown.')
   if (lockedBy === 'removal') throw conflict('The disk is being removed.')
   throw conflict('The disk is in use by another transfer.')
 }

@@ -40,6 +40,12 @@ export class FileVolumes implements Volumes {
     return this.facts(disk)
   }
 
+  async grow(disk: Disk): Promise<VolumeFacts> {
+    this.#check()
+    await truncate(this.path(disk), disk.provisionedSize)
+    return this.facts(disk)
+  }
+
   async remove(disk: Disk): Promise<void> {
     this.#check()
     await rm(this.path(disk), { force: true })

@@ -13,6 +13,11 @@ export interface Volumes {
   domains(): Promise<readonly StorageDomain[]>
   /** Makes the empty volume of a disk. What an attempt before has left is replaced. */
   create(disk: Disk): Promise<VolumeFacts>
+  /**
+   * Makes the volume as large as the disk; it may be that already. Rejects when that cannot be, and
+   * then the volume is as it was.
+   */
+  grow(disk: Disk): Promise<VolumeFacts>
   /** Succeeds also when there is none. */
   remove(disk: Disk): Promise<void>
   /** What a daemon opens: file:///… */

@@ -7,6 +7,7 @@ import { dataRanges, fdatasync } from '../../native/index.js'
 import { FaultError } from '../fault.js'
 import type { Id } from '../model.js'
 import { Directory, isMissing } from './directory.js'
+import { growVolume } from './grow-volume.js'
 import { makeVolume, rawLength, writeZeroes } from './make-volume.js'
 import { unfinishedId, unfinishedName, isId, volumeName } from './volume-names.js'
 import type {
@@ -51,7 +52,7 @@ export class DirectoryVolumes implements VolumeProvider {
   async create(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts> {
     const name = volumeName(volume.imageId)
     signal?.throwIfAborted()
-    await this.#checkSpace(volume)
+    await this.#checkRoom('add', initialAllocation(volume))
     return Directory.use(this.#path, async (directory) => {
       if (await directory.has(name)) throw volumeExists()
       const unfinished = unfinishedName(volume.imageId, 'new')
@@ -62,7 +63,7 @@ export class DirectoryVolumes implements VolumeProvider {
         return facts
       } catch (error) {
         await directory.unlink(unfinished)
-        throw asFault(error)
+        throw asFault(error, 'add')
       }
     })
   }
@@ -94,6 +95,27 @@ export class DirectoryVolumes implements VolumeProvider {
     } finally {
       await file.close()
     }
+  }
+
+  async grow(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts> {
+    const name = volumeName(volume.imageId)
+    return Directory.use(this.#path, async (directory) => {
+      const file = await directory.open(name, constants.O_RDWR)
+      try {
+        const before = await file.stat()
+        if (!before.isFile()) throw new Error(`the volume ${name} is no regular file`)
+        if (!volume.sparse) {
+          await this.#checkRoom('grow', rawLength(volume.provisionedSize) - before.blocks * 512)
+        }
+        await growVolume(file, volume, signal)
+        await file.sync()
+        return factsOf(await file.stat())
+      } catch (error) {
+        throw asFault(error, 'grow')
+      } finally {
+        await file.close()
+      }
+    })
   }
 
   async remove({ imageId }: VolumeRef, { wipe, signal }: RemoveOptions): Promise<void> {
@@ -158,18 +180,15 @@ export class DirectoryVolumes implements VolumeProvider {
     })
   }
 
-  async #checkSpace(volume: VolumeSpec): Promise<void> {
+  async #checkRoom(what: Work, needed: number): Promise<void> {
     const { available } = await this.space()
-    const needed = initialAllocation(volume)
-    if (needed + this.#reserved > available) {
-      throw new FaultError(
-        409,
-        'Operation Failed',
-        `[Cannot add Virtual Disk. Low disk space on Storage Domain: ${needed} bytes are needed, ${Math.max(0, available - this.#reserved)} are available.]`,
-      )
-    }
+    if (needed + this.#reserved <= available) return
+    const left = Math.max(0, available - this.#reserved)
+    throw lowSpace(what, `: ${needed} bytes are needed, ${left} are available`)
   }
 }
+
+type Work = 'add' | 'grow'
 
 /** Bytes that must be there now; a sparse disk may promise more than there is. */
 function initialAllocation({ format, provisionedSize, initialSize, sparse }: VolumeSpec): number {
@@ -214,19 +233,27 @@ function factsOf(status: {
 }
 
 function volumeExists(): FaultError {
-  return new FaultError(409, 'Operation Failed', '[Cannot add Virtual Disk. The image exists.]')
+  return refused('add', 'The image exists')
 }
 
-function asFault(error: unknown): unknown {
-  const { code } = error as NodeJS.ErrnoException
-  if (code === 'EEXIST') return volumeExists()
-  const refusal = REFUSALS.get(code ?? '')
-  return refusal === undefined ? error : new FaultError(409, 'Operation Failed', refusal)
+function lowSpace(what: Work, facts = ''): FaultError {
+  return refused(what, `Low disk space on Storage Domain${facts}`)
 }
 
-const LOW_SPACE = '[Cannot add Virtual Disk. Low disk space on Storage Domain.]'
-const REFUSALS: ReadonlyMap<string, string> = new Map([
-  ['ENOSPC', LOW_SPACE],
-  ['EDQUOT', LOW_SPACE],
-  ['EFBIG', '[Cannot add Virtual Disk. The storage domain has no files of this size.]'],
-])
+function refused(what: Work, reason: string): FaultError {
+  return new FaultError(409, 'Operation Failed', `[Cannot ${what} Virtual Disk. ${reason}.]`)
+}
+
+function asFault(error: unknown, what: Work): unknown {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'EEXIST':
+      return volumeExists()
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return lowSpace(what)
+    case 'EFBIG':
+      return refused(what, 'The storage domain has no files of this size')
+    default:
+      return error
+  }
+}

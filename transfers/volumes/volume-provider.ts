@@ -54,6 +54,11 @@ export interface VolumeProvider {
    * left; after a crash remove() takes what there is. Not to be called twice for one volume at once.
    */
   create(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts>
+  /**
+   * To the provisioned size of `volume`; one that is so large already stays. After any error it is as
+   * it was, and after a crash it may be called again.
+   */
+  grow(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts>
   /** Also of what create() left. Nothing to remove is no error. */
   remove(volume: VolumeRef, options: RemoveOptions): Promise<void>
   /** Rejects with ENOENT when there is none. */

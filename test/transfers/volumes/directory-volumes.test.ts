@@ -164,6 +164,67 @@ t.test('a file system that is full, or has no such files', { skip: asRoot }, asy
   t.same(await readdir(path), [])
 })
 
+t.test('a raw volume grows, allocated or not, and may be as large already', async (t) => {
+  const { path, volumes } = domain(t)
+  for (const [imageId, sparse] of [
+    [IMAGE, true],
+    ['allocated', false],
+  ] as const) {
+    await volumes.create(spec({ imageId, sparse, provisionedSize: MiB }))
+    const data = randomBytes(MiB)
+    await writeFile(join(path, imageId), data)
+    const grown = spec({ imageId, sparse, provisionedSize: 2 * MiB + 1 })
+    const { length, actualSize } = await volumes.grow(grown)
+    t.equal(length, 2 * MiB + 512, 'whole sectors')
+    t.equal(actualSize >= 2 * MiB, !sparse)
+    const bytes = await readFile(join(path, imageId))
+    t.ok(bytes.subarray(0, MiB).equals(data))
+    t.ok(bytes.subarray(MiB).every((byte) => byte === 0))
+    t.equal((await volumes.grow(grown)).length, length)
+    t.equal((await volumes.grow(spec({ imageId, sparse, provisionedSize: 512 }))).length, length)
+  }
+})
+
+t.test('a cow volume grows, and its image stays good', { skip }, async (t) => {
+  const { path, volumes } = domain(t)
+  for (const sparse of [true, false]) {
+    const imageId = `image-${sparse}`
+    const volume = spec({ imageId, format: 'cow', sparse })
+    await volumes.create(volume)
+    const file = join(path, imageId)
+    await run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 1M 64k', file])
+    const provisionedSize = 8 * MiB
+    await volumes.grow({ ...volume, provisionedSize })
+    await volumes.grow({ ...volume, provisionedSize })
+    const verdict = await verifyVolume({ path: file, format: 'cow', provisionedSize })
+    t.match(verdict, { ok: true, virtualSize: provisionedSize })
+    const reads = ['-c', 'read -P 7 1M 64k', '-c', 'read -P 0 4M 4M']
+    t.notMatch(await run('qemu-io', ['-f', 'qcow2', ...reads, file]), 'failed')
+    t.equal((await stat(file)).mode & 0o777, 0o660)
+  }
+  await writeFile(join(path, 'vmdk'), 'KDMV')
+  await t.rejects(volumes.grow(spec({ imageId: 'vmdk', format: 'cow' })), /qcow2/)
+})
+
+t.test('a volume that has no room to grow stays as it was', { skip: asRoot }, async (t) => {
+  const { path, volumes } = domain(t)
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', path])
+  t.teardown(() => run('umount', [path]))
+  const volume = spec({ sparse: false, provisionedSize: MiB })
+  await volumes.create(volume)
+  const grown = { ...volume, provisionedSize: 16 * MiB }
+  const refusal = { statusCode: 409, message: /Cannot grow Virtual Disk. Low disk space/ }
+  await t.rejects(volumes.grow(grown), refusal)
+  const optimist = new (class extends DirectoryVolumes {
+    override space() {
+      return Promise.resolve({ available: 1e15, used: 0 })
+    }
+  })({ path })
+  await t.rejects(optimist.grow(grown), refusal)
+  t.equal((await volumes.facts(volume)).length, MiB)
+  await t.rejects(volumes.grow(spec({ imageId: 'none' })), { code: 'ENOENT' })
+})
+
 t.test('without the group, without qemu-img, without a directory: an error', async (t) => {
   const { path, volumes } = domain(t)
   const before = process.env['PATH']
