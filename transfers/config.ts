@@ -21,6 +21,7 @@ import {
   type SectionSchema,
 } from '../core/config/schema.js'
 import { MAX_PORT, seconds, serverSchema } from '../core/config/server.js'
+import { isPostgres, withoutPassword } from './database.js'
 
 const text = (value: string, description: string) => string({ default: value, description })
 
@@ -67,6 +68,7 @@ const transfersSchema = {
     default: '/var/lib/ovirt-imageio/transfers.sqlite',
     allowed: 'an absolute path, or a URL postgresql://…',
     accept: (written) => isAbsolute(written) || isPostgres(written),
+    redact: withoutPassword,
     description:
       'File of the embedded database, or URL of a PostgreSQL database, which several instances ' +
       'may share. It knows ids of tickets: whoever can read it can read images.',
@@ -245,10 +247,6 @@ export function hostSections(config: object): [string, HostSection][] {
 /** The sections for more storage domains, with the name of each. */
 export function domainSections(config: object): [string, DomainSection][] {
   return sectionsOf<DomainSection>(config, DOMAIN)
-}
-
-export function isPostgres(database: string): boolean {
-  return /^postgres(ql)?:\/\//.test(database)
 }
 
 function sectionsOf<T>(config: object, prefix: string): [string, T][] {

@@ -3,7 +3,8 @@ import { access, constants, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { readTlsMaterial } from '../core/http/tls.js'
 import type { Preflight } from '../core/process/preflight.js'
-import { isPostgres, type TransfersConfig } from './config.js'
+import type { TransfersConfig } from './config.js'
+import { isPostgres } from './database.js'
 import { domainsOf, hostsOf, proxyOf } from './inventory.js'
 
 export async function preflight(config: TransfersConfig): Promise<Preflight> {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createLog } from '../../core/log.js'
 import { loadTransfersConfig } from '../../transfers/config.js'
+import { withoutPassword } from '../../transfers/database.js'
 import type { TransferService } from '../../transfers/model.js'
 import { preflight } from '../../transfers/preflight.js'
 import { startTransfers } from '../../transfers/transfers.js'
@@ -89,6 +90,39 @@ t.test('a database that cannot be used is named, without its password', async (t
   )
   t.match(error, { message: /PostgreSQL: .*ECONNREFUSED/ })
   t.notMatch(error, { message: /secret/ })
+})
+
+t.test('a password of the database is shown nowhere', async (t) => {
+  const daemon = await startDaemon(t)
+  const launch = (dir: string, ...args: string[]) =>
+    run('bin/imageio-transfers', ['-c', dir, ...args])
+  for (const url of [
+    'postgresql://user:secret@127.0.0.1:1/db',
+    'postgresql://127.0.0.1:1/db?user=u&password=secret&x=y',
+    'postgresql://user:secret@[127.0.0.1:1/db',
+    'postgresql://user:secret%@127.0.0.1:1/db',
+    'postgresql:/user:secret@127.0.0.1:1/db',
+    'user:secret@127.0.0.1:1/db',
+    "host=127.0.0.1 password='a secret' dbname=db",
+  ]) {
+    const dir = configure(t, daemon, { database: url, password_file: '/nonexistent' })
+    const fail = (error: unknown): string => {
+      const { stdout, stderr } = error as { stdout: string; stderr: string }
+      return stdout + stderr
+    }
+    const said = [
+      await launch(dir, '--show-config').catch(fail),
+      await launch(dir, '--check-config').catch(fail),
+      await launch(dir).catch(fail),
+    ]
+    t.match(said[2], /cannot use the database|\[transfers\] database: must be/, url)
+    t.notMatch(said.join(), 'secret', url)
+  }
+  const url = 'postgresql://user:p@ss:word@h/db?sslmode=require&sslpassword=secret'
+  t.equal(withoutPassword(url), 'postgresql://user:***@h/db?sslmode=require&sslpassword=***')
+  for (const plain of ['/srv/a:b@c', 'postgresql://user@h:5432/db', 'postgresql:///db?host=/run']) {
+    t.equal(withoutPassword(plain), plain)
+  }
 })
 
 t.test('the program checks its configuration, and what that needs', async (t) => {
