@@ -174,6 +174,13 @@ const transfersSchema = {
     min: 15,
     description: 'Seconds after which another instance takes over from one that is gone.',
   }),
+  max_verifications: integer({
+    default: 0,
+    min: 0,
+    max: 256,
+    description:
+      'Verifications of uploads at once; others wait in the order of their finalize. 0 is one for each processor.',
+  }),
   delete_invalid_disks: boolean({
     default: false,
     description:

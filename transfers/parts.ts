@@ -1,4 +1,5 @@
 /** What the engine works with: storage, verification, NBD servers, and the API in front of it. */
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { StartOptions } from '../core/process/server.js'
 import type { TransfersConfig } from './config.js'
@@ -8,6 +9,7 @@ import type { NbdServers, Verifier } from './lifecycle/ports.js'
 import { NbdServers as QemuNbdServers } from './nbd/nbd-servers.js'
 import { serveApi } from './serve.js'
 import type { Parts } from './transfers.js'
+import { Turns } from './turns.js'
 import { verifyVolume } from './verify/verify.js'
 
 /** Beside the volumes, and no volume's name: instances that share the storage share them. */
@@ -20,18 +22,22 @@ export function createParts({ config, logger }: StartOptions<TransfersConfig>): 
   const vmDirectory = first && join(first.path, VM_DIRECTORY)
   return {
     volumes: domains,
-    verifier: verifierOf(domains),
+    verifier: verifierOf(domains, config.transfers.max_verifications),
     nbd: nbdServersOf(domains, config.transfers.run_dir),
     serve: (service) => serveApi(service, { config, logger, vmDirectory }),
   }
 }
 
-function verifierOf(domains: Domains): Verifier {
+/** 0 is one for each processor: each keeps one busy, and reads storage that clients use as well. */
+function verifierOf(domains: Domains, limit: number): Verifier {
+  const turns = new Turns(limit === 0 ? availableParallelism() : limit)
   return {
-    verify: (disk) => {
-      const { format, provisionedSize } = disk
-      return verifyVolume({ path: domains.path(disk), format, provisionedSize })
-    },
+    verify: (disk) =>
+      turns.take(() => {
+        const { format, provisionedSize } = disk
+        return verifyVolume({ path: domains.path(disk), format, provisionedSize })
+      }),
+    stop: () => turns.close(new Error('the service stops, before the image was verified')),
   }
 }
 

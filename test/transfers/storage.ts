@@ -77,12 +77,22 @@ export class FileVolumes implements Volumes {
 
 export class Verdicts implements Verifier {
   verdict: Verdict | Error = { ok: true }
+  /** Nobody's turn comes. */
+  isBusy = false
   readonly asked: Id[] = []
+  #stopped = Promise.withResolvers<never>()
 
   verify({ id }: Disk): Promise<Verdict> {
     this.asked.push(id)
+    if (this.isBusy) return this.#stopped.promise
     const { verdict } = this
     return verdict instanceof Error ? Promise.reject(verdict) : Promise.resolve(verdict)
+  }
+
+  stop(): void {
+    this.#stopped.promise.catch(() => undefined)
+    this.#stopped.reject(new Error('stopped'))
+    this.#stopped = Promise.withResolvers()
   }
 }
 

@@ -60,7 +60,10 @@ export class Manager {
   async stop(): Promise<void> {
     this.#isStopped = true
     for (const end of this.#endTimers.values()) end()
-    await Promise.all([...this.#drivers.values()].map((driver) => driver.stop()))
+    const stopped = [...this.#drivers.values()].map((driver) => driver.stop())
+    // Their steps end, but for verifications that run: the next process begins the others anew.
+    this.#context.verifier.stop()
+    await Promise.all(stopped)
     await Promise.allSettled(this.#work)
     await this.#lease.end()
   }

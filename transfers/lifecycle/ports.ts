@@ -43,6 +43,8 @@ export interface Verifier {
   /** What an uploaded image is worth. Rejects when that cannot be told now; it is asked again,
    * a limited number of times; then the disk is kept as illegal. */
   verify(disk: Disk): Promise<Verdict>
+  /** Who waits for a verification to begin is rejected. */
+  stop(): void
 }
 
 /** Servers that outlive the process of this service. */

@@ -121,6 +121,20 @@ t.test('an image that cannot be verified now is verified later', async (t) => {
   t.match(await engine.service.disk(diskId), { qcowVersion: 'qcow2_v3', actualSize: 4096 })
 })
 
+t.test('a stop does not wait for the turns of verifications, which come later', async (t) => {
+  const first = await startEngine(t, { daemon })
+  const { id: diskId } = await first.addDisk()
+  const { id } = await first.transferring({ diskId })
+  first.verifier.isBusy = true
+  await first.service.act(id, 'finalize')
+  await until('it waits for its turn', () => first.verifier.asked.length === 1)
+  await first.stop()
+  first.verifier.isBusy = false
+  const engine = await startEngine(t, { daemon, from: first })
+  await engine.inPhase(id, 'finished_success')
+  t.match(await engine.service.disk(diskId), { status: 'ok' })
+})
+
 t.test('an image that can never be verified is kept, illegal, whatever the policy', async (t) => {
   const engine = await startEngine(t, { daemon, policies: { deleteInvalidDisks: true } })
   const { id: diskId } = await engine.addDisk()
