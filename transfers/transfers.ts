@@ -7,7 +7,7 @@ import { systemClock } from './clock.js'
 import type { TransfersConfig } from './config.js'
 import { isPostgres } from './database.js'
 import { Hosts } from './hosts/hosts.js'
-import { hostsOf, proxyOf } from './inventory.js'
+import { controlTls, hostsOf, proxyOf } from './inventory.js'
 import type { Policies, Timers } from './lifecycle/context.js'
 import { Manager } from './lifecycle/manager.js'
 import type { NbdServers, Verifier, Volumes } from './lifecycle/ports.js'
@@ -67,7 +67,13 @@ export async function startTransfers(
     await manager.start()
     const server = await parts.serve(new Service({ ...common, manager }))
     return {
-      reload: (changed) => server.reload(changed),
+      reload: (changed) => {
+        const tls = hosts.usesTls ? controlTls(changed) : undefined
+        server.reload(changed)
+        if (tls === undefined) return
+        hosts.replaceCertificates(tls)
+        logger.info('certificates for control services reloaded')
+      },
       stop: async () => {
         await server.stop()
         await end()
