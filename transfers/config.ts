@@ -121,7 +121,7 @@ const transfersSchema = {
   host_check_interval: seconds({
     default: 10,
     min: 1,
-    description: 'Seconds between two looks whether a host is up.',
+    description: 'Seconds between two looks whether hosts and storage domains are there.',
   }),
   poll_interval: float({
     default: 1,

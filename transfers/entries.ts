@@ -1,6 +1,6 @@
 /** Records from what a client has asked for. Throws FaultError for what cannot be. */
 import { randomUUID } from 'node:crypto'
-import { FaultError } from './fault.js'
+import { DomainUnavailableError, FaultError } from './fault.js'
 import type { DiskChange, Id, NewDisk, NewTransfer, StorageDomain } from './model.js'
 import type { StoredDisk, StoredTransfer } from './store/records.js'
 
@@ -14,7 +14,7 @@ export function newDisk(
   const { storageDomain, imageId, name, ...rest } = request
   const domain = findDomain(storageDomain, domains)
   requirePossible(request)
-  if (domain.status !== 'active') throw conflict('The storage domain is not active.')
+  requireActive(domain)
   if (!rest.sparse && rest.provisionedSize > domain.available) {
     throw conflict(`The storage domain has no room for ${rest.provisionedSize} bytes.`)
   }
@@ -74,6 +74,13 @@ export function newTransfer(
     isRefused: false,
     isUnverified: false,
   }
+}
+
+/** Throws FaultError that says why it is not, without a path. */
+export function requireActive(domain: StorageDomain | undefined): void {
+  if (domain?.status === 'active') return
+  const { problem = domain?.status ?? 'the configuration has none of its id' } = domain ?? {}
+  throw new DomainUnavailableError(problem)
 }
 
 /** Unchanged but for its lock when its volume has to grow first. */

@@ -102,6 +102,8 @@ export interface StorageDomain {
   readonly name: string
   readonly path: string
   readonly status: 'active' | 'maintenance' | 'inactive'
+  /** Why it is inactive, without a path. */
+  readonly problem?: string | undefined
   /** Bytes. */
   readonly available: number
   readonly used: number

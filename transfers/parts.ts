@@ -33,9 +33,9 @@ function verifierOf(domains: Domains, limit: number): Verifier {
   const turns = new Turns(limit === 0 ? availableParallelism() : limit)
   return {
     verify: (disk) =>
-      turns.take(() => {
+      turns.take(async () => {
         const { format, provisionedSize } = disk
-        return verifyVolume({ path: domains.path(disk), format, provisionedSize })
+        return verifyVolume({ path: await domains.readyPath(disk), format, provisionedSize })
       }),
     stop: () => turns.close(new Error('the service stops, before the image was verified')),
   }
@@ -49,8 +49,8 @@ function nbdServersOf(domains: Domains, runDir: string): NbdServers {
       const found = await servers.find(id)
       if (found !== undefined) return found.url
       const { format, sparse: isSparse } = disk
-      return (await servers.start(id, { path: domains.path(disk), format, direction, isSparse }))
-        .url
+      const path = await domains.readyPath(disk)
+      return (await servers.start(id, { path, format, direction, isSparse })).url
     },
     stop: (id) => servers.stop(id),
     isAlive: async (id) => (await servers.find(id)) !== undefined,

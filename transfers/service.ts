@@ -1,7 +1,7 @@
 /** What the API asks for, done: requests are checked against the state and stored; the manager does the rest. */
 import { randomUUID } from 'node:crypto'
 import type { Clock } from './clock.js'
-import { changedDisk, newDisk, newTransfer } from './entries.js'
+import { changedDisk, newDisk, newTransfer, requireActive } from './entries.js'
 import { FaultError } from './fault.js'
 import type { Hosts } from './hosts/hosts.js'
 import type { Manager } from './lifecycle/manager.js'
@@ -92,9 +92,12 @@ export class Service implements TransferService {
 
   async removeDisk(id: Id): Promise<void> {
     const { store, manager } = this.#options
+    const domains = await this.storageDomains()
     await store.transaction(async (records) => {
       const disk = known(await records.disk(id), `There is no disk ${id}.`)
       requireUnlocked(disk)
+      // Its volume would be left, and known to nobody.
+      requireActive(domains.find((one) => one.id === disk.storageDomainId))
       const work = { status: 'locked', lockedBy: 'removal', owner: manager.token } as const
       await records.putDisk({ ...disk, ...work })
     })
@@ -121,8 +124,7 @@ export class Service implements TransferService {
       this.#requireHost(request.hostId, transfer.backend)
       if (disk.status === 'illegal') throw conflict('The disk is illegal, it holds no valid image.')
       requireUnlocked(disk)
-      const domain = domains.find((one) => one.id === disk.storageDomainId)
-      if (domain?.status !== 'active') throw conflict('The storage domain is not active.')
+      requireActive(domains.find((one) => one.id === disk.storageDomainId))
       if (!hosts.hasUsable(transfer.backend)) throw conflict('No usable host is up.')
       await records.putDisk({
         ...disk,

@@ -6,6 +6,7 @@ import type { StartOptions } from '../core/process/server.js'
 import { systemClock } from './clock.js'
 import type { TransfersConfig } from './config.js'
 import { isPostgres } from './database.js'
+import { DomainWatch } from './domain-watch.js'
 import { Hosts } from './hosts/hosts.js'
 import { controlTls, hostsOf, proxyOf } from './inventory.js'
 import type { Policies, Timers } from './lifecycle/context.js'
@@ -56,14 +57,18 @@ export async function startTransfers(
     name: transfers.instance,
     callMs: transfers.control_timeout * 1000,
   })
+  const checkMs = transfers.host_check_interval * 1000
+  const domains = new DomainWatch({ store, volumes, clock: systemClock, logger, checkMs })
   const end = async (): Promise<void> => {
     hosts.stop()
+    domains.stop()
     await manager.stop()
     await store.close()
   }
   try {
     // A transfer needs to know which hosts are up, a client that nothing half-done is in its way.
     await hosts.start()
+    await domains.start()
     await manager.start()
     const server = await parts.serve(new Service({ ...common, manager }))
     return {

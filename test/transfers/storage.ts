@@ -7,6 +7,7 @@ import type {
   Verdict,
   Verifier,
   VolumeFacts,
+  VolumeFile,
   Volumes,
 } from '../../transfers/lifecycle/ports.js'
 import type { Disk, Id, StorageDomain, Transfer } from '../../transfers/model.js'
@@ -30,6 +31,14 @@ export class FileVolumes implements Volumes {
 
   domains(): Promise<readonly StorageDomain[]> {
     return Promise.resolve([this.domain])
+  }
+
+  claim(): Promise<boolean> {
+    return Promise.resolve(true)
+  }
+
+  files(): Promise<readonly VolumeFile[]> {
+    return Promise.resolve([])
   }
 
   async create(disk: Disk): Promise<VolumeFacts> {

@@ -8,9 +8,26 @@ export interface VolumeFacts {
   readonly allocated: number
 }
 
+export interface VolumeFile {
+  readonly name: string
+  readonly imageId: Id
+  /** Of a creation or a removal that did not end. */
+  readonly isUnfinished: boolean
+  /** Bytes allocated. */
+  readonly actualSize: number
+}
+
+/** What needs a storage domain rejects with DomainUnavailableError while that is not there. */
 export interface Volumes {
   /** Every storage domain of the configuration, as it is now. */
   domains(): Promise<readonly StorageDomain[]>
+  /**
+   * Takes a storage domain that is new, when `disks` is undefined, or whose volumes of these disks are
+   * there. False when it is not the one it was. Rejects with what keeps it from being used.
+   */
+  claim(domainId: Id, disks: readonly Disk[] | undefined): Promise<boolean>
+  /** Files of a storage domain that are volumes, or were to be. */
+  files(domainId: Id): Promise<readonly VolumeFile[]>
   /** Makes the empty volume of a disk. What an attempt before has left is replaced. */
   create(disk: Disk): Promise<VolumeFacts>
   /**

@@ -7,14 +7,15 @@ import { dataRanges, fdatasync } from '../../native/index.js'
 import { FaultError } from '../fault.js'
 import type { Id } from '../model.js'
 import { Directory, isMissing } from './directory.js'
+import { checkMarker, readMarker, writeMarker } from './domain-marker.js'
 import { growVolume } from './grow-volume.js'
 import { makeVolume, rawLength, writeZeroes } from './make-volume.js'
 import { unfinishedId, unfinishedName, isId, volumeName } from './volume-names.js'
 import type {
-  Orphan,
   RemoveOptions,
   Space,
   TicketRequest,
+  VolumeFile,
   VolumeFacts,
   VolumeProvider,
   VolumeRef,
@@ -24,6 +25,8 @@ import type {
 export interface DirectoryVolumesOptions {
   /** Absolute; may itself be a link. */
   readonly path: string
+  /** The id of the domain, which the directory has to be marked with; without one any will do. */
+  readonly domain?: Id
   /** The group of the daemon, which reads and writes the volumes; ours must be a member of it. */
   readonly group?: number
   /** Bytes of the file system that volumes leave free. */
@@ -40,11 +43,13 @@ const MAX_RANGES = 1024
 export class DirectoryVolumes implements VolumeProvider {
   readonly isSparseCapable = true
   readonly #path: string
+  readonly #domain: Id | undefined
   readonly #group: number | undefined
   readonly #reserved: number
 
-  constructor({ path, group, reserved = 0 }: DirectoryVolumesOptions) {
+  constructor({ path, domain, group, reserved = 0 }: DirectoryVolumesOptions) {
     this.#path = path
+    this.#domain = domain
     this.#group = group
     this.#reserved = reserved
   }
@@ -53,7 +58,7 @@ export class DirectoryVolumes implements VolumeProvider {
     const name = volumeName(volume.imageId)
     signal?.throwIfAborted()
     await this.#checkRoom('add', initialAllocation(volume))
-    return Directory.use(this.#path, async (directory) => {
+    return this.#use(async (directory) => {
       if (await directory.has(name)) throw volumeExists()
       const unfinished = unfinishedName(volume.imageId, 'new')
       try {
@@ -99,7 +104,7 @@ export class DirectoryVolumes implements VolumeProvider {
 
   async grow(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts> {
     const name = volumeName(volume.imageId)
-    return Directory.use(this.#path, async (directory) => {
+    return this.#use(async (directory) => {
       const file = await directory.open(name, constants.O_RDWR)
       try {
         const before = await file.stat()
@@ -120,7 +125,7 @@ export class DirectoryVolumes implements VolumeProvider {
 
   async remove({ imageId }: VolumeRef, { wipe, signal }: RemoveOptions): Promise<void> {
     const name = volumeName(imageId)
-    await Directory.use(this.#path, async (directory) => {
+    await this.#use(async (directory) => {
       // From now on there is no such volume, however long the rest takes.
       await directory.rename(name, unfinishedName(imageId, 'old')).catch((error: unknown) => {
         if (!isMissing(error)) throw error
@@ -137,7 +142,7 @@ export class DirectoryVolumes implements VolumeProvider {
   }
 
   facts({ imageId }: VolumeRef): Promise<VolumeFacts> {
-    return Directory.use(this.#path, async (directory) => {
+    return this.#use(async (directory) => {
       const found = await directory.status(volumeName(imageId))
       if (!found.isFile()) throw new Error(`the volume ${imageId} is no regular file`)
       return factsOf(found)
@@ -160,23 +165,49 @@ export class DirectoryVolumes implements VolumeProvider {
     return Math.ceil((volume.provisionedSize * 11) / 10) + MiB
   }
 
-  async space(): Promise<Space> {
-    const { bsize, blocks, bfree, bavail } = await statfs(this.#path)
-    return { available: bavail * bsize, used: (blocks - bfree) * bsize }
+  space(): Promise<Space> {
+    return this.#use(async () => {
+      const { bsize, blocks, bfree, bavail } = await statfs(this.#path)
+      return { available: bavail * bsize, used: (blocks - bfree) * bsize }
+    })
   }
 
   /** Foreign files with names no volume has are nobody's business. */
-  orphans(known: ReadonlySet<Id>): Promise<readonly Orphan[]> {
-    return Directory.use(this.#path, async (directory) => {
-      const found: Orphan[] = []
+  files(): Promise<readonly VolumeFile[]> {
+    return this.#use(async (directory) => {
+      const found: VolumeFile[] = []
       for (const { name } of await directory.entries()) {
-        const isUnfinished = unfinishedId(name) !== undefined
-        if (!isUnfinished && (!isId(name) || known.has(name))) continue
+        const unfinished = unfinishedId(name)
+        const imageId = unfinished ?? (isId(name) ? name : undefined)
+        if (imageId === undefined) continue
         const status = await directory.status(name).catch(() => undefined)
         if (status?.isFile() !== true) continue
-        found.push({ name, isUnfinished, actualSize: factsOf(status).actualSize })
+        const { actualSize } = factsOf(status)
+        found.push({ name, imageId, isUnfinished: unfinished !== undefined, actualSize })
       }
       return found
+    })
+  }
+
+  claim(volumes: readonly VolumeRef[] | undefined): Promise<boolean> {
+    const domain = this.#domain
+    if (domain === undefined) return Promise.resolve(true)
+    return Directory.use(this.#path, async (directory) => {
+      if ((await readMarker(directory)) === undefined) {
+        // A directory that was used before there were markers, or that lost its own, has its volumes.
+        if (volumes !== undefined && !(await hasAny(directory, volumes))) return false
+        await writeMarker(directory, domain)
+      }
+      await checkMarker(directory, domain)
+      return true
+    })
+  }
+
+  /** The marker is looked for in the very directory that is worked in. */
+  #use<T>(body: (directory: Directory) => Promise<T>): Promise<T> {
+    return Directory.use(this.#path, async (directory) => {
+      if (this.#domain !== undefined) await checkMarker(directory, this.#domain)
+      return body(directory)
     })
   }
 
@@ -189,6 +220,13 @@ export class DirectoryVolumes implements VolumeProvider {
 }
 
 type Work = 'add' | 'grow'
+
+async function hasAny(directory: Directory, volumes: readonly VolumeRef[]): Promise<boolean> {
+  for (const { imageId } of volumes) {
+    if (await directory.has(volumeName(imageId))) return true
+  }
+  return false
+}
 
 /** Bytes that must be there now; a sparse disk may promise more than there is. */
 function initialAllocation({ format, provisionedSize, initialSize, sparse }: VolumeSpec): number {

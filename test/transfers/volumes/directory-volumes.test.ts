@@ -1,20 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
-import {
-  lstat,
-  mkdir,
-  open,
-  readFile,
-  readdir,
-  rename,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises'
+import { mkdir, open, readFile, readdir, rename, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { DirectoryVolumes } from '../../../transfers/volumes/directory-volumes.js'
+import { MARKER } from '../../../transfers/volumes/domain-marker.js'
 import type { VolumeSpec } from '../../../transfers/volumes/volume-provider.js'
 import { verifyVolume } from '../../../transfers/verify/verify.js'
 import { run, without } from '../../support/tools.js'
@@ -298,24 +289,67 @@ t.test('a creation that is cancelled leaves nothing', { skip }, async (t) => {
   )
 })
 
-t.test('orphans are told', async (t) => {
+t.test('files that are volumes, or were to be, are told', async (t) => {
   const { path, volumes } = domain(t)
-  for (const imageId of ['known', 'unknown']) await volumes.create(spec({ imageId }))
+  for (const imageId of ['one', 'two']) await volumes.create(spec({ imageId }))
   await writeFile(join(path, '.half.0123456789abcdef.new'), 'x')
   await mkdir(join(path, 'lost'))
   await writeFile(join(path, '.marker'), 'x')
-  await symlink('known', join(path, 'link'))
-  const found = await volumes.orphans(new Set(['known']))
-  t.same(
-    found
-      .map(({ name, isUnfinished }) => ({ name, isUnfinished }))
-      .sort((a, b) => a.name.localeCompare(b.name)),
+  await symlink('one', join(path, 'link'))
+  const found = await volumes.files()
+  t.match(
+    [...found].sort((a, b) => a.name.localeCompare(b.name)),
     [
-      { name: '.half.0123456789abcdef.new', isUnfinished: true },
-      { name: 'unknown', isUnfinished: false },
+      { name: '.half.0123456789abcdef.new', imageId: 'half', isUnfinished: true },
+      { name: 'one', imageId: 'one', isUnfinished: false, actualSize: 0 },
+      { name: 'two', imageId: 'two', isUnfinished: false },
     ],
   )
-  t.ok((await lstat(join(path, 'unknown'))).isFile(), 'and nothing else')
+  t.equal(found.length, 3, 'and nothing else')
+})
+
+t.test('a directory without the marker of its domain is not touched', async (t) => {
+  const { path } = domain(t)
+  const volumes = new DirectoryVolumes({ path, domain: 'one' })
+  t.equal(await volumes.claim(undefined), true)
+  t.equal(await readFile(join(path, MARKER), 'utf8'), 'one\n')
+  await volumes.create(spec())
+  t.equal(await volumes.claim(undefined), true, 'again')
+
+  // As it is when nothing is mounted.
+  await rename(path, `${path}.away`)
+  await mkdir(path)
+  t.teardown(() => rmSync(`${path}.away`, { recursive: true, force: true }))
+  const refusal = { statusCode: 409, message: /not active: .*as if it was not mounted/ }
+  await t.rejects(volumes.create(spec({ imageId: 'other' })), refusal)
+  await t.rejects(volumes.remove({ imageId: IMAGE }, KEEP), refusal)
+  await t.rejects(volumes.grow(spec()), refusal)
+  await t.rejects(volumes.facts({ imageId: IMAGE }), refusal)
+  await t.rejects(volumes.files(), refusal)
+  await t.rejects(volumes.space(), refusal)
+  t.equal(await volumes.claim([{ imageId: IMAGE }]), false)
+  t.same(await readdir(path), [])
+
+  await writeFile(join(path, MARKER), 'two\n')
+  await t.rejects(volumes.space(), { message: /that of another one, two/ })
+  await t.rejects(volumes.claim(undefined), { message: /that of another one, two/ })
+  rmSync(path, { recursive: true })
+  await t.rejects(volumes.claim(undefined), { code: 'ENOENT' })
+  await rename(`${path}.away`, path)
+  t.equal((await volumes.facts({ imageId: IMAGE })).length, 4 * MiB)
+  rmSync(join(path, MARKER))
+  t.equal(await volumes.claim([{ imageId: 'none' }, { imageId: IMAGE }]), true, 'by its volumes')
+  await volumes.facts({ imageId: IMAGE })
+})
+
+t.test('markers that are written at once are one marker', async (t) => {
+  const { path } = domain(t)
+  const all = Array.from({ length: 8 }, (_, n) =>
+    new DirectoryVolumes({ path, domain: `d${n % 2}` }).claim(undefined),
+  )
+  const results = await Promise.allSettled(all)
+  t.equal(results.filter(({ status }) => status === 'fulfilled').length, 4)
+  t.same(await readdir(path), [MARKER])
 })
 
 t.test('tickets permit what the disk can take', { skip }, async (t) => {
