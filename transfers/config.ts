@@ -74,6 +74,11 @@ const transfersSchema = {
       'may share. It knows ids of tickets: whoever can read it can read images.',
   }),
   run_dir: path('/run/ovirt-imageio-transfers', 'Directory of the sockets of NBD servers.'),
+  group: text(
+    '',
+    'Group, by name or id, that may read and write volumes and sockets of NBD servers: the ' +
+      "daemon's, when it runs as another user. The service's user must be a member. Empty is its own group.",
+  ),
   storage_dir: path(
     '/var/lib/ovirt-imageio/images',
     'Directory of the storage domain named default; empty when there are only others.',

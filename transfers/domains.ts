@@ -14,11 +14,13 @@ interface Domain {
 export class Domains implements Volumes {
   readonly #domains: ReadonlyMap<Id, Domain>
 
-  constructor(domains: readonly DomainSettings[]) {
+  /** `group`: of the daemon, where it is not our own. */
+  constructor(domains: readonly DomainSettings[], group?: number) {
+    const withGroup = group === undefined ? {} : { group }
     this.#domains = new Map(
       domains.map((settings) => {
         const { id: domain, path } = settings
-        const provider = new DirectoryVolumes({ path, domain })
+        const provider = new DirectoryVolumes({ path, domain, ...withGroup })
         return [settings.id, { settings, provider }]
       }),
     )

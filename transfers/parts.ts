@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { StartOptions } from '../core/process/server.js'
 import type { TransfersConfig } from './config.js'
 import { Domains } from './domains.js'
+import { groupOf } from './group.js'
 import { domainsOf } from './inventory.js'
 import type { NbdServers, Verifier } from './lifecycle/ports.js'
 import { NbdServers as QemuNbdServers } from './nbd/nbd-servers.js'
@@ -17,13 +18,14 @@ const VM_DIRECTORY = '.vms'
 
 export function createParts({ config, logger }: StartOptions<TransfersConfig>): Parts {
   const settings = domainsOf(config)
-  const domains = new Domains(settings)
+  const group = groupOf(config)
+  const domains = new Domains(settings, group)
   const [first] = settings
   const vmDirectory = first && join(first.path, VM_DIRECTORY)
   return {
     volumes: domains,
     verifier: verifierOf(domains, config.transfers.max_verifications),
-    nbd: nbdServersOf(domains, config.transfers.run_dir),
+    nbd: nbdServersOf(domains, config.transfers.run_dir, group),
     serve: (service) => serveApi(service, { config, logger, vmDirectory }),
   }
 }
@@ -41,8 +43,8 @@ function verifierOf(domains: Domains, limit: number): Verifier {
   }
 }
 
-function nbdServersOf(domains: Domains, runDir: string): NbdServers {
-  const servers = new QemuNbdServers({ runDir })
+function nbdServersOf(domains: Domains, runDir: string, group: number | undefined): NbdServers {
+  const servers = new QemuNbdServers({ runDir, ...(group === undefined ? {} : { group }) })
   return {
     /** One that runs is the one of before a restart of the service: its clients are not disturbed. */
     start: async ({ id, direction }, disk) => {

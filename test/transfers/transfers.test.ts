@@ -1,4 +1,5 @@
-import { statSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createLog } from '../../core/log.js'
@@ -140,6 +141,23 @@ t.test('the program checks its configuration, and what that needs', async (t) =>
   const missing = configure(t, daemon, { storage_dir: '/nonexistent/images' })
   const found = await preflight(loadTransfersConfig(missing, '/nonexistent').config)
   t.match(found.problems, [/storage domain default: .*ENOENT/])
+})
+
+t.test('a group that cannot be given files, or cannot reach them, is told', async (t) => {
+  const daemon = await startDaemon(t)
+  const check = async (group: string, more: object = {}) =>
+    preflight(loadTransfersConfig(configure(t, daemon, { group, ...more }), '/nonexistent').config)
+  t.match((await check('no such group')).problems, [/group: there is no group "no such group"/])
+  const own = String(process.getegid?.())
+  const dir = mkdtempSync(join(tmpdir(), 'imageio-group-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const images = { storage_dir: dir, run_dir: join(dir, 'none') }
+  chmodSync(images.storage_dir, 0o710)
+  t.match(await check(own, images), { problems: [], warnings: [/password_file/] })
+  chmodSync(images.storage_dir, 0o701)
+  const { problems, warnings } = await check(own, images)
+  t.same(problems, [])
+  t.match(warnings, [/group: \d+ cannot enter .*imageio-group-/, /password_file/])
 })
 
 t.test('the launcher shows help and configuration, and refuses a ticket', async (t) => {
