@@ -4,6 +4,8 @@ import { humanBytes } from '../ctl/table.js'
 import type { Image } from './image.js'
 import { shellLine, shellQuote } from './shell.js'
 import type { ServedImage } from './tickets.js'
+import { transferInstructions } from './transfer-instructions.js'
+import type { TransferPlace } from './transfers.js'
 
 export interface Place {
   /** Of the service: https://127.0.0.1:54322 */
@@ -15,6 +17,8 @@ export interface Place {
   readonly imageioctl: string
   /** Whether others than this machine can connect. */
   readonly isPublic: boolean
+  /** Proxy and transfer service, unless there is only the daemon. */
+  readonly beside?: { readonly proxyOrigin: string; readonly transfers: TransferPlace } | undefined
 }
 
 /** Printable: paths may hold anything, and a terminal might obey it. */
@@ -26,7 +30,12 @@ export function instructions(place: Place, images: readonly ServedImage[]): stri
   const warning = place.isPublic
     ? '\nOther machines can connect. Whoever knows a URL has access to its image.\n'
     : ''
-  return `${shown}
+  const { beside, caFile } = place
+  const transfers = beside ? `\n${transferInstructions(beside.transfers, caFile, clean)}` : ''
+  return `${servers(place)}
+Paste any of these lines into another terminal; "download" is a good first.
+
+${shown}${transfers}
 All tickets:  ${shellLine(place.imageioctl, '-c', place.confDir, 'list')}
 ${warning}
 Stop with Ctrl-C.
@@ -34,9 +43,23 @@ Stop with Ctrl-C.
 `
 }
 
+function servers({ origin, beside }: Place): string {
+  const lines = [
+    ['daemon', origin],
+    ...(beside
+      ? [
+          ['proxy', beside.proxyOrigin],
+          ['transfer service', beside.transfers.apiUrl],
+        ]
+      : []),
+  ]
+  return lines.map(([name = '', url = '']) => `${name.padEnd(18)}${url}\n`).join('')
+}
+
 function imageInstructions(place: Place, image: ServedImage, name: string): string {
-  const { origin, caFile, dataSocket } = place
+  const { origin, caFile, dataSocket, beside } = place
   const url = `${origin}/images/${image.ticketId}`
+  const proxyUrl = `${beside?.proxyOrigin ?? origin}/images/${image.ticketId}`
   const curl = (...words: string[]): string => shellLine('curl', '--cacert', caFile, ...words)
   const copy = image.guest ? `${name}.copy.raw` : `${name}.copy`
   const patch = (json: object): string =>
@@ -46,6 +69,7 @@ function imageInstructions(place: Place, image: ServedImage, name: string): stri
   const lines = [
     ['download', curl('-o', copy, url)],
     ...(image.guest ? [['as qcow2', asQcow2(url, caFile, name)] as const] : []),
+    ...(beside ? [['by the proxy', curl('-o', copy, proxyUrl)] as const] : []),
     ['first 512 bytes', curl('-r', '0-511', '-o', `${copy}.part`, url)],
     ['upload', image.isWritable ? curl('-T', copy, url) : readOnly],
     ['zero', image.isWritable ? patch({ op: 'zero', offset: 0, size, flush: true }) : readOnly],

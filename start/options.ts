@@ -17,7 +17,9 @@ export interface StartOptions {
   readonly host: string
   /** 0 is a free one. */
   readonly port: number
-  /** Absolute; undefined means no transfer service. */
+  /** Neither proxy nor transfer service. */
+  readonly isDaemonOnly: boolean
+  /** Absolute: where disks of the transfer service stay; undefined means with this run. */
   readonly transfersDir: string | undefined
   readonly isVerbose: boolean
 }
@@ -37,6 +39,7 @@ const OPTIONS = {
   host: { type: 'string', default: '127.0.0.1' },
   port: { type: 'string', default: '0' },
   transfers: { type: 'string' },
+  'daemon-only': { type: 'boolean', default: false },
   verbose: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 } as const satisfies ParseArgsOptionsConfig
@@ -45,7 +48,11 @@ const OPTIONS = {
 export function parseOptions(argv: readonly string[], directory: string): StartOptions | 'help' {
   const { values, positionals } = parse(argv)
   if (values.help) return 'help'
+  const isDaemonOnly = values['daemon-only']
   if (values.transfers === '') throw new UsageError('--transfers needs a directory')
+  if (isDaemonOnly && values.transfers !== undefined) {
+    throw new UsageError('--daemon-only and --transfers exclude each other')
+  }
   if (!isHost(values.host)) throw new UsageError('--host must be an address or a name')
   const format = values.raw ? 'raw' : parseFormat(values.format)
   checkFormat(values, positionals.length > 0)
@@ -57,6 +64,7 @@ export function parseOptions(argv: readonly string[], directory: string): StartO
     bitmap: values.bitmap,
     host: values.host,
     port: parsePort(values.port),
+    isDaemonOnly,
     transfersDir: values.transfers === undefined ? undefined : resolve(directory, values.transfers),
     isVerbose: values.verbose,
   }
@@ -109,7 +117,8 @@ function isHost(text: string): boolean {
   return isIP(text) !== 0 || /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(text)
 }
 
-export const HELP = `Serves disk images over HTTPS from this machine, to try things out.
+export const HELP = `Serves disk images over HTTPS from this machine, to try things out: imageio-daemon with the images,
+imageio-proxy in front of it, and imageio-transfers, oVirt's ImageTransfer API.
 
 Usage: npm start [-- [OPTIONS] [IMAGE ...]]
 
@@ -129,10 +138,11 @@ Options:
                 qcow, vmdk, vhdx, vpc (a .vhd), vdi, qed, parallels; raw is the same as --raw
   --bitmap B    serve this persistent bitmap of a qcow2 image: URL/extents?context=dirty
   --host HOST   address to listen on (default 127.0.0.1: only this machine can connect)
-  --port N      port to listen on (default: a free one)
-  --transfers D start the proxy and the transfer service as well, oVirt's ImageTransfer API; its
-                disks and its database are kept in directory D
-  --verbose     show the daemon's log, with every request, and qemu-nbd's
+  --port N      port of the daemon (default: a free one, as those of the others)
+  --transfers D keep disks and database of the transfer service in directory D (default: they belong
+                to this run, and are removed at the end)
+  --daemon-only neither proxy nor transfer service
+  --verbose     show the logs of the servers, with every request, and qemu-nbd's
   -h, --help    this text
 
 A URL holds a random ticket id, and whoever knows it has access until you stop with Ctrl-C. The
@@ -141,6 +151,6 @@ point clients at its ca.pem. The live line counts bytes each time they are moved
 
 Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 the images cannot be served, 2 wrong arguments. npm
 passes it on, but Ctrl-C reaches npm as well, and the shell may see npm's own 130 instead of 0.
-SIGTERM to npm ends everything. After SIGKILL the daemon and qemu-nbd end as well, but for qemu-nbd of
-unfinished transfers (--transfers), and their directory imageio-XXXXXX stays in TMPDIR (/tmp).
+SIGTERM to npm ends everything. After SIGKILL all servers end as well, but for qemu-nbd of unfinished
+transfers, and their directory imageio-XXXXXX stays in TMPDIR (/tmp).
 `

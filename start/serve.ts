@@ -4,23 +4,20 @@ import { hostname, tmpdir } from 'node:os'
 import { isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ControlClient, ControlError } from '../core/control/control-client.js'
+import { ControlError, type ControlClient } from '../core/control/control-client.js'
 import type { Child } from './child.js'
-import { writeDaemonConfig } from './daemon-config.js'
-import { startDaemon } from './daemon-process.js'
 import { freePort } from './free-port.js'
 import { givenImages, sampleImage } from './images.js'
 import { instructions } from './instructions.js'
 import type { LiveLine } from './live-line.js'
 import type { StartOptions } from './options.js'
 import { preparePki } from './pki.js'
-import { openSources } from './sources.js'
+import { startServers } from './servers.js'
 import { StartError } from './start-error.js'
-import { transferInstructions } from './transfer-instructions.js'
-import { startTransfers } from './transfers.js'
 import {
+  installProxyTickets,
   installTickets,
-  readProgress,
+  progressOf,
   renewTickets,
   RENEW_MS,
   type ServedImage,
@@ -53,36 +50,38 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
   try {
     const pki = await preparePki({ caDir: join(root, '.dev', 'pki'), runDir, name })
     const images = given.length > 0 ? given : [await sampleImage(runDir)]
-    const paths = await writeDaemonConfig(runDir, { ...options, pki, port })
-    const client = new ControlClient({ address: { socketPath: paths.controlSocket } })
     const onLog = options.isVerbose ? { onLog: around.printLog } : {}
-    const program = join(root, 'bin', 'imageio-daemon')
-    const wishes = { runDir, signal, ...onLog }
-    const sources = await openSources(images, wishes, children)
-    children.push(await startDaemon({ program, confDir: paths.confDir, client, signal, ...onLog }))
-    const served = await installTickets(client, sources)
     const urlHost = isIPv6(name) ? `[${name}]` : name
-    const origin = `https://${urlHost}:${port}`
+    const settings = {
+      ...options,
+      root,
+      runDir,
+      pki,
+      port,
+      urlHost,
+      served: images,
+      signal,
+      ...onLog,
+    }
+    const running = await startServers(settings, children)
+    const { paths, client, origin, beside } = running
+    const served = await installTickets(client, running.sources)
+    if (beside) await installProxyTickets(beside.proxy.client, served, origin)
     const place = {
       ...pki,
       ...paths,
       origin,
       imageioctl: join(root, 'bin', 'imageioctl'),
       isPublic: !LOOPBACK.test(host),
-    }
-    const { transfersDir: dir } = options
-    if (dir !== undefined) {
-      const { isVerbose } = options
-      const where = { root, dir, pki, host, urlHost, origin, ...paths, isVerbose }
-      const transfers = await startTransfers({ ...where, ...wishes }, children)
-      around.print(transferInstructions(transfers, pki.caFile))
+      beside: beside && { proxyOrigin: beside.proxy.origin, transfers: beside.transfers },
     }
     around.print(instructions(place, served))
-    await Promise.race([...children.map(({ died }) => died), watch(client, served, around)])
+    const clients = [client, ...(beside ? [beside.proxy.client] : [])] as const
+    await Promise.race([...children.map(({ died }) => died), watch(clients, served, around)])
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
-    // The daemon first, that no request meets a qemu-nbd that is gone.
+    // The daemon before qemu-nbd, which no request shall find gone.
     for (const child of children.reverse()) await child.stop()
     await rm(runDir, { recursive: true, force: true })
   }
@@ -90,18 +89,19 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
 
 /** Shows progress and keeps the tickets alive until the signal is aborted. */
 async function watch(
-  client: ControlClient,
+  [daemon, ...others]: readonly [ControlClient, ...ControlClient[]],
   images: readonly ServedImage[],
   { signal, createLiveLine }: Surroundings,
 ): Promise<void> {
   const line = createLiveLine()
+  const readProgress = progressOf(daemon)
   let renewedMs = performance.now()
   try {
     while (!signal.aborted) {
       const nowMs = performance.now()
-      line.update(await readProgress(client), nowMs)
+      line.update(await readProgress(), nowMs)
       if (nowMs - renewedMs >= RENEW_MS) {
-        await renewTickets(client, images)
+        for (const client of [daemon, ...others]) await renewTickets(client, images)
         renewedMs = nowMs
       }
       await sleep(PROGRESS_MS, undefined, { signal }).catch(() => undefined)

@@ -1,4 +1,4 @@
-/** One ticket per image: installed, kept alive, asked for progress. */
+/** One ticket per image: installed at daemon and proxy, kept alive, asked for progress. */
 import { randomUUID } from 'node:crypto'
 import { basename, parse } from 'node:path'
 import type { ControlClient } from '../core/control/control-client.js'
@@ -45,6 +45,27 @@ export async function installTickets(
   )
 }
 
+/** The same ids, of images that the daemon at `origin` has. */
+export async function installProxyTickets(
+  proxy: ControlClient,
+  images: readonly ServedImage[],
+  origin: string,
+): Promise<void> {
+  await Promise.all(
+    images.map(async ({ ticketId, size, isWritable, isSparse }) => {
+      const ticket = {
+        uuid: ticketId,
+        size,
+        ops: [isWritable ? 'write' : 'read'],
+        timeout: TIMEOUT_SECONDS,
+        url: `${origin}/images/${ticketId}`,
+        sparse: isSparse,
+      }
+      await proxy.add(ticketId, JSON.stringify(ticket))
+    }),
+  )
+}
+
 /** For browsers: what a download holds. */
 function downloadName({ path, guest }: Image): string {
   return guest ? `${parse(path).name}.raw` : basename(path)
@@ -57,14 +78,22 @@ export async function renewTickets(
   await Promise.all(images.map(({ ticketId }) => client.extend(ticketId, TIMEOUT_SECONDS)))
 }
 
-/** Of all images together: the daemon serves nothing else. */
-export async function readProgress(client: ControlClient): Promise<Progress> {
-  const tickets = parseTickets(await client.list())
-  const total = (key: string): number =>
-    tickets.reduce((sum, ticket) => sum + Number(ticket.get(key) ?? 0), 0)
-  return {
-    moved: total('moved'),
-    clients: total('connections'),
-    isActive: tickets.some((ticket) => ticket.get('active') === true),
+/**
+ * Of all tickets together, those of transfers too. What a ticket has moved still counts when its
+ * transfer has ended and it is gone.
+ */
+export function progressOf(client: ControlClient): () => Promise<Progress> {
+  const movedBy = new Map<unknown, number>()
+  return async () => {
+    const tickets = parseTickets(await client.list())
+    for (const ticket of tickets) {
+      const moved = Number(ticket.get('moved') ?? 0)
+      movedBy.set(ticket.get('uuid'), Math.max(moved, movedBy.get(ticket.get('uuid')) ?? 0))
+    }
+    return {
+      moved: [...movedBy.values()].reduce((sum, moved) => sum + moved, 0),
+      clients: tickets.reduce((sum, ticket) => sum + Number(ticket.get('connections') ?? 0), 0),
+      isActive: tickets.some((ticket) => ticket.get('active') === true),
+    }
   }
 }

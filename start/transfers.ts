@@ -1,96 +1,99 @@
-/** The proxy and the transfer service beside the daemon: all that oVirt's clients talk to, on one machine. */
+/** The transfer service as a child: oVirt's ImageTransfer API in front of our daemon and proxy. */
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { ControlClient } from '../core/control/control-client.js'
 import { startChild, untilReady, type Child } from './child.js'
 import { freePort } from './free-port.js'
-import type { Pki } from './pki.js'
+import { commonSections, writeConfig, type CommonSettings } from './server-config.js'
 import { StartError } from './start-error.js'
 
-export interface TransferOptions {
+export interface TransferOptions extends CommonSettings {
+  /** The checkout. */
   readonly root: string
   /** Private to this run. */
   readonly runDir: string
-  /** Database and disks, which stay. */
-  readonly dir: string
-  readonly pki: Pki
+  /** Database and disks, which stay; undefined means with this run. */
+  readonly dir: string | undefined
   /** To listen on. */
   readonly host: string
   /** Of this machine in URLs; IPv6 in brackets. */
   readonly urlHost: string
-  /** Of the daemon. */
-  readonly origin: string
-  readonly controlSocket: string
-  readonly isVerbose: boolean
   readonly signal: AbortSignal
   readonly onLog?: (text: string) => void
 }
 
+/** Who can log in, known before the service starts. */
 export interface TransferPlace {
+  readonly confDir: string
+  /** Of database and disks. */
   readonly dir: string
+  readonly isKept: boolean
+  readonly port: number
   readonly apiUrl: string
   readonly user: string
   readonly password: string
+  /** Holds the password alone, for programs that do not want it on their command line. */
+  readonly passwordFile: string
+}
+
+/** What the service talks to. */
+export interface Servers {
+  /** Of the daemon. */
+  readonly origin: string
+  readonly controlSocket: string
+  readonly proxyOrigin: string
+  readonly proxySocket: string
 }
 
 const USER = 'admin@internal'
 const START_TIMEOUT_MS = 20_000
 const STOP_TIMEOUT_MS = 10_000
 
-/** Adds what it starts to `children`. Throws StartError. */
-export async function startTransfers(
-  options: TransferOptions,
-  children: Child[],
-): Promise<TransferPlace> {
-  const { root, runDir, dir, host, urlHost, signal } = options
-  await makeDirectories(options)
-  const proxyPort = await freePort(host, 0)
+/** All that takes no daemon and no proxy. Throws StartError. */
+export async function prepareTransfers(options: TransferOptions): Promise<TransferPlace> {
+  const { root, runDir, host, urlHost, signal } = options
+  const dir = options.dir ?? join(runDir, 'storage')
+  await makeDirectories(runDir, dir)
   const port = await freePort(host, 0)
-  const proxyDir = join(runDir, 'proxy')
   const confDir = join(runDir, 'transfers')
-  const proxySocket = join(runDir, 'proxy.sock')
-  await writeConfig(proxyDir, proxyConfig(options, proxyPort, proxySocket))
-  await writeConfig(confDir, serviceConfig(options, { port, proxyPort, proxySocket }))
+  // passwd reads where the passwords are; the rest is not known yet.
+  const passwords = `[transfers]\npassword_file = ${hashesFile(runDir)}\n`
+  await writeConfig(confDir, commonSections(options) + passwords)
   const password = randomBytes(12).toString('base64url')
-  await setPassword(join(root, 'bin', 'imageio-transfers'), confDir, password)
-
-  const start = async (
-    name: string,
-    program: string,
-    conf: string,
-    isReady: () => Promise<boolean>,
-  ) => {
-    const args = ['--conf-dir', conf]
-    const path = join(root, 'bin', program)
-    const child = startChild({
-      ...options,
-      name,
-      program: path,
-      args,
-      stopTimeoutMs: STOP_TIMEOUT_MS,
-    })
-    await untilReady(child, { name, isReady, timeoutMs: START_TIMEOUT_MS, signal })
-    return child
-  }
-  const proxy = new ControlClient({ address: { socketPath: proxySocket } })
-  const answers = (): Promise<boolean> =>
-    proxy.list().then(
-      () => true,
-      () => false,
-    )
-  children.push(await start('the proxy', 'imageio-proxy', proxyDir, answers))
-  const service = await start('the transfer service', 'imageio-transfers', confDir, () =>
-    accepts(host, port),
-  )
-  children.push({ ...service, stop: () => stopService(service, nbdDirectory(runDir)) })
-  return { dir, apiUrl: `https://${urlHost}:${port}/ovirt-engine/api`, user: USER, password }
+  const passwordFile = join(runDir, 'password')
+  await writeFile(passwordFile, password, { mode: 0o600 })
+  await setPassword(join(root, 'bin', 'imageio-transfers'), confDir, { password, signal })
+  const isKept = options.dir !== undefined
+  const apiUrl = `https://${urlHost}:${port}/ovirt-engine/api`
+  return { confDir, dir, isKept, port, apiUrl, user: USER, password, passwordFile }
 }
 
-async function makeDirectories({ runDir, dir }: TransferOptions): Promise<void> {
+/** Resolves when it answers. Throws StartError. */
+export async function startTransfers(
+  options: TransferOptions,
+  place: TransferPlace,
+  servers: Servers,
+): Promise<Child> {
+  const { root, runDir, host, signal } = options
+  const { confDir, port } = place
+  await writeConfig(confDir, serviceConfig(options, place, servers))
+  const name = 'the transfer service'
+  const child = startChild({
+    ...options,
+    name,
+    program: join(root, 'bin', 'imageio-transfers'),
+    args: ['--conf-dir', confDir],
+    stopTimeoutMs: STOP_TIMEOUT_MS,
+  })
+  const isReady = (): Promise<boolean> => accepts(host, port)
+  await untilReady(child, { name, isReady, timeoutMs: START_TIMEOUT_MS, signal })
+  return { ...child, stop: () => stopService(child, nbdDirectory(runDir)) }
+}
+
+async function makeDirectories(runDir: string, dir: string): Promise<void> {
   await mkdir(nbdDirectory(runDir), { mode: 0o700 })
   try {
     await mkdir(disksDirectory(dir), { recursive: true, mode: 0o700 })
@@ -100,73 +103,14 @@ async function makeDirectories({ runDir, dir }: TransferOptions): Promise<void> 
 }
 
 const nbdDirectory = (runDir: string): string => join(runDir, 'nbd')
-const disksDirectory = (dir: string): string => join(dir, 'disks')
+const hashesFile = (runDir: string): string => join(runDir, 'passwords')
+export const disksDirectory = (dir: string): string => join(dir, 'disks')
 
-async function writeConfig(confDir: string, config: string): Promise<void> {
-  await mkdir(join(confDir, 'conf.d'), { recursive: true, mode: 0o700 })
-  await writeFile(join(confDir, 'conf.d', 'zzz-start.conf'), config, { mode: 0o600 })
-}
-
-function common({ pki, isVerbose }: TransferOptions): string {
-  return `[tls]
-enable = true
-key_file = ${pki.keyFile}
-cert_file = ${pki.certFile}
-ca_file = ${pki.caFile}
-
-[log]
-format = pretty
-
-[handlers]
-keys = stderr
-
-[handler_stderr]
-level = DEBUG
-
-[logger_root]
-handlers = stderr
-level = ${isVerbose ? 'DEBUG' : 'INFO'}
-`
-}
-
-function proxyConfig(options: TransferOptions, port: number, socket: string): string {
-  const { runDir, host, origin, pki } = options
-  return `${common(options)}
-[daemon]
-systemd_enable = false
-drop_privileges = false
-run_dir = ${runDir}
-shutdown_timeout = 2
-
-[remote]
-host = ${host}
-port = ${port}
-
-[local]
-enable = false
-
-[control]
-enable = true
-transport = unix
-socket = ${socket}
-
-[backend_http]
-ca_file = ${pki.caFile}
-
-[proxy]
-allowed_daemons = ${new URL(origin).host}
-`
-}
-
-interface Ports {
-  readonly port: number
-  readonly proxyPort: number
-  readonly proxySocket: string
-}
-
-function serviceConfig(options: TransferOptions, { port, proxyPort, proxySocket }: Ports): string {
-  const { runDir, dir, host, urlHost, origin, controlSocket } = options
-  return `${common(options)}
+function serviceConfig(options: TransferOptions, place: TransferPlace, servers: Servers): string {
+  const { runDir, host } = options
+  const { dir, port } = place
+  const { origin, controlSocket, proxyOrigin, proxySocket } = servers
+  return `${commonSections(options)}
 [daemon]
 systemd_enable = false
 shutdown_timeout = 2
@@ -178,16 +122,20 @@ database = ${join(dir, 'transfers.sqlite')}
 storage_dir = ${disksDirectory(dir)}
 run_dir = ${nbdDirectory(runDir)}
 username = ${USER}
-password_file = ${join(runDir, 'passwords')}
+password_file = ${hashesFile(runDir)}
 control_socket = ${controlSocket}
 transfer_url = ${origin}
 proxy_control_socket = ${proxySocket}
-proxy_url = https://${urlHost}:${proxyPort}
+proxy_url = ${proxyOrigin}
 `
 }
 
-async function setPassword(program: string, confDir: string, password: string): Promise<void> {
-  const setting = promisify(execFile)(program, ['passwd', '-c', confDir, USER])
+async function setPassword(
+  program: string,
+  confDir: string,
+  { password, signal }: { readonly password: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const setting = promisify(execFile)(program, ['passwd', '-c', confDir, USER], { signal })
   setting.child.stdin?.end(`${password}\n`)
   await setting.catch((cause: unknown) => {
     throw new StartError(`cannot set a password: ${String(cause)}`, { cause })

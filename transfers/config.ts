@@ -21,6 +21,7 @@ import {
   type SectionSchema,
 } from '../core/config/schema.js'
 import { MAX_PORT, seconds, serverSchema } from '../core/config/server.js'
+import { isPostgres, withoutPassword } from './database.js'
 
 const text = (value: string, description: string) => string({ default: value, description })
 
@@ -67,11 +68,17 @@ const transfersSchema = {
     default: '/var/lib/ovirt-imageio/transfers.sqlite',
     allowed: 'an absolute path, or a URL postgresql://…',
     accept: (written) => isAbsolute(written) || isPostgres(written),
+    redact: withoutPassword,
     description:
       'File of the embedded database, or URL of a PostgreSQL database, which several instances ' +
       'may share. It knows ids of tickets: whoever can read it can read images.',
   }),
   run_dir: path('/run/ovirt-imageio-transfers', 'Directory of the sockets of NBD servers.'),
+  group: text(
+    '',
+    'Group, by name or id, that may read and write volumes and sockets of NBD servers: the ' +
+      "daemon's, when it runs as another user. The service's user must be a member. Empty is its own group.",
+  ),
   storage_dir: path(
     '/var/lib/ovirt-imageio/images',
     'Directory of the storage domain named default; empty when there are only others.',
@@ -119,7 +126,7 @@ const transfersSchema = {
   host_check_interval: seconds({
     default: 10,
     min: 1,
-    description: 'Seconds between two looks whether a host is up.',
+    description: 'Seconds between two looks whether hosts and storage domains are there.',
   }),
   poll_interval: float({
     default: 1,
@@ -171,6 +178,13 @@ const transfersSchema = {
     default: 60,
     min: 15,
     description: 'Seconds after which another instance takes over from one that is gone.',
+  }),
+  max_verifications: integer({
+    default: 0,
+    min: 0,
+    max: 256,
+    description:
+      'Verifications of uploads at once; others wait in the order of their finalize. 0 is one for each processor.',
   }),
   delete_invalid_disks: boolean({
     default: false,
@@ -245,10 +259,6 @@ export function hostSections(config: object): [string, HostSection][] {
 /** The sections for more storage domains, with the name of each. */
 export function domainSections(config: object): [string, DomainSection][] {
   return sectionsOf<DomainSection>(config, DOMAIN)
-}
-
-export function isPostgres(database: string): boolean {
-  return /^postgres(ql)?:\/\//.test(database)
 }
 
 function sectionsOf<T>(config: object, prefix: string): [string, T][] {

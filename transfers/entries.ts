@@ -1,7 +1,7 @@
-/** New records from what a client has asked for. Throws FaultError for what cannot be. */
+/** Records from what a client has asked for. Throws FaultError for what cannot be. */
 import { randomUUID } from 'node:crypto'
-import { FaultError } from './fault.js'
-import type { Id, NewDisk, NewTransfer, StorageDomain } from './model.js'
+import { DomainUnavailableError, FaultError } from './fault.js'
+import type { DiskChange, Id, NewDisk, NewTransfer, StorageDomain } from './model.js'
 import type { StoredDisk, StoredTransfer } from './store/records.js'
 
 /** Locked until its volume exists. */
@@ -14,7 +14,7 @@ export function newDisk(
   const { storageDomain, imageId, name, ...rest } = request
   const domain = findDomain(storageDomain, domains)
   requirePossible(request)
-  if (domain.status !== 'active') throw conflict('The storage domain is not active.')
+  requireActive(domain)
   if (!rest.sparse && rest.provisionedSize > domain.available) {
     throw conflict(`The storage domain has no room for ${rest.provisionedSize} bytes.`)
   }
@@ -77,7 +77,29 @@ export function newTransfer(
   }
 }
 
-function requirePossible({ format, sparse, backup }: NewDisk): void {
+/** Throws FaultError that says why it is not, without a path. */
+export function requireActive(domain: StorageDomain | undefined): void {
+  if (domain?.status === 'active') return
+  const { problem = domain?.status ?? 'the configuration has none of its id' } = domain ?? {}
+  throw new DomainUnavailableError(problem)
+}
+
+/** Unchanged but for its lock when its volume has to grow first. */
+export function changedDisk(change: DiskChange, disk: StoredDisk, owner: Id): StoredDisk {
+  const changed = { ...disk, ...change }
+  requirePossible(changed)
+  if (changed.provisionedSize === disk.provisionedSize) return changed
+  if (changed.provisionedSize < disk.provisionedSize) throw conflict('A disk can only grow.')
+  if (disk.status !== 'ok') throw conflict('The disk is illegal, it holds no valid image.')
+  const lock = { status: 'locked', lockedBy: 'growth', statusBeforeLock: disk.status } as const
+  return { ...disk, ...lock, pending: change, owner }
+}
+
+function requirePossible({
+  format,
+  sparse,
+  backup,
+}: Pick<NewDisk, 'format' | 'sparse' | 'backup'>): void {
   if (format === 'raw' && backup === 'incremental') {
     throw conflict('Incremental backup needs format cow.')
   }

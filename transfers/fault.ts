@@ -14,3 +14,13 @@ export class FaultError extends ServiceError {
     this.reason = reason
   }
 }
+
+/** Not mounted, or another directory than the one it was. It may come back: to be asked again. */
+export class DomainUnavailableError extends FaultError {
+  /** What is wrong, without a path. */
+  readonly problem: string
+  constructor(problem: string) {
+    super(409, 'Operation Failed', `The storage domain is not active: ${problem}.`)
+    this.problem = problem
+  }
+}

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { ControlAddress, ControlTls } from '../core/control/control-client.js'
+import { readAuthorities, readTlsMaterial } from '../core/http/tls.js'
 import { domainSections, hostSections, type TransfersConfig } from './config.js'
 import type { HostSettings, ProxySettings } from './hosts/hosts.js'
 import type { Id } from './model.js'
@@ -85,19 +86,12 @@ function controlAddress(config: TransfersConfig, socketPath: string, url: string
   return { host, port: Number(port || 443), tls: controlTls(config) }
 }
 
-function controlTls({ tls, transfers }: TransfersConfig): ControlTls {
+/** The files of [transfers] control_*, read and checked. Throws with a message that names them. */
+export function controlTls({ tls, transfers }: TransfersConfig): ControlTls {
   const { control_ca_file, control_cert_file, control_key_file } = transfers
-  const read = (key: string, file: string): Buffer => {
-    try {
-      return readFileSync(file)
-    } catch (cause) {
-      throw new Error(`cannot read [transfers] ${key}: ${String(cause)}`, { cause })
-    }
-  }
   return {
-    ca: read('control_ca_file', control_ca_file || tls.ca_file),
-    cert: read('control_cert_file', control_cert_file || tls.cert_file),
-    key: read('control_key_file', control_key_file || tls.key_file),
+    ca: readAuthorities(control_ca_file || tls.ca_file),
+    ...readTlsMaterial(control_key_file || tls.key_file, control_cert_file || tls.cert_file),
   }
 }
 

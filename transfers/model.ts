@@ -24,7 +24,7 @@ export interface Disk {
   readonly wipeAfterDelete: boolean
   readonly storageDomainId: Id
   readonly status: DiskStatus
-  /** 'creation', 'removal', or the id of the transfer; undefined when it is free. */
+  /** 'creation', 'growth', 'removal', or the id of the transfer; undefined when it is free. */
   readonly lockedBy: Id | undefined
   /** Status to return to when a download ends. */
   readonly statusBeforeLock: DiskStatus | undefined
@@ -102,29 +102,50 @@ export interface StorageDomain {
   readonly name: string
   readonly path: string
   readonly status: 'active' | 'maintenance' | 'inactive'
+  /** Why it is inactive, without a path. */
+  readonly problem?: string | undefined
   /** Bytes. */
   readonly available: number
   readonly used: number
 }
 
+/** What of a disk the client says when it makes one. */
+type DiskWishes = Pick<
+  Disk,
+  | 'description'
+  | 'format'
+  | 'provisionedSize'
+  | 'initialSize'
+  | 'sparse'
+  | 'backup'
+  | 'contentType'
+  | 'shareable'
+  | 'propagateErrors'
+  | 'wipeAfterDelete'
+>
+
 /** Entered by the API, with defaults applied; the service checks what depends on its state. */
-export interface NewDisk {
+export interface NewDisk extends DiskWishes {
   readonly id: Id | undefined
   readonly imageId: Id | undefined
   readonly name: string | undefined
-  readonly description: string
-  readonly format: DiskFormat
-  readonly provisionedSize: number
-  readonly initialSize: number | undefined
-  readonly sparse: boolean
-  readonly backup: 'none' | 'incremental'
-  readonly contentType: string
-  readonly shareable: boolean
-  readonly propagateErrors: boolean
-  readonly wipeAfterDelete: boolean
   /** By id or by name; undefined means the only one there is. */
   readonly storageDomain: { readonly id: Id } | { readonly name: string } | undefined
 }
+
+/** What of a disk can become another; a size only a larger one. What is not there stays. */
+export type DiskChange = Partial<
+  Pick<
+    Disk,
+    | 'name'
+    | 'description'
+    | 'provisionedSize'
+    | 'backup'
+    | 'shareable'
+    | 'propagateErrors'
+    | 'wipeAfterDelete'
+  >
+>
 
 export interface NewTransfer {
   /** Exactly one of both. */
@@ -155,6 +176,8 @@ export interface TransferService {
   disk(id: Id): Promise<Disk | undefined>
   /** Stored and locked when it resolves; `ready` settles when the volume exists or the disk is gone. */
   addDisk(disk: NewDisk): Promise<{ readonly disk: Disk; readonly ready: Promise<void> }>
+  /** Resolves when all of it is done; of what is refused or fails nothing is. */
+  changeDisk(id: Id, change: DiskChange): Promise<Disk>
   removeDisk(id: Id): Promise<void>
   transfers(): Promise<readonly TransferView[]>
   transfer(id: Id): Promise<TransferView | undefined>

@@ -1,13 +1,16 @@
 /** What the engine works with: storage, verification, NBD servers, and the API in front of it. */
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { StartOptions } from '../core/process/server.js'
 import type { TransfersConfig } from './config.js'
 import { Domains } from './domains.js'
+import { groupOf } from './group.js'
 import { domainsOf } from './inventory.js'
 import type { NbdServers, Verifier } from './lifecycle/ports.js'
 import { NbdServers as QemuNbdServers } from './nbd/nbd-servers.js'
 import { serveApi } from './serve.js'
 import type { Parts } from './transfers.js'
+import { Turns } from './turns.js'
 import { verifyVolume } from './verify/verify.js'
 
 /** Beside the volumes, and no volume's name: instances that share the storage share them. */
@@ -15,36 +18,41 @@ const VM_DIRECTORY = '.vms'
 
 export function createParts({ config, logger }: StartOptions<TransfersConfig>): Parts {
   const settings = domainsOf(config)
-  const domains = new Domains(settings)
+  const group = groupOf(config)
+  const domains = new Domains(settings, group)
   const [first] = settings
   const vmDirectory = first && join(first.path, VM_DIRECTORY)
   return {
     volumes: domains,
-    verifier: verifierOf(domains),
-    nbd: nbdServersOf(domains, config.transfers.run_dir),
+    verifier: verifierOf(domains, config.transfers.max_verifications),
+    nbd: nbdServersOf(domains, config.transfers.run_dir, group),
     serve: (service) => serveApi(service, { config, logger, vmDirectory }),
   }
 }
 
-function verifierOf(domains: Domains): Verifier {
+/** 0 is one for each processor: each keeps one busy, and reads storage that clients use as well. */
+function verifierOf(domains: Domains, limit: number): Verifier {
+  const turns = new Turns(limit === 0 ? availableParallelism() : limit)
   return {
-    verify: (disk) => {
-      const { format, provisionedSize } = disk
-      return verifyVolume({ path: domains.path(disk), format, provisionedSize })
-    },
+    verify: (disk) =>
+      turns.take(async () => {
+        const { format, provisionedSize } = disk
+        return verifyVolume({ path: await domains.readyPath(disk), format, provisionedSize })
+      }),
+    stop: () => turns.close(new Error('the service stops, before the image was verified')),
   }
 }
 
-function nbdServersOf(domains: Domains, runDir: string): NbdServers {
-  const servers = new QemuNbdServers({ runDir })
+function nbdServersOf(domains: Domains, runDir: string, group: number | undefined): NbdServers {
+  const servers = new QemuNbdServers({ runDir, ...(group === undefined ? {} : { group }) })
   return {
     /** One that runs is the one of before a restart of the service: its clients are not disturbed. */
     start: async ({ id, direction }, disk) => {
       const found = await servers.find(id)
       if (found !== undefined) return found.url
       const { format, sparse: isSparse } = disk
-      return (await servers.start(id, { path: domains.path(disk), format, direction, isSparse }))
-        .url
+      const path = await domains.readyPath(disk)
+      return (await servers.start(id, { path, format, direction, isSparse })).url
     },
     stop: (id) => servers.stop(id),
     isAlive: async (id) => (await servers.find(id)) !== undefined,

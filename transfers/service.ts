@@ -1,7 +1,7 @@
 /** What the API asks for, done: requests are checked against the state and stored; the manager does the rest. */
 import { randomUUID } from 'node:crypto'
 import type { Clock } from './clock.js'
-import { newDisk, newTransfer } from './entries.js'
+import { changedDisk, newDisk, newTransfer, requireActive } from './entries.js'
 import { FaultError } from './fault.js'
 import type { Hosts } from './hosts/hosts.js'
 import type { Manager } from './lifecycle/manager.js'
@@ -9,6 +9,7 @@ import { isFinal, nextPhase } from './lifecycle/phases.js'
 import type { Volumes } from './lifecycle/ports.js'
 import type {
   Disk,
+  DiskChange,
   Host,
   Id,
   NewDisk,
@@ -76,11 +77,27 @@ export class Service implements TransferService {
     return { disk, ready }
   }
 
+  async changeDisk(id: Id, change: DiskChange): Promise<Disk> {
+    const { store, manager } = this.#options
+    const grows = await store.transaction(async (records) => {
+      const disk = known(await records.disk(id), `There is no disk ${id}.`)
+      requireUnlocked(disk)
+      const changed = changedDisk(change, disk, manager.token)
+      await records.putDisk(changed)
+      return changed.lockedBy === 'growth'
+    })
+    if (grows) await manager.growVolume(id)
+    return known(await this.disk(id), `There is no disk ${id}.`)
+  }
+
   async removeDisk(id: Id): Promise<void> {
     const { store, manager } = this.#options
+    const domains = await this.storageDomains()
     await store.transaction(async (records) => {
       const disk = known(await records.disk(id), `There is no disk ${id}.`)
       requireUnlocked(disk)
+      // Its volume would be left, and known to nobody.
+      requireActive(domains.find((one) => one.id === disk.storageDomainId))
       const work = { status: 'locked', lockedBy: 'removal', owner: manager.token } as const
       await records.putDisk({ ...disk, ...work })
     })
@@ -107,8 +124,7 @@ export class Service implements TransferService {
       this.#requireHost(request.hostId, transfer.backend)
       if (disk.status === 'illegal') throw conflict('The disk is illegal, it holds no valid image.')
       requireUnlocked(disk)
-      const domain = domains.find((one) => one.id === disk.storageDomainId)
-      if (domain?.status !== 'active') throw conflict('The storage domain is not active.')
+      requireActive(domains.find((one) => one.id === disk.storageDomainId))
       if (!hosts.hasUsable(transfer.backend)) throw conflict('No usable host is up.')
       await records.putDisk({
         ...disk,
@@ -199,6 +215,7 @@ function conflict(detail: string): FaultError {
 function requireUnlocked({ lockedBy, status }: StoredDisk): void {
   if (lockedBy === undefined && status !== 'locked') return
   if (lockedBy === 'creation') throw conflict('The disk is being created.')
+  if (lockedBy === 'growth') throw conflict('The disk is being grown.')
   if (lockedBy === 'removal') throw conflict('The disk is being removed.')
   throw conflict('The disk is in use by another transfer.')
 }

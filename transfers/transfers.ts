@@ -4,9 +4,11 @@ import { dirname } from 'node:path'
 import type { RunningServer } from '../core/process/main.js'
 import type { StartOptions } from '../core/process/server.js'
 import { systemClock } from './clock.js'
-import { isPostgres, type TransfersConfig } from './config.js'
+import type { TransfersConfig } from './config.js'
+import { isPostgres } from './database.js'
+import { DomainWatch } from './domain-watch.js'
 import { Hosts } from './hosts/hosts.js'
-import { hostsOf, proxyOf } from './inventory.js'
+import { controlTls, hostsOf, proxyOf } from './inventory.js'
 import type { Policies, Timers } from './lifecycle/context.js'
 import { Manager } from './lifecycle/manager.js'
 import type { NbdServers, Verifier, Volumes } from './lifecycle/ports.js'
@@ -55,18 +57,28 @@ export async function startTransfers(
     name: transfers.instance,
     callMs: transfers.control_timeout * 1000,
   })
+  const checkMs = transfers.host_check_interval * 1000
+  const domains = new DomainWatch({ store, volumes, clock: systemClock, logger, checkMs })
   const end = async (): Promise<void> => {
     hosts.stop()
+    domains.stop()
     await manager.stop()
     await store.close()
   }
   try {
     // A transfer needs to know which hosts are up, a client that nothing half-done is in its way.
     await hosts.start()
+    await domains.start()
     await manager.start()
     const server = await parts.serve(new Service({ ...common, manager }))
     return {
-      reload: (changed) => server.reload(changed),
+      reload: (changed) => {
+        const tls = hosts.usesTls ? controlTls(changed) : undefined
+        server.reload(changed)
+        if (tls === undefined) return
+        hosts.replaceCertificates(tls)
+        logger.info('certificates for control services reloaded')
+      },
       stop: async () => {
         await server.stop()
         await end()

@@ -28,6 +28,8 @@ export interface LoadOptions<S extends Schema> {
 
 export interface LoadedConfig<T> {
   readonly config: T
+  /** The same without secrets, for people. */
+  readonly shown: object
   /** What is written in vain, one line each, naming file, section and key. */
   readonly warnings: readonly string[]
   /** The files read, in order. */
@@ -53,7 +55,7 @@ export function loadConfig<S extends Schema>(
     },
     warn: (...reason) => void warnings.push(line(...reason)),
   })
-  return { config, warnings, files }
+  return { config, shown: withoutSecrets(schema, config), warnings, files }
 }
 
 /** Every section that is written, for a schema that depends on them. */
@@ -123,8 +125,17 @@ function typedValue(option: Option<unknown>, entry: IniEntry | undefined, name: 
   if (entry === undefined) return option.default
   const value = option.parse(entry.value)
   if (value !== undefined) return value
-  const found = JSON.stringify(entry.value)
+  const found = JSON.stringify(option.redact?.(entry.value) ?? entry.value)
   throw new ConfigError(`${place(entry)}: ${name}: must be ${option.allowed}, not ${found}`)
+}
+
+function withoutSecrets(schema: Schema, config: Readonly<Record<string, object>>): object {
+  return mapRecord(config, (section, name) =>
+    mapRecord(section as Readonly<Record<string, unknown>>, (value, key) => {
+      const redact = schema[name]?.[key]?.redact
+      return redact !== undefined && typeof value === 'string' ? redact(value) : value
+    }),
+  )
 }
 
 function unknownOptions(schema: Schema, written: IniDocument): string[] {

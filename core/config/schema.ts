@@ -15,6 +15,8 @@ export interface Option<T> {
   readonly allowed: string
   /** The value, or undefined when the text is not allowed. */
   readonly parse: (text: string) => T | undefined
+  /** What may be shown of a text that may hold a secret, whether it is allowed or not. */
+  readonly redact?: (text: string) => string
 }
 
 export type SectionSchema = Readonly<Record<string, Option<unknown>>>
@@ -38,11 +40,15 @@ interface Range {
 }
 
 export function string(
-  spec: Base<string> & { allowed?: string; accept?: (text: string) => boolean },
+  spec: Base<string> & {
+    allowed?: string
+    accept?: (text: string) => boolean
+    redact?: (text: string) => string
+  },
 ): Option<string> {
-  const { accept = () => true, allowed = 'text' } = spec
+  const { accept = () => true, allowed = 'text', redact } = spec
   const parse = (text: string): string | undefined => (accept(text) ? text : undefined)
-  return { type: 'string', ...pick(spec), allowed, parse }
+  return { type: 'string', ...pick(spec), allowed, parse, ...(redact && { redact }) }
 }
 
 export function integer(spec: Base<number> & Range): Option<number> {

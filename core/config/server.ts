@@ -205,7 +205,7 @@ function checkControlTls({ control, tls }: ServerConfig, report: Report): void {
   if (!tls.enable) report.fail('tls', 'enable', 'must be on while [control] transport is tls')
 }
 
-/** The effective configuration as JSON, sections in alphabetical order. */
+/** The effective configuration, without secrets, as JSON, sections in alphabetical order. */
 export function showConfig(config: object): string {
   const sections = Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1))
   return `${JSON.stringify(Object.fromEntries(sections), undefined, 2)}\n`

@@ -6,7 +6,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import http2, { type Http2Server, type ServerHttp2Session } from 'node:http2'
 import https from 'node:https'
 import net, { type AddressInfo, type Socket } from 'node:net'
-import type { SecureContextOptions, TLSSocket } from 'node:tls'
+import { TLSSocket, type SecureContextOptions } from 'node:tls'
 import type { Logger } from '../log.js'
 import type { Admission } from './admission.js'
 import { Connection } from './connection.js'
@@ -103,6 +103,18 @@ export class HttpServer {
   replaceCertificate(material: TlsMaterial): void {
     if (this.#server instanceof https.Server) {
       this.#server.setSecureContext(this.#tlsOptions(material))
+    }
+  }
+
+  /** `isWelcomeClient` has changed its mind: who is not any more is served no further request. */
+  reviewClients(): void {
+    const { isWelcomeClient, logger, service } = this.#options
+    for (const connection of this.#connections) {
+      const { socket } = connection
+      if (!(socket instanceof TLSSocket) || isWelcomeClient?.(socket) !== false) continue
+      const { id, address } = connection
+      logger.warn({ service, connection: id, client: address }, 'client not in the list any more')
+      connection.shutDown()
     }
   }
 

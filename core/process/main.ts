@@ -95,9 +95,9 @@ async function main<C extends ProcessConfig>(program: Program<C>): Promise<void>
     return
   }
   const dir = options['conf-dir']
-  const { config, warnings } = load(dir)
+  const { config, shown, warnings } = load(dir)
   if (options['show-config']) {
-    print(showConfig(config))
+    print(showConfig(shown))
     return
   }
   if (options['check-config']) {

@@ -92,12 +92,15 @@ export class Server {
     this.#services = createServices(config, routes, tls, logger)
   }
 
-  /** Reads the certificate again; connections that exist keep theirs. */
+  /** Reads certificates and the list of clients again; connections that exist keep their certificate. */
   reload(config: ServerConfig): void {
     void this.#signed?.reload()
     const material = readTls(config)
     if (material === undefined) return
-    for (const { server } of this.#services) server.replaceCertificate(material)
+    for (const { server, reload } of this.#services) {
+      server.replaceCertificate(material)
+      reload?.(config)
+    }
     this.#logger.info('certificate reloaded')
   }
 

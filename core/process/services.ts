@@ -26,6 +26,8 @@ export interface Service {
   readonly listen: () => Promise<void>
   /** Gives the address back once nobody listens. */
   readonly cleanUp: () => void
+  /** Takes over what can change while it serves, besides certificates. */
+  readonly reload?: (config: ServerConfig) => void
 }
 
 export interface ServiceRoutes {
@@ -137,7 +139,7 @@ function controlTlsService(
   tls: TlsMaterial,
   common: Common,
 ): Service {
-  const names = control.allowed_clients.split(/\s+/).filter((name) => name !== '')
+  let names = namesOf(control)
   const server = new HttpServer({
     ...common,
     service: 'control_tls',
@@ -151,7 +153,15 @@ function controlTlsService(
     isWelcomeClient: (socket) => hasName(socket, names),
   })
   const listen = (): Promise<void> => listenTcp(server, control.host, control.port)
-  return { name: 'control_tls', server, listen, cleanUp: () => undefined }
+  const reload = (config: ServerConfig): void => {
+    names = namesOf(config.control)
+    server.reviewClients()
+  }
+  return { name: 'control_tls', server, listen, cleanUp: () => undefined, reload }
+}
+
+function namesOf({ allowed_clients: names }: ServerConfig['control']): string[] {
+  return names.split(/\s+/).filter((name) => name !== '')
 }
 
 function serverLimits({ limits }: ServerConfig): ServerLimits {

@@ -213,9 +213,9 @@ t.test(
     writeFileSync(upload, guestData())
     paste(dir, text, 'upload')
     const children = childrenOf(started.child.pid ?? 0)
-    t.equal(children.length, 2)
+    t.equal(children.length, 4, 'qemu-nbd and three servers')
     started.child.kill('SIGKILL')
-    await until('the end of both', () => children.every(hasEnded), { timeoutMs: 15_000 })
+    await until('the end of all', () => children.every(hasEnded), { timeoutMs: 15_000 })
     t.match(qemuImg('check', '-f', 'qcow2', path), 'No errors')
     t.match(qemuImg('compare', '-f', 'raw', '-F', 'qcow2', upload, path), 'identical')
   },

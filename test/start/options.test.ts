@@ -10,6 +10,7 @@ t.test('without arguments the sample is served to this machine, on a free port',
     bitmap: undefined,
     host: '127.0.0.1',
     port: 0,
+    isDaemonOnly: false,
     transfersDir: undefined,
     isVerbose: false,
   })
@@ -20,6 +21,11 @@ t.test('images are relative to where the user is', async (t) => {
     images: ['/home/user/a.img', '/b.img', '/home/c d.img'],
     isWritable: true,
   })
+})
+
+t.test('disks of transfers are kept where the user says', async (t) => {
+  t.match(parseOptions(['--transfers', 'd'], '/home'), { transfersDir: '/home/d' })
+  t.match(parseOptions(['--daemon-only'], '/home'), { isDaemonOnly: true, transfersDir: undefined })
 })
 
 t.test('--raw is the short form of a format', async (t) => {
@@ -45,6 +51,7 @@ t.test('every option is in the help', async (t) => {
     'verbose',
     'help',
     'transfers',
+    'daemon-only',
   ]
   for (const name of names) t.match(HELP, `--${name}`)
 })
@@ -59,6 +66,7 @@ t.test('what makes no sense is a usage error', async (t) => {
   for (const argv of [
     ['--frobnicate'],
     ['--transfers', ''],
+    ['--daemon-only', '--transfers', 'd'],
     ['--port', 'http'],
     ['--port', '65536'],
     ['--port=-1'],

@@ -5,7 +5,16 @@ import type { AddressInfo } from 'node:net'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import t from 'tap'
-import { childrenOf, hasEnded, paste, ready, start, startByNpm, userDir } from '../support/start.js'
+import {
+  childrenOf,
+  hasEnded,
+  paste,
+  ready,
+  serverOf,
+  start,
+  startByNpm,
+  userDir,
+} from '../support/start.js'
 import { without } from '../support/tools.js'
 import { until, within } from '../support/wait.js'
 
@@ -24,6 +33,9 @@ t.test(
 
     paste(dir, text, 'download')
     t.ok(readFileSync(`${image}.copy`).equals(bytes), 'download')
+    writeFileSync(`${image}.copy`, '')
+    paste(dir, text, 'by the proxy')
+    t.ok(readFileSync(`${image}.copy`).equals(bytes), 'by the proxy')
     paste(dir, text, 'first 512 bytes')
     t.ok(readFileSync(`${image}.copy.part`).equals(bytes.subarray(0, 512)), 'range')
     paste(dir, text, 'zero')
@@ -71,16 +83,37 @@ t.test('several images have a ticket each and are read-only unless told', { skip
   t.equal(await within('end', 15_000, started.ended), 0)
 })
 
-t.test('a daemon that dies is reported with its log', async (t) => {
+for (const [name, program] of [
+  ['the daemon', 'daemon'],
+  ['the proxy', 'proxy'],
+  ['the transfer service', 'transfers'],
+] as const) {
+  t.test(`${name} that dies is reported with its log, and the others end`, async (t) => {
+    const dir = userDir(t)
+    writeFileSync(join(dir, 'a.img'), 'text')
+    const started = start(t, dir, ['a.img'])
+    await ready(started)
+    const servers = childrenOf(started.child.pid ?? 0)
+    t.equal(servers.length, 3)
+    process.kill(serverOf(started.child.pid ?? 0, program), 'SIGKILL')
+    t.equal(await within('end', 20_000, started.ended), 1)
+    t.match(started.errors(), new RegExp(`^imageio: ${name} was killed by SIGKILL\n.*INFO`, 's'))
+    t.ok(servers.every(hasEnded))
+    t.strictSame(readdirSync(join(dir, 'tmp')), [])
+  })
+}
+
+t.test('--daemon-only starts and names the daemon alone', { skip }, async (t) => {
   const dir = userDir(t)
-  writeFileSync(join(dir, 'a.img'), 'text')
-  const started = start(t, dir, ['a.img'])
-  await ready(started)
-  const parent = started.child.pid ?? 0
-  const pid = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim()
-  process.kill(Number(pid), 'SIGKILL')
-  t.equal(await within('end', 15_000, started.ended), 1)
-  t.match(started.errors(), /^imageio: the daemon was killed by SIGKILL\n.*ready/s)
+  const started = start(t, dir, ['--daemon-only'])
+  const text = await ready(started)
+  const main = started.child.pid ?? 0
+  t.strictSame(childrenOf(main), [serverOf(main, 'daemon')])
+  t.notMatch(text, /proxy|transfer/i)
+  paste(dir, text, 'download')
+  t.equal(readFileSync(join(dir, 'sample.img.copy')).length, 64 * 2 ** 20)
+  started.child.kill('SIGINT')
+  t.equal(await within('end', 15_000, started.ended), 0)
   t.strictSame(readdirSync(join(dir, 'tmp')), [])
 })
 
@@ -113,12 +146,12 @@ t.test('SIGTERM to npm ends everything', { skip: without('npm') }, async (t) => 
   const started = startByNpm(t, dir, [])
   await ready(started)
   const [main = 0] = childrenOf(started.child.pid ?? 0)
-  const [daemon = 0] = childrenOf(main)
-  t.ok(daemon > 0, 'npm has no shell between')
+  const servers = childrenOf(main)
+  t.equal(servers.length, 3, 'npm has no shell between')
   started.child.kill('SIGTERM')
   await within('end', 15_000, started.ended)
   t.ok(hasEnded(main))
-  t.ok(hasEnded(daemon))
+  t.ok(servers.every(hasEnded))
   t.notOk(readdirSync(join(dir, 'tmp')).some((name) => name.startsWith('imageio-')))
 })
 
@@ -127,19 +160,20 @@ t.test('SIGKILL to npm ends everything', { skip: without('npm') }, async (t) => 
   const started = startByNpm(t, dir, [])
   await ready(started)
   const [main = 0] = childrenOf(started.child.pid ?? 0)
-  const [daemon = 0] = childrenOf(main)
+  const servers = childrenOf(main)
+  t.equal(servers.length, 3)
   started.child.kill('SIGKILL')
-  await until('the end of both', () => hasEnded(main) && hasEnded(daemon), { timeoutMs: 15_000 })
+  await until('the end of all', () => [main, ...servers].every(hasEnded), { timeoutMs: 15_000 })
   t.notOk(readdirSync(join(dir, 'tmp')).some((name) => name.startsWith('imageio-')))
 })
 
-t.test('SIGKILL leaves no daemon behind', { skip: without('setpriv') }, async (t) => {
+t.test('SIGKILL leaves no server behind', { skip: without('setpriv') }, async (t) => {
   const started = start(t, userDir(t), [])
   await ready(started)
-  const [daemon = 0] = childrenOf(started.child.pid ?? 0)
-  t.ok(daemon > 0)
+  const servers = childrenOf(started.child.pid ?? 0)
+  t.equal(servers.length, 3)
   started.child.kill('SIGKILL')
-  await until('the end of the daemon', () => hasEnded(daemon), { timeoutMs: 15_000 })
+  await until('the end of the servers', () => servers.every(hasEnded), { timeoutMs: 15_000 })
 })
 
 t.test('a host that is not there changes no CA', async (t) => {

@@ -1,5 +1,5 @@
-/** `npm start -- --transfers DIR`: daemon, proxy and transfer service, and the lines it prints. */
-import { readdirSync, readFileSync } from 'node:fs'
+/** The transfer service of `npm start`, and the lines it prints. */
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { childrenOf, hasEnded, ready, start, userDir } from '../support/start.js'
@@ -7,7 +7,15 @@ import { run, without } from '../support/tools.js'
 import { until, within } from '../support/wait.js'
 
 const LINES = [
-  ...['add disk', 'some data', 'add transfer', 'wait for it', 'to the daemon', 'to the proxy'],
+  ...[
+    'begin',
+    'add disk',
+    'some data',
+    'add transfer',
+    'wait for it',
+    'to the daemon',
+    'to the proxy',
+  ],
   ...['finalize', 'how it ended', 'status of it'],
 ]
 
@@ -20,9 +28,9 @@ t.test('the printed lines upload a disk, which stays', { skip: without('curl') }
   t.match(said, '<phase>finished_success</phase>')
   t.match(said, /<status>ok<\/status>(?!.*<status>)/s)
   const disks = join(dir, 'my transfers', 'disks')
-  const [image = ''] = readdirSync(disks)
+  const image = imagesIn(disks).join()
   t.ok(readFileSync(join(disks, image)).equals(readFileSync(join(dir, 'mydisk.img'))))
-  t.match(text, /^ +python sdk +connection = ovirtsdk4\.Connection\(url="https:/m)
+  t.match(text, /^ +disks +.*my transfers\/disks +\(kept\)$/m)
 
   const children = childrenOf(started.child.pid ?? 0)
   t.equal(children.length, 3, 'daemon, proxy, transfer service')
@@ -31,7 +39,47 @@ t.test('the printed lines upload a disk, which stays', { skip: without('curl') }
   t.ok(children.every(hasEnded))
   t.equal(started.errors(), '')
   t.strictSame(readdirSync(join(dir, 'tmp')), [], 'no run directory')
-  t.strictSame(readdirSync(disks), [image])
+  t.strictSame(imagesIn(disks), [image])
+})
+
+t.test('without a directory the disks go with the run', { skip: without('curl') }, async (t) => {
+  const dir = userDir(t)
+  const started = start(t, dir, [])
+  const text = await ready(started)
+  const sh = (...script: string[]) => run('sh', ['-ec', script.join('\n')], { cwd: dir })
+  const lines = LINES.map((name) => lineOf(text, name))
+  const end = LINES.indexOf('finalize')
+  const id = (await sh(...lines.slice(0, end), 'echo "$id"')).trim().split('\n').at(-1)
+  await until('both uploads are counted', () => /^moved 2 MiB/m.test(started.output()))
+  const said = await sh(lines[0] ?? '', `id=${id ?? ''}`, ...lines.slice(end))
+  t.match(said, '<phase>finished_success</phase>')
+  const disks = /^ +disks +(\S+) +\(removed at the end; --transfers DIR keeps them\)$/m.exec(text)
+  t.ok(disks?.[1]?.startsWith(join(dir, 'tmp')))
+  t.equal(imagesIn(disks?.[1] ?? '').length, 1)
+  started.child.kill('SIGINT')
+  t.equal(await within('end', 20_000, started.ended), 0)
+  t.notMatch(started.output(), /moved 2 MiB.*moved 0 B/s, 'what was moved stays counted')
+  t.equal(started.errors(), '')
+  t.strictSame(readdirSync(join(dir, 'tmp')), [])
+  t.strictSame(readdirSync(dir).sort(), ['mydisk.img', 'tmp'])
+})
+
+t.test('the lines of other clients say where, who, and whom to trust', async (t) => {
+  const started = start(t, userDir(t), [])
+  const text = await ready(started)
+  const api = /^ +API +(\S+)$/m.exec(text)?.[1] ?? ''
+  const password = /^ +password +(\S+)$/m.exec(text)?.[1] ?? ''
+  const ca = /^ +CA +(\S+)$/m.exec(text)?.[1] ?? ''
+  const words = `url="${api}", username="admin@internal", password="${password}", ca_file="${ca}"`
+  const line = `import ovirtsdk4; connection = ovirtsdk4.Connection(${words})`
+  t.equal(lineOf(text, 'python sdk'), line)
+  const options = lineOf(text, 'ovirt-img').split(' --')
+  t.ok(options.includes(`engine-url ${new URL(api).origin}`))
+  t.ok(options.includes(`cafile ${ca}`))
+  t.ok(options.includes('storage-domain default mydisk.img'))
+  const file = options.find((option) => option.startsWith('password-file '))?.split(' ')[1] ?? ''
+  t.equal(readFileSync(file, 'utf8'), password)
+  t.equal(statSync(file).mode & 0o777, 0o600)
 })
 
 const skip = without('curl', 'qemu-nbd')
@@ -40,9 +88,10 @@ t.test('the NBD server of an unfinished transfer ends as well', { skip }, async 
   const dir = userDir(t)
   const started = start(t, dir, ['--transfers', 'kept'])
   const text = await ready(started)
-  const script = ['add disk', 'add transfer', 'wait for it'].map((name) => lineOf(text, name))
-  script[0] = script[0]?.replace('<format>raw', '<format>cow') ?? 'false'
-  script[1] = script[1]?.replace('<direction>', '<format>raw</format><direction>') ?? 'false'
+  const names = ['begin', 'add disk', 'add transfer', 'wait for it']
+  const script = names.map((name) => lineOf(text, name))
+  script[1] = script[1]?.replace('<format>raw', '<format>cow') ?? 'false'
+  script[2] = script[2]?.replace('<direction>', '<format>raw</format><direction>') ?? 'false'
   const said = await run('sh', ['-ec', [...script, 'echo "$answer"'].join('\n')], { cwd: dir })
   t.match(said, '<phase>transferring</phase>')
   const nbd = join(dir, 'tmp', readdirSync(join(dir, 'tmp'))[0] ?? '', 'nbd')
@@ -62,6 +111,11 @@ t.test('a directory that cannot be used is told', async (t) => {
   t.match(started.errors(), /^imageio: cannot use \/dev\/null\/x: /)
   t.strictSame(readdirSync(join(dir, 'tmp')), [])
 })
+
+/** Beside them is the marker of the storage domain. */
+function imagesIn(dir: string): string[] {
+  return readdirSync(dir).filter((name) => !name.startsWith('.'))
+}
 
 function lineOf(text: string, name: string): string {
   return new RegExp(`^  ${name} +(.*)$`, 'm').exec(text)?.[1] ?? 'false'

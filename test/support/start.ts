@@ -94,6 +94,13 @@ export function childrenOf(pid: number): number[] {
   return text === '' ? [] : text.split(' ').map(Number)
 }
 
+/** The child that runs dist/NAME/main.js; 0 when there is none. */
+export function serverOf(pid: number, name: 'daemon' | 'proxy' | 'transfers'): number {
+  const isIt = (child: number): boolean =>
+    readFileSync(`/proc/${child}/cmdline`, 'utf8').includes(`/dist/${name}/main.js`)
+  return childrenOf(pid).find(isIt) ?? 0
+}
+
 /** Also true of one that has ended and nobody has asked for: its parent may be a careless one. */
 export function hasEnded(pid: number): boolean {
   if (!existsSync(`/proc/${pid}/stat`)) return true

@@ -133,8 +133,12 @@ export class TransferSystem {
   /** SIGHUP; resolves when it was heeded. */
   async reload(): Promise<void> {
     const begin = this.#log.length
-    this.#child?.kill('SIGHUP')
+    this.signal('SIGHUP')
     await until('the reload', () => this.#log.slice(begin).includes('certificate reloaded'))
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child?.kill(name)
   }
 
   async kill(): Promise<void> {

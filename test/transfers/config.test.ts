@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { loadTransfersConfig } from '../../transfers/config.js'
 import { domainsOf, hostsOf, proxyOf } from '../../transfers/inventory.js'
+import { testPki } from '../support/pki.js'
 
 const NO_TLS = '[tls]\nenable = no\n[handlers]\nkeys = stderr\n[logger_root]\nhandlers = stderr\n'
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -67,23 +69,36 @@ path = /srv/fast
 t.test(
   'a host elsewhere is controlled over TLS, and has no NBD servers of this machine',
   async (t) => {
-    const files = t.testdir({ 'a.pem': 'A', 'c.pem': 'C', 'k.pem': 'K' })
+    const { caFile, certFile, keyFile } = testPki()
     const { config } = load(`
 [transfers]
 local_host = no
-control_ca_file = ${files}/a.pem
-control_cert_file = ${files}/c.pem
-control_key_file = ${files}/k.pem
+control_ca_file = ${caFile}
+control_cert_file = ${certFile}
+control_key_file = ${keyFile}
 [host_far]
 control_url = https://far:54324
 transfer_url = https://far:54322
 `)
     const [host] = hostsOf(config)
     t.match(host, { name: 'far', address: 'far', hasNbdServers: false })
-    const [ca, cert, key] = ['A', 'C', 'K'].map((text) => Buffer.from(text))
+    const [ca, cert, key] = [caFile, certFile, keyFile].map((file) => readFileSync(file))
     t.same(host?.control, { host: 'far', port: 54324, tls: { ca, cert, key } })
   },
 )
+
+t.test('certificates that cannot be used are named', async (t) => {
+  const { caFile, certFile } = testPki()
+  const { keyFile } = testPki('other')
+  const host = '[host_far]\ncontrol_url = https://far:1\ntransfer_url = https://far:2\n'
+  const withKey = (key: string, ca = caFile) =>
+    `[transfers]\ncontrol_ca_file = ${ca}\ncontrol_cert_file = ${certFile}\ncontrol_key_file = ${key}\n`
+  t.throws(() => hostsOf(load(withKey(keyFile) + host).config), {
+    message: /cannot use key .* with/,
+  })
+  t.throws(() => hostsOf(load(withKey('/none') + host).config), { message: /\/none/ })
+  t.throws(() => hostsOf(load(withKey(keyFile, '/no-ca') + host).config), { message: /\/no-ca/ })
+})
 
 t.test('what cannot work keeps the service from starting, and is named', async (t) => {
   for (const [text, message] of [

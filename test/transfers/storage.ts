@@ -7,6 +7,7 @@ import type {
   Verdict,
   Verifier,
   VolumeFacts,
+  VolumeFile,
   Volumes,
 } from '../../transfers/lifecycle/ports.js'
 import type { Disk, Id, StorageDomain, Transfer } from '../../transfers/model.js'
@@ -32,10 +33,24 @@ export class FileVolumes implements Volumes {
     return Promise.resolve([this.domain])
   }
 
+  claim(): Promise<boolean> {
+    return Promise.resolve(true)
+  }
+
+  files(): Promise<readonly VolumeFile[]> {
+    return Promise.resolve([])
+  }
+
   async create(disk: Disk): Promise<VolumeFacts> {
     this.#check()
     if (this.creationFault !== undefined) throw this.creationFault
     await writeFile(this.path(disk), '')
+    await truncate(this.path(disk), disk.provisionedSize)
+    return this.facts(disk)
+  }
+
+  async grow(disk: Disk): Promise<VolumeFacts> {
+    this.#check()
     await truncate(this.path(disk), disk.provisionedSize)
     return this.facts(disk)
   }
@@ -71,12 +86,22 @@ export class FileVolumes implements Volumes {
 
 export class Verdicts implements Verifier {
   verdict: Verdict | Error = { ok: true }
+  /** Nobody's turn comes. */
+  isBusy = false
   readonly asked: Id[] = []
+  #stopped = Promise.withResolvers<never>()
 
   verify({ id }: Disk): Promise<Verdict> {
     this.asked.push(id)
+    if (this.isBusy) return this.#stopped.promise
     const { verdict } = this
     return verdict instanceof Error ? Promise.reject(verdict) : Promise.resolve(verdict)
+  }
+
+  stop(): void {
+    this.#stopped.promise.catch(() => undefined)
+    this.#stopped.reject(new Error('stopped'))
+    this.#stopped = Promise.withResolvers()
   }
 }
 

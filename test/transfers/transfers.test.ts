@@ -1,8 +1,10 @@
-import { statSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createLog } from '../../core/log.js'
 import { loadTransfersConfig } from '../../transfers/config.js'
+import { withoutPassword } from '../../transfers/database.js'
 import type { TransferService } from '../../transfers/model.js'
 import { preflight } from '../../transfers/preflight.js'
 import { startTransfers } from '../../transfers/transfers.js'
@@ -91,6 +93,39 @@ t.test('a database that cannot be used is named, without its password', async (t
   t.notMatch(error, { message: /secret/ })
 })
 
+t.test('a password of the database is shown nowhere', async (t) => {
+  const daemon = await startDaemon(t)
+  const launch = (dir: string, ...args: string[]) =>
+    run('bin/imageio-transfers', ['-c', dir, ...args])
+  for (const url of [
+    'postgresql://user:secret@127.0.0.1:1/db',
+    'postgresql://127.0.0.1:1/db?user=u&password=secret&x=y',
+    'postgresql://user:secret@[127.0.0.1:1/db',
+    'postgresql://user:secret%@127.0.0.1:1/db',
+    'postgresql:/user:secret@127.0.0.1:1/db',
+    'user:secret@127.0.0.1:1/db',
+    "host=127.0.0.1 password='a secret' dbname=db",
+  ]) {
+    const dir = configure(t, daemon, { database: url, password_file: '/nonexistent' })
+    const fail = (error: unknown): string => {
+      const { stdout, stderr } = error as { stdout: string; stderr: string }
+      return stdout + stderr
+    }
+    const said = [
+      await launch(dir, '--show-config').catch(fail),
+      await launch(dir, '--check-config').catch(fail),
+      await launch(dir).catch(fail),
+    ]
+    t.match(said[2], /cannot use the database|\[transfers\] database: must be/, url)
+    t.notMatch(said.join(), 'secret', url)
+  }
+  const url = 'postgresql://user:p@ss:word@h/db?sslmode=require&sslpassword=secret'
+  t.equal(withoutPassword(url), 'postgresql://user:***@h/db?sslmode=require&sslpassword=***')
+  for (const plain of ['/srv/a:b@c', 'postgresql://user@h:5432/db', 'postgresql:///db?host=/run']) {
+    t.equal(withoutPassword(plain), plain)
+  }
+})
+
 t.test('the program checks its configuration, and what that needs', async (t) => {
   const daemon = await startDaemon(t)
   const dir = configure(t, daemon)
@@ -106,6 +141,23 @@ t.test('the program checks its configuration, and what that needs', async (t) =>
   const missing = configure(t, daemon, { storage_dir: '/nonexistent/images' })
   const found = await preflight(loadTransfersConfig(missing, '/nonexistent').config)
   t.match(found.problems, [/storage domain default: .*ENOENT/])
+})
+
+t.test('a group that cannot be given files, or cannot reach them, is told', async (t) => {
+  const daemon = await startDaemon(t)
+  const check = async (group: string, more: object = {}) =>
+    preflight(loadTransfersConfig(configure(t, daemon, { group, ...more }), '/nonexistent').config)
+  t.match((await check('no such group')).problems, [/group: there is no group "no such group"/])
+  const own = String(process.getegid?.())
+  const dir = mkdtempSync(join(tmpdir(), 'imageio-group-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const images = { storage_dir: dir, run_dir: join(dir, 'none') }
+  chmodSync(images.storage_dir, 0o710)
+  t.match(await check(own, images), { problems: [], warnings: [/password_file/] })
+  chmodSync(images.storage_dir, 0o701)
+  const { problems, warnings } = await check(own, images)
+  t.same(problems, [])
+  t.match(warnings, [/group: \d+ cannot enter .*imageio-group-/, /password_file/])
 })
 
 t.test('the launcher shows help and configuration, and refuses a ticket', async (t) => {

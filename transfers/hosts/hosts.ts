@@ -1,5 +1,5 @@
 /** The hosts of the configuration: which are up, and where clients find their images. */
-import type { ControlAddress } from '../../core/control/control-client.js'
+import type { ControlAddress, ControlTls } from '../../core/control/control-client.js'
 import type { Logger } from '../../core/log.js'
 import type { Clock } from '../clock.js'
 import type { Host, Id } from '../model.js'
@@ -70,6 +70,15 @@ export class Hosts {
     this.#endTimer()
   }
 
+  /** Whether a certificate is shown to any of them. */
+  get usesTls(): boolean {
+    return this.#controls().some(({ usesTls }) => usesTls)
+  }
+
+  replaceCertificates(tls: ControlTls): void {
+    for (const control of this.#controls()) control.replaceCertificates(tls)
+  }
+
   list(): readonly Host[] {
     return [...this.#hosts.values()].map(({ settings, isUp }) => {
       const { id, name, address, hardwareId } = settings
@@ -101,6 +110,11 @@ export class Hosts {
     const { proxy } = this.#options
     if (proxy === undefined) return this.transferUrl(hostId, ticketId)
     return this.get(hostId) && imageUrl(proxy.url, ticketId)
+  }
+
+  #controls(): TicketControl[] {
+    const controls = [...this.#hosts.values()].map(({ tickets }) => tickets)
+    return this.proxy === undefined ? controls : [...controls, this.proxy]
   }
 
   #usable(backend: 'file' | 'nbd'): ControlledHost[] {

@@ -3,6 +3,7 @@ import {
   ControlClient,
   ControlError,
   type ControlAddress,
+  type ControlTls,
 } from '../../core/control/control-client.js'
 import { HostBusyError, HostRefusedError, HostUnreachableError } from './errors.js'
 
@@ -39,10 +40,25 @@ export interface TicketControlOptions {
 }
 
 export class TicketControl {
-  readonly #client: ControlClient
+  readonly #options: TicketControlOptions
+  #client: ControlClient
 
   constructor(options: TicketControlOptions) {
+    this.#options = options
     this.#client = new ControlClient(options)
+  }
+
+  /** Asked over TLS. */
+  get usesTls(): boolean {
+    const { address } = this.#options
+    return 'tls' in address
+  }
+
+  /** From the next question on; each is a connection of its own. */
+  replaceCertificates(tls: ControlTls): void {
+    const { address } = this.#options
+    if (!('tls' in address)) return
+    this.#client = new ControlClient({ ...this.#options, address: { ...address, tls } })
   }
 
   /** Installs a ticket, in place of one with its id. */

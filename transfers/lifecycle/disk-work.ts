@@ -1,6 +1,6 @@
-/** Volumes made and removed in the background; a restart goes on with what was begun. */
+/** Volumes made, grown and removed in the background; a restart goes on with what was begun. */
 import type { Id } from '../model.js'
-import type { StoredDisk } from '../store/records.js'
+import type { DiskWork, StoredDisk } from '../store/records.js'
 import type { Context } from './context.js'
 
 /** Makes the volume of a disk that is locked by 'creation'. Without a volume there is no disk: then it rejects. */
@@ -25,6 +25,33 @@ export async function finishCreation(context: Context, id: Id): Promise<void> {
       await records.putDisk({ ...read, lockedBy: 'removal' })
     })
     await finishRemoval(context, id).catch(() => undefined) // logged, and the disk is kept as illegal
+    throw error
+  }
+}
+
+/**
+ * Grows the volume of a disk that is locked by 'growth', then makes its pending change true. The disk
+ * is as it was before when that fails, and it rejects.
+ */
+export async function finishGrowth(context: Context, id: Id): Promise<void> {
+  const { store, volumes, logger } = context
+  const disk = await inWork(context, id, 'growth')
+  if (disk === undefined) return
+  const end = (changes: Partial<StoredDisk>): Promise<void> =>
+    store.transaction(async (records) => {
+      const read = await records.disk(id)
+      if (read?.lockedBy !== 'growth' || read.owner !== context.token) return
+      const free = { status: read.statusBeforeLock ?? 'ok', statusBeforeLock: undefined } as const
+      const done = { pending: undefined, lockedBy: undefined, owner: undefined }
+      await records.putDisk({ ...read, ...changes, ...free, ...done })
+    })
+  try {
+    context.requireLease()
+    const { allocated: actualSize } = await volumes.grow({ ...disk, ...disk.pending })
+    await end({ ...disk.pending, actualSize })
+  } catch (error) {
+    logger.error({ disk: id, err: error }, 'the volume cannot be grown')
+    await end({})
     throw error
   }
 }
@@ -55,7 +82,7 @@ export async function finishRemoval(context: Context, id: Id): Promise<void> {
 async function inWork(
   { store, token }: Context,
   id: Id,
-  work: 'creation' | 'removal',
+  work: DiskWork,
 ): Promise<StoredDisk | undefined> {
   const disk = await store.transaction((records) => records.disk(id))
   return disk?.lockedBy === work && disk.owner === token ? disk : undefined

@@ -72,7 +72,9 @@ export class Driver {
         logger.warn({ transfer: this.#id, err: error }, 'not driven here any more')
         return this.#end()
       }
-      logger.error({ transfer: this.#id, err: error }, 'a step failed and is tried again')
+      // What is cut off by the end of the service goes on in its next process.
+      const level = this.#isStopped ? 'info' : 'error'
+      logger[level]({ transfer: this.#id, err: error }, 'a step failed and is tried again')
       return 'later'
     }
   }

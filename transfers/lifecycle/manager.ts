@@ -1,7 +1,7 @@
 /** Drives every transfer that is this instance's, from its start to its end, and again after a crash. */
 import type { Id } from '../model.js'
 import type { Context } from './context.js'
-import { finishCreation, finishRemoval } from './disk-work.js'
+import { finishCreation, finishGrowth, finishRemoval } from './disk-work.js'
 import { Driver } from './driver.js'
 import { forgetFinished } from './expiry.js'
 import { Lease, type LeaseOptions } from './lease.js'
@@ -60,7 +60,10 @@ export class Manager {
   async stop(): Promise<void> {
     this.#isStopped = true
     for (const end of this.#endTimers.values()) end()
-    await Promise.all([...this.#drivers.values()].map((driver) => driver.stop()))
+    const stopped = [...this.#drivers.values()].map((driver) => driver.stop())
+    // Their steps end, but for verifications that run: the next process begins the others anew.
+    this.#context.verifier.stop()
+    await Promise.all(stopped)
     await Promise.allSettled(this.#work)
     await this.#lease.end()
   }
@@ -80,6 +83,11 @@ export class Manager {
   /** Makes the volume of a disk that was stored as locked by 'creation' and owned by `token`. */
   createVolume(diskId: Id): Promise<void> {
     return this.#track(finishCreation(this.#context, diskId))
+  }
+
+  /** Grows the volume of a disk that was stored as locked by 'growth' and owned by `token`. */
+  growVolume(diskId: Id): Promise<void> {
+    return this.#track(finishGrowth(this.#context, diskId))
   }
 
   /** Removes volume and disk, which was stored as locked by 'removal' and owned by `token`. */

@@ -8,11 +8,33 @@ export interface VolumeFacts {
   readonly allocated: number
 }
 
+export interface VolumeFile {
+  readonly name: string
+  readonly imageId: Id
+  /** Of a creation or a removal that did not end. */
+  readonly isUnfinished: boolean
+  /** Bytes allocated. */
+  readonly actualSize: number
+}
+
+/** What needs a storage domain rejects with DomainUnavailableError while that is not there. */
 export interface Volumes {
   /** Every storage domain of the configuration, as it is now. */
   domains(): Promise<readonly StorageDomain[]>
+  /**
+   * Takes a storage domain that is new, when `disks` is undefined, or whose volumes of these disks are
+   * there. False when it is not the one it was. Rejects with what keeps it from being used.
+   */
+  claim(domainId: Id, disks: readonly Disk[] | undefined): Promise<boolean>
+  /** Files of a storage domain that are volumes, or were to be. */
+  files(domainId: Id): Promise<readonly VolumeFile[]>
   /** Makes the empty volume of a disk. What an attempt before has left is replaced. */
   create(disk: Disk): Promise<VolumeFacts>
+  /**
+   * Makes the volume as large as the disk; it may be that already. Rejects when that cannot be, and
+   * then the volume is as it was.
+   */
+  grow(disk: Disk): Promise<VolumeFacts>
   /** Succeeds also when there is none. */
   remove(disk: Disk): Promise<void>
   /** What a daemon opens: file:///… */
@@ -38,6 +60,8 @@ export interface Verifier {
   /** What an uploaded image is worth. Rejects when that cannot be told now; it is asked again,
    * a limited number of times; then the disk is kept as illegal. */
   verify(disk: Disk): Promise<Verdict>
+  /** Who waits for a verification to begin is rejected. */
+  stop(): void
 }
 
 /** Servers that outlive the process of this service. */

@@ -1,4 +1,5 @@
 /** From `initializing` to a session. */
+import { DomainUnavailableError } from '../fault.js'
 import type { ControlledHost } from '../hosts/hosts.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
@@ -28,6 +29,8 @@ export async function prepare(
     session = await assign(context, transfer, disk, host)
   } catch (error) {
     if (error instanceof VolumeError) return giveUp(context, transfer, disk, error.message)
+    // It comes back with all that it has; meanwhile a client may cancel.
+    if (error instanceof DomainUnavailableError) return 'later'
     throw error
   }
   // A client may have cancelled. Paused, it still gets its ticket.
@@ -118,6 +121,7 @@ async function lengthOf({ volumes }: Context, disk: StoredDisk): Promise<number>
   try {
     return (await volumes.facts(disk)).length
   } catch (cause) {
+    if (cause instanceof DomainUnavailableError) throw cause
     throw new VolumeError(`the volume cannot be opened: ${reasonOf(cause)}`, { cause })
   }
 }

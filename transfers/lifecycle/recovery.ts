@@ -1,14 +1,16 @@
 /** What a crash may have left behind besides unfinished transfers, which their drivers continue. */
 import type { Id } from '../model.js'
+import { isDiskWork } from '../store/records.js'
 import type { Context } from './context.js'
-import { finishCreation, finishRemoval } from './disk-work.js'
+import { finishCreation, finishGrowth, finishRemoval } from './disk-work.js'
 import { isFinal } from './phases.js'
 
-/** Goes on making and removing volumes that somebody has begun who is gone. */
+/** Goes on with the work on volumes that somebody has begun who is gone. */
 export async function continueDisks(context: Context, ids: readonly Id[]): Promise<void> {
   for (const id of ids) {
     try {
       await finishCreation(context, id)
+      await finishGrowth(context, id)
       await finishRemoval(context, id)
     } catch (error) {
       context.logger.error({ disk: id, err: error }, 'the work on a disk cannot be finished')
@@ -26,7 +28,7 @@ export async function breakLooseLocks({ logger, store }: Context): Promise<void>
       (await records.transfers()).map((transfer) => [transfer.id, transfer]),
     )
     const loose = (await records.disks()).filter(({ lockedBy }) => {
-      if (lockedBy === undefined || lockedBy === 'creation' || lockedBy === 'removal') return false
+      if (lockedBy === undefined || isDiskWork(lockedBy)) return false
       const transfer = transfers.get(lockedBy)
       return transfer === undefined || isFinal(transfer.phase)
     })

@@ -1,4 +1,5 @@
 /** The chains that end a transfer. Each step may be done again after a crash. */
+import { DomainUnavailableError } from '../fault.js'
 import type { TicketState } from '../hosts/ticket-control.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
@@ -92,6 +93,7 @@ async function verify(
   try {
     verdict = await context.verifier.verify(disk)
   } catch (error) {
+    if (error instanceof DomainUnavailableError) return 'later'
     if (++memory.failedVerifications < MAX_FAILED_VERIFICATIONS) throw error
     const message = `the image cannot be verified: ${reasonOf(error)}`
     await change(context, id, { event: 'refused', fields: { isUnverified: true, message } })
@@ -129,6 +131,7 @@ async function fail(
     try {
       await context.volumes.remove(disk)
     } catch (error) {
+      if (error instanceof DomainUnavailableError) return 'later'
       context.logger.error({ disk: disk.id, err: error }, 'the volume cannot be removed')
       if (++memory.failedRemovals < MAX_FAILED_REMOVALS) return 'later'
       fate = 'illegal'

@@ -131,8 +131,8 @@ export class NbdServers {
 
   async #prepareDirectory(): Promise<void> {
     const first = await mkdir(this.#runDir, { recursive: true, mode: DIRECTORY_MODE })
-    if (first === undefined) return
-    await chmod(this.#runDir, DIRECTORY_MODE) // whatever the umask
+    if (first !== undefined) await chmod(this.#runDir, DIRECTORY_MODE) // whatever the umask
+    // Also one that a service manager has made for us.
     if (this.#group !== undefined) await lchown(this.#runDir, -1, this.#group)
   }
 

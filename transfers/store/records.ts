@@ -1,9 +1,19 @@
 /** What the store keeps beyond what the API shows. */
-import type { Disk, Id, Transfer } from '../model.js'
+import type { Disk, DiskChange, Id, Transfer } from '../model.js'
+
+/** What a disk is locked by while somebody works on its files. */
+export const DISK_WORK = ['creation', 'growth', 'removal'] as const
+export type DiskWork = (typeof DISK_WORK)[number]
+
+export function isDiskWork(lockedBy: Id | undefined): lockedBy is DiskWork {
+  return DISK_WORK.some((work) => work === lockedBy)
+}
 
 export interface StoredDisk extends Disk {
-  /** Who creates it or removes it, while that goes on. */
+  /** Who does the work that it is locked by. */
   readonly owner: Id | undefined
+  /** Becomes true, all of it, when the volume has grown. */
+  readonly pending?: DiskChange | undefined
   /** An upload to it has succeeded once: there is something to lose. */
   readonly hasData: boolean
 }

@@ -1,10 +1,7 @@
 /** Records as rows of the tables, and back. */
 import { isFinal } from '../lifecycle/phases.js'
 import type { Id } from '../model.js'
-import type { StoredDisk, StoredTransfer } from './records.js'
-
-/** Disks whose files somebody makes or removes right now. */
-const WORK = new Set<string | undefined>(['creation', 'removal'])
+import { isDiskWork, type StoredDisk, type StoredTransfer } from './records.js'
 
 export const DISK_COLUMNS = ['id', 'image_id', 'in_work', 'owner', 'record'] as const
 export const TRANSFER_COLUMNS = [
@@ -15,7 +12,7 @@ type Value = string | number | null
 
 export function diskRow(disk: StoredDisk): Value[] {
   const { owner, ...record } = disk
-  const isInWork = WORK.has(disk.lockedBy) ? 1 : 0
+  const isInWork = isDiskWork(disk.lockedBy) ? 1 : 0
   return [disk.id, disk.imageId, isInWork, owner ?? null, JSON.stringify(record)]
 }
 

@@ -27,4 +27,5 @@ export const MIGRATIONS: readonly string[] = [
     expires BIGINT NOT NULL
   );
   `,
+  'CREATE TABLE storage_domains (id TEXT PRIMARY KEY)',
 ]

@@ -97,6 +97,16 @@ export class SqlRecords implements Records {
     await this.#sql.query('DELETE FROM transfers WHERE id = $1', [id])
   }
 
+  async domains(): Promise<Id[]> {
+    const { rows } = await this.#sql.query('SELECT id FROM storage_domains ORDER BY id')
+    return rows.map((row) => String(row['id']))
+  }
+
+  async addDomain(id: Id): Promise<void> {
+    const text = 'INSERT INTO storage_domains (id) VALUES ($1) ON CONFLICT (id) DO NOTHING'
+    await this.#sql.query(text, [id])
+  }
+
   async #one(table: string, id: Id): Promise<Row | undefined> {
     const text = `SELECT * FROM ${table} WHERE id = $1 ${this.#sql.forUpdate}`
     return (await this.#sql.query(text, [id])).rows[0]

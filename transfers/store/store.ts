@@ -35,6 +35,11 @@ export interface Records {
   /** Compare-and-set: stored as the version after its own. Throws StaleError when that is not the last. */
   putTransfer(transfer: StoredTransfer): Promise<StoredTransfer>
   removeTransfer(id: Id): Promise<void>
+
+  /** Storage domains that were there once. */
+  domains(): Promise<Id[]>
+  /** Also of one that is known. */
+  addDomain(id: Id): Promise<void>
 }
 
 export interface TransferVersion {

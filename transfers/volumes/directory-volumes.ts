@@ -7,13 +7,15 @@ import { dataRanges, fdatasync } from '../../native/index.js'
 import { FaultError } from '../fault.js'
 import type { Id } from '../model.js'
 import { Directory, isMissing } from './directory.js'
+import { checkMarker, readMarker, writeMarker } from './domain-marker.js'
+import { growVolume } from './grow-volume.js'
 import { makeVolume, rawLength, writeZeroes } from './make-volume.js'
 import { unfinishedId, unfinishedName, isId, volumeName } from './volume-names.js'
 import type {
-  Orphan,
   RemoveOptions,
   Space,
   TicketRequest,
+  VolumeFile,
   VolumeFacts,
   VolumeProvider,
   VolumeRef,
@@ -23,6 +25,8 @@ import type {
 export interface DirectoryVolumesOptions {
   /** Absolute; may itself be a link. */
   readonly path: string
+  /** The id of the domain, which the directory has to be marked with; without one any will do. */
+  readonly domain?: Id
   /** The group of the daemon, which reads and writes the volumes; ours must be a member of it. */
   readonly group?: number
   /** Bytes of the file system that volumes leave free. */
@@ -39,11 +43,13 @@ const MAX_RANGES = 1024
 export class DirectoryVolumes implements VolumeProvider {
   readonly isSparseCapable = true
   readonly #path: string
+  readonly #domain: Id | undefined
   readonly #group: number | undefined
   readonly #reserved: number
 
-  constructor({ path, group, reserved = 0 }: DirectoryVolumesOptions) {
+  constructor({ path, domain, group, reserved = 0 }: DirectoryVolumesOptions) {
     this.#path = path
+    this.#domain = domain
     this.#group = group
     this.#reserved = reserved
   }
@@ -51,8 +57,8 @@ export class DirectoryVolumes implements VolumeProvider {
   async create(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts> {
     const name = volumeName(volume.imageId)
     signal?.throwIfAborted()
-    await this.#checkSpace(volume)
-    return Directory.use(this.#path, async (directory) => {
+    await this.#checkRoom('add', initialAllocation(volume))
+    return this.#use(async (directory) => {
       if (await directory.has(name)) throw volumeExists()
       const unfinished = unfinishedName(volume.imageId, 'new')
       try {
@@ -62,7 +68,7 @@ export class DirectoryVolumes implements VolumeProvider {
         return facts
       } catch (error) {
         await directory.unlink(unfinished)
-        throw asFault(error)
+        throw asFault(error, 'add')
       }
     })
   }
@@ -96,9 +102,30 @@ export class DirectoryVolumes implements VolumeProvider {
     }
   }
 
+  async grow(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts> {
+    const name = volumeName(volume.imageId)
+    return this.#use(async (directory) => {
+      const file = await directory.open(name, constants.O_RDWR)
+      try {
+        const before = await file.stat()
+        if (!before.isFile()) throw new Error(`the volume ${name} is no regular file`)
+        if (!volume.sparse) {
+          await this.#checkRoom('grow', rawLength(volume.provisionedSize) - before.blocks * 512)
+        }
+        await growVolume(file, volume, signal)
+        await file.sync()
+        return factsOf(await file.stat())
+      } catch (error) {
+        throw asFault(error, 'grow')
+      } finally {
+        await file.close()
+      }
+    })
+  }
+
   async remove({ imageId }: VolumeRef, { wipe, signal }: RemoveOptions): Promise<void> {
     const name = volumeName(imageId)
-    await Directory.use(this.#path, async (directory) => {
+    await this.#use(async (directory) => {
       // From now on there is no such volume, however long the rest takes.
       await directory.rename(name, unfinishedName(imageId, 'old')).catch((error: unknown) => {
         if (!isMissing(error)) throw error
@@ -115,7 +142,7 @@ export class DirectoryVolumes implements VolumeProvider {
   }
 
   facts({ imageId }: VolumeRef): Promise<VolumeFacts> {
-    return Directory.use(this.#path, async (directory) => {
+    return this.#use(async (directory) => {
       const found = await directory.status(volumeName(imageId))
       if (!found.isFile()) throw new Error(`the volume ${imageId} is no regular file`)
       return factsOf(found)
@@ -138,37 +165,67 @@ export class DirectoryVolumes implements VolumeProvider {
     return Math.ceil((volume.provisionedSize * 11) / 10) + MiB
   }
 
-  async space(): Promise<Space> {
-    const { bsize, blocks, bfree, bavail } = await statfs(this.#path)
-    return { available: bavail * bsize, used: (blocks - bfree) * bsize }
+  space(): Promise<Space> {
+    return this.#use(async () => {
+      const { bsize, blocks, bfree, bavail } = await statfs(this.#path)
+      return { available: bavail * bsize, used: (blocks - bfree) * bsize }
+    })
   }
 
   /** Foreign files with names no volume has are nobody's business. */
-  orphans(known: ReadonlySet<Id>): Promise<readonly Orphan[]> {
-    return Directory.use(this.#path, async (directory) => {
-      const found: Orphan[] = []
+  files(): Promise<readonly VolumeFile[]> {
+    return this.#use(async (directory) => {
+      const found: VolumeFile[] = []
       for (const { name } of await directory.entries()) {
-        const isUnfinished = unfinishedId(name) !== undefined
-        if (!isUnfinished && (!isId(name) || known.has(name))) continue
+        const unfinished = unfinishedId(name)
+        const imageId = unfinished ?? (isId(name) ? name : undefined)
+        if (imageId === undefined) continue
         const status = await directory.status(name).catch(() => undefined)
         if (status?.isFile() !== true) continue
-        found.push({ name, isUnfinished, actualSize: factsOf(status).actualSize })
+        const { actualSize } = factsOf(status)
+        found.push({ name, imageId, isUnfinished: unfinished !== undefined, actualSize })
       }
       return found
     })
   }
 
-  async #checkSpace(volume: VolumeSpec): Promise<void> {
-    const { available } = await this.space()
-    const needed = initialAllocation(volume)
-    if (needed + this.#reserved > available) {
-      throw new FaultError(
-        409,
-        'Operation Failed',
-        `[Cannot add Virtual Disk. Low disk space on Storage Domain: ${needed} bytes are needed, ${Math.max(0, available - this.#reserved)} are available.]`,
-      )
-    }
+  claim(volumes: readonly VolumeRef[] | undefined): Promise<boolean> {
+    const domain = this.#domain
+    if (domain === undefined) return Promise.resolve(true)
+    return Directory.use(this.#path, async (directory) => {
+      if ((await readMarker(directory)) === undefined) {
+        // A directory that was used before there were markers, or that lost its own, has its volumes.
+        if (volumes !== undefined && !(await hasAny(directory, volumes))) return false
+        await writeMarker(directory, domain)
+      }
+      await checkMarker(directory, domain)
+      return true
+    })
   }
+
+  /** The marker is looked for in the very directory that is worked in. */
+  #use<T>(body: (directory: Directory) => Promise<T>): Promise<T> {
+    return Directory.use(this.#path, async (directory) => {
+      if (this.#domain !== undefined) await checkMarker(directory, this.#domain)
+      return body(directory)
+    })
+  }
+
+  async #checkRoom(what: Work, needed: number): Promise<void> {
+    const { available } = await this.space()
+    if (needed + this.#reserved <= available) return
+    const left = Math.max(0, available - this.#reserved)
+    throw lowSpace(what, `: ${needed} bytes are needed, ${left} are available`)
+  }
+}
+
+type Work = 'add' | 'grow'
+
+async function hasAny(directory: Directory, volumes: readonly VolumeRef[]): Promise<boolean> {
+  for (const { imageId } of volumes) {
+    if (await directory.has(volumeName(imageId))) return true
+  }
+  return false
 }
 
 /** Bytes that must be there now; a sparse disk may promise more than there is. */
@@ -214,19 +271,27 @@ function factsOf(status: {
 }
 
 function volumeExists(): FaultError {
-  return new FaultError(409, 'Operation Failed', '[Cannot add Virtual Disk. The image exists.]')
+  return refused('add', 'The image exists')
 }
 
-function asFault(error: unknown): unknown {
-  const { code } = error as NodeJS.ErrnoException
-  if (code === 'EEXIST') return volumeExists()
-  const refusal = REFUSALS.get(code ?? '')
-  return refusal === undefined ? error : new FaultError(409, 'Operation Failed', refusal)
+function lowSpace(what: Work, facts = ''): FaultError {
+  return refused(what, `Low disk space on Storage Domain${facts}`)
 }
 
-const LOW_SPACE = '[Cannot add Virtual Disk. Low disk space on Storage Domain.]'
-const REFUSALS: ReadonlyMap<string, string> = new Map([
-  ['ENOSPC', LOW_SPACE],
-  ['EDQUOT', LOW_SPACE],
-  ['EFBIG', '[Cannot add Virtual Disk. The storage domain has no files of this size.]'],
-])
+function refused(what: Work, reason: string): FaultError {
+  return new FaultError(409, 'Operation Failed', `[Cannot ${what} Virtual Disk. ${reason}.]`)
+}
+
+function asFault(error: unknown, what: Work): unknown {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'EEXIST':
+      return volumeExists()
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return lowSpace(what)
+    case 'EFBIG':
+      return refused(what, 'The storage domain has no files of this size')
+    default:
+      return error
+  }
+}

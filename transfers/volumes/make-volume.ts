@@ -1,15 +1,14 @@
 /** What a new volume holds: nothing, allocated or not, raw or in a qcow2 container. */
-import { spawn } from 'node:child_process'
 import type { FileHandle } from 'node:fs/promises'
 import { GiB, MiB } from '../../core/units.js'
 import { fallocate } from '../../native/index.js'
+import { runQemuImg } from './qemu-img.js'
 import type { VolumeSpec } from './volume-provider.js'
 
 /** So that a large allocation can be stopped. */
 const ALLOCATE_STEP = 16 * GiB
 const WRITE_STEP = 8 * MiB
 const SECTOR = 512
-const MAX_SAID = 4096
 
 /** Raw disks are stored in whole sectors, as qemu sees them. */
 export function rawLength(provisionedSize: number): number {
@@ -25,23 +24,24 @@ export async function makeVolume(
   if (volume.format === 'cow') return makeQcow2(file, volume, signal)
   const length = rawLength(volume.provisionedSize)
   await file.truncate(length)
-  if (!volume.sparse) await allocate(file, length, signal)
+  if (!volume.sparse) await allocate(file, 0, length, signal)
 }
 
-async function allocate(
+export async function allocate(
   file: FileHandle,
-  length: number,
+  start: number,
+  end: number,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   try {
-    for (let offset = 0; offset < length; offset += ALLOCATE_STEP) {
+    for (let offset = start; offset < end; offset += ALLOCATE_STEP) {
       signal?.throwIfAborted()
-      await fallocate(file.fd, 'allocate', offset, Math.min(ALLOCATE_STEP, length - offset))
+      await fallocate(file.fd, 'allocate', offset, Math.min(ALLOCATE_STEP, end - offset))
     }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code !== 'EOPNOTSUPP' && code !== 'ENOTSUP' && code !== 'ENOSYS') throw error
-    await writeZeroes(file, 0, length, signal)
+    await writeZeroes(file, start, end, signal)
   }
 }
 
@@ -60,35 +60,12 @@ export async function writeZeroes(
   }
 }
 
-/** qemu-img gets the open file, and no name that could become another one. */
-async function makeQcow2(
+function makeQcow2(
   file: FileHandle,
   { provisionedSize, sparse }: VolumeSpec,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const options = `compat=1.1${sparse ? '' : ',preallocation=falloc'}`
-  const size = String(provisionedSize)
-  const args = ['create', '-q', '-f', 'qcow2', '-o', options, '/proc/self/fd/3', size]
-  const child = spawn('qemu-img', args, {
-    stdio: ['ignore', 'ignore', 'pipe', file.fd],
-    env: { PATH: process.env['PATH'], LC_ALL: 'C' },
-    cwd: '/',
-    ...(signal && { signal }),
-    killSignal: 'SIGKILL',
-  })
-  let said = ''
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    said = (said + text).slice(0, MAX_SAID)
-  })
-  // Not before it has ended may the file be removed, also when it is killed.
-  let failure: Error | undefined
-  child.once('error', (error) => (failure = error))
-  const status = await new Promise<number | null>((resolve) => child.once('close', resolve))
-  signal?.throwIfAborted()
-  if (failure !== undefined) {
-    throw new Error(`cannot run qemu-img: ${failure.message}`, { cause: failure })
-  }
-  if (status === 0) return
-  const isFull = /No space left on device|Disk quota exceeded/.test(said)
-  throw Object.assign(new Error(`qemu-img create: ${said.trim()}`), isFull && { code: 'ENOSPC' })
+  const words = ['create', '-q', '-f', 'qcow2', '-o', options]
+  return runQemuImg(words, String(provisionedSize), file, signal)
 }

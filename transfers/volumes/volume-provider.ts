@@ -31,9 +31,10 @@ export interface TicketRequest {
   readonly backend: 'file' | 'nbd'
 }
 
-/** A file in the storage domain that belongs to no disk; somebody has to look at it. */
-export interface Orphan {
+/** A file in the storage domain that is a volume by its name, or was to be one. */
+export interface VolumeFile {
   readonly name: string
+  readonly imageId: Id
   /** Of a creation or a removal that did not end. */
   readonly isUnfinished: boolean
   readonly actualSize: number
@@ -54,6 +55,11 @@ export interface VolumeProvider {
    * left; after a crash remove() takes what there is. Not to be called twice for one volume at once.
    */
   create(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts>
+  /**
+   * To the provisioned size of `volume`; one that is so large already stays. After any error it is as
+   * it was, and after a crash it may be called again.
+   */
+  grow(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts>
   /** Also of what create() left. Nothing to remove is no error. */
   remove(volume: VolumeRef, options: RemoveOptions): Promise<void>
   /** Rejects with ENOENT when there is none. */
@@ -64,5 +70,12 @@ export interface VolumeProvider {
   /** Bytes a ticket has to permit. */
   ticketSize(request: TicketRequest): Promise<number>
   space(): Promise<Space>
-  orphans(known: ReadonlySet<Id>): Promise<readonly Orphan[]>
+  /** To be compared with the disks: what belongs to none somebody has to look at. */
+  files(): Promise<readonly VolumeFile[]>
+  /**
+   * Takes the storage for this domain, for good, unless it was taken and is not the one it was: then
+   * none of the volumes that it should have is there, and the answer is no. `volumes` is undefined when
+   * it was never taken. Rejects with what keeps it from being used.
+   */
+  claim(volumes: readonly VolumeRef[] | undefined): Promise<boolean>
 }

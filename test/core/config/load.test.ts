@@ -151,3 +151,17 @@ t.test('a check of several options reports with the place of the one it names', 
   })
 })
 type Fail = (section: string, key: string, reason: string) => never
+
+t.test('a secret is neither shown nor told of in errors', async (t) => {
+  const redact = (text: string): string => text.replace(/:.*@/, ':***@')
+  const accept = (text: string): boolean => text.startsWith('db:')
+  const secret = { one: { url: string({ default: '', description, accept, redact }) } } as const
+  const good = setUp(t, { 'a.conf': '[one]\nurl = db:secret@h\n' })
+  const { config, shown } = loadConfig(secret, good)
+  t.strictSame(config, { one: { url: 'db:secret@h' } })
+  t.strictSame(shown, { one: { url: 'db:***@h' } })
+  const bad = setUp(t, { 'a.conf': '[one]\nurl = bd:secret@h\n' })
+  t.throws(() => loadConfig(secret, bad), {
+    message: /\[one\] url: must be text, not "bd:\*\*\*@h"$/,
+  })
+})

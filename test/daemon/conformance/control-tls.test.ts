@@ -1,4 +1,5 @@
 /** [control] transport = tls: who may manage tickets from other machines. */
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:tls'
 import t, { type Test } from 'tap'
@@ -83,6 +84,50 @@ t.test('SIGHUP takes another authority', async (t) => {
   await until('the mistake is told', () => daemon.logText().includes('cannot reload'))
   await client(next).list()
 })
+
+t.test('SIGHUP takes another list of clients, and dismisses who is not in it', async (t) => {
+  const { daemon, port, control, client } = await start(t)
+  const [old, next] = [management(`/CN=${NAME}`), management('/CN=next.example.com')]
+  await t.rejects(client(next).list(), 'not yet')
+  const kept = await keepConnection(port, old)
+  t.match(await kept.ask(), /^HTTP\/1.1 200/)
+  daemon.configure({ control: { ...control, allowed_clients: 'next.example.com' } })
+  daemon.process.kill('SIGHUP')
+  await reloaded(daemon)
+  await client(next).list()
+  await t.rejects(client(old).list())
+  await within('the end of the connection that was there', 10_000, kept.closed)
+  t.match(daemon.logText(), 'client not in the list any more')
+})
+
+t.test('SIGHUP leaves clients alone that are still in the list', async (t) => {
+  const { daemon, port, control } = await start(t)
+  const kept = await keepConnection(port, management(`/CN=${NAME}`))
+  t.match(await kept.ask(), /^HTTP\/1.1 200/)
+  daemon.configure({ control: { ...control, allowed_clients: `${NAME} more.example.com` } })
+  daemon.process.kill('SIGHUP')
+  await reloaded(daemon)
+  t.match(await kept.ask(), /^HTTP\/1.1 200/)
+})
+
+/** One connection for several requests. */
+async function keepConnection(port: number, { certFile, keyFile }: ClientCertificate) {
+  const socket = connect({
+    ...{ host: '127.0.0.1', port, ca: readFileSync(testPki().caFile) },
+    ...{ cert: readFileSync(certFile), key: readFileSync(keyFile) },
+  })
+  const closed = once(socket, 'close')
+  let received = ''
+  socket.on('data', (chunk) => void (received += String(chunk)))
+  socket.on('error', () => undefined)
+  await once(socket, 'secureConnect')
+  const ask = async (): Promise<string> => {
+    received = ''
+    socket.write('GET /tickets HTTP/1.1\r\nHost: x\r\n\r\n')
+    return until('an answer', () => received.includes('\r\n\r\n[]') && received)
+  }
+  return { ask, closed, end: () => socket.destroy() }
+}
 
 function reloaded(daemon: Daemon): Promise<true> {
   return until('the reload', () => daemon.logText().includes('certificate reloaded'))

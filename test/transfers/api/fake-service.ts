@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { FaultError } from '../../../transfers/fault.js'
 import type {
   Disk,
+  DiskChange,
   Host,
   Id,
   NewDisk,
@@ -41,6 +42,7 @@ export class FakeService implements TransferService {
   readonly allTransfers = new Map<Id, TransferView>()
   readonly actions: [Id, TransferAction][] = []
   readonly newDisks: NewDisk[] = []
+  readonly diskChanges: DiskChange[] = []
   readonly newTransfers: NewTransfer[] = []
   readonly #changes = new EventEmitter().setMaxListeners(0)
   /** Settles the creation of disks; by default at once. */
@@ -113,6 +115,15 @@ export class FakeService implements TransferService {
     const locked = this.putDisk(id, { ...facts, status: 'locked', lockedBy: 'creation' })
     const ready = this.ready().then(() => void this.putDisk(id, facts))
     return { disk: locked, ready }
+  }
+
+  async changeDisk(id: Id, change: DiskChange): Promise<Disk> {
+    const disk = this.allDisks.get(id)
+    if (disk === undefined) throw new FaultError(404, 'Not Found', 'There is no such disk')
+    if (disk.status === 'locked')
+      throw new FaultError(409, 'Operation Failed', 'The disk is locked')
+    this.diskChanges.push(change)
+    return this.putDisk(id, { ...disk, ...change })
   }
 
   async removeDisk(id: Id): Promise<void> {

@@ -127,10 +127,11 @@ t.test('expectations: 100-continue is granted, others are no reason to refuse', 
 t.test('methods, paths, versions and forms that there are not', async (t) => {
   const { ask, service } = await start(t)
   service.putDisk('d')
-  const put = await ask('PUT', '/disks/d', { body: '<disk/>' })
-  t.equal(put.status, 405)
-  t.equal(put.headers['allow'], 'GET, HEAD, DELETE')
-  t.match(put.text, '<fault>')
+  const patch = await ask('PATCH', '/disks/d', { body: '<disk/>' })
+  t.equal(patch.status, 405)
+  t.equal(patch.headers['allow'], 'GET, HEAD, PUT, DELETE')
+  t.match(patch.text, '<fault>')
+  t.equal((await ask('PUT', '/disks', { body: '<disk/>' })).headers['allow'], 'GET, HEAD, POST')
   t.equal((await ask('POST', '')).headers['allow'], 'GET, HEAD')
   t.equal((await ask('GET', '/imagetransfers/t/cancel')).headers['allow'], 'POST')
   for (const path of [

@@ -158,6 +158,54 @@ t.test('disks that cannot be are refused with the reason', async (t) => {
   }
 })
 
+t.test('a disk is changed, in part or sent as a whole', async (t) => {
+  const { ask, service } = await start(t)
+  service.putDisk('d', { name: 'old', provisionedSize: 1024 })
+  const xml = '<disk><name>new</name><description>a &amp; b</description></disk>'
+  const changed = await ask('PUT', '/disks/d', { body: xml })
+  t.equal(changed.status, 200)
+  t.match(changed.text, /^<disk href=[^>]* id="d">/)
+  t.match(changed.text, '<description>a &amp; b</description>')
+  t.strictSame(service.diskChanges, [{ name: 'new', description: 'a & b' }])
+
+  const whole = (await ask('GET', '/disks/d', { headers: JSON_HEADERS })).json as object
+  const body = JSON.stringify({ ...whole, name: 'newer', provisioned_size: 2048, shareable: true })
+  const { status, json } = await ask('PUT', '/disks/d', { body, headers: JSON_HEADERS })
+  t.equal(status, 200)
+  t.match(json, { name: 'newer', alias: 'newer', provisioned_size: '2048', shareable: 'true' })
+
+  service.diskChanges.length = 0
+  await ask('PUT', '/disks/d', { body: '<disk/>' })
+  t.strictSame(service.diskChanges, [{}], 'nothing is changed')
+})
+
+t.test('what of a disk cannot be changed is refused with the reason', async (t) => {
+  const { ask, service } = await start(t)
+  service.putDisk('d', { format: 'cow', sparse: true })
+  service.putDisk('busy', { status: 'locked', lockedBy: 'creation' })
+  const cases: [number, RegExp, string, object | string][] = [
+    [400, /format of a disk cannot be changed/, 'd', { format: 'raw' }],
+    [400, /sparse of a disk cannot be changed/, 'd', { sparse: '0' }],
+    [400, /image_id of a disk/, 'd', { image_id: 'x' }],
+    [400, /content_type of a disk/, 'd', { content_type: 'iso' }],
+    [400, /id of a disk/, 'd', { id: 'other' }],
+    [400, /Invalid value/, 'd', { name: '' }],
+    [400, /Invalid value/, 'd', { name: 'a\u0001b' }],
+    [400, /Invalid value/, 'd', { backup: 'full' }],
+    [400, /too large/, 'd', { provisioned_size: '99999999999999999999' }],
+    [400, /Incomplete parameters/, 'd', ''],
+    [404, /no such disk/, 'none', { name: 'x' }],
+    [409, /locked/, 'busy', { name: 'x' }],
+  ]
+  for (const [status, pattern, id, body] of cases) {
+    const text = typeof body === 'string' ? body : JSON.stringify(body)
+    const reply = await ask('PUT', `/disks/${id}`, { body: text })
+    t.equal(reply.status, status, reply.text)
+    t.match(reply.text, pattern)
+  }
+  t.strictSame(service.diskChanges, [])
+})
+
 t.test('transfers are made, shown, and take actions', async (t) => {
   const { ask, service } = await start(t)
   service.putDisk('123')

@@ -56,12 +56,39 @@ t.test('actions', { skip }, async (t) => {
     await system.diskStatus('idle', 'ok')
   })
 
+  t.test('a disk that grows keeps its data, and has zeroes behind it', async (t) => {
+    const put = (id: string, body: string) =>
+      system.curl('-X', 'PUT', '-d', body, `${system.url}/disks/${id}`)
+    const busy = await system.transferring('<disk id="paused"/><direction>download</direction>')
+    const size = `<provisioned_size>${SIZE + MiB}</provisioned_size>`
+    t.equal((await put('paused', `<disk>${size}</disk>`)).status, 409, 'while it is in use')
+    await system.act(busy.id, 'finalize')
+    await system.phase(busy.id, 'finished_success')
+    const { status, text } = await put('paused', `<disk><name>larger</name>${size}</disk>`)
+    t.equal(status, 200)
+    t.equal(tag(text, 'name'), 'larger')
+    t.equal(tag(text, 'status'), 'ok')
+    t.equal(tag(text, 'provisioned_size'), String(SIZE + MiB))
+    const { id, url } = await system.transferring(
+      '<disk id="paused"/><direction>download</direction>',
+    )
+    const copy = join(system.dir, 'copy')
+    t.equal((await system.download(url, copy)).status, 200)
+    await system.act(id, 'finalize')
+    await system.phase(id, 'finished_success')
+    t.ok(readFileSync(copy).equals(Buffer.concat([readFileSync(file), Buffer.alloc(MiB)])))
+    t.equal(
+      (await put('paused', '<disk><provisioned_size>1</provisioned_size></disk>')).status,
+      409,
+    )
+  })
+
   t.test('a cancelled download leaves the disk as it was', async (t) => {
     const { id } = await system.transferring('<disk id="paused"/><direction>download</direction>')
     await system.act(id, 'cancel')
     await system.phase(id, 'finished_failure')
     const disk = await system.diskStatus('paused', 'ok')
-    t.ok(readFileSync(volumeOf(system, disk)).equals(readFileSync(file)))
+    t.ok(readFileSync(volumeOf(system, disk)).subarray(0, SIZE).equals(readFileSync(file)))
   })
 })
 

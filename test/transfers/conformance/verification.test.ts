@@ -10,7 +10,7 @@ const MiB = 2 ** 20
 const SIZE = 8 * MiB
 
 t.test('verification', { skip: without('curl', 'qemu-img', 'qemu-nbd') }, async (t) => {
-  const system = await startSystem(t)
+  const system = await startSystem(t, { transfers: { max_verifications: 1 } })
   const image = (...args: string[]) => run('qemu-img', args, { cwd: system.dir })
   const file = (name: string) => join(system.dir, name)
 
@@ -30,6 +30,21 @@ t.test('verification', { skip: without('curl', 'qemu-img', 'qemu-nbd') }, async 
     const disk = await system.diskStatus('good', 'ok')
     t.equal(tag(disk, 'qcow_version'), 'qcow2_v3')
     await image('compare', '-f', 'qcow2', '-F', 'raw', volumeOf(system, disk), guest)
+  })
+
+  t.test('each of many gets its turn', async (t) => {
+    await image('create', '-q', '-f', 'qcow2', 'small.qcow2', String(MiB))
+    const ids = ['m1', 'm2', 'm3', 'm4']
+    const transfers = await Promise.all(
+      ids.map(async (id) => {
+        await addQcow2Disk(system, id, MiB)
+        const transfer = await system.transferring(`<disk id="${id}"/>`)
+        t.equal((await system.upload(transfer.url, file('small.qcow2'))).status, 200)
+        return transfer
+      }),
+    )
+    await Promise.all(transfers.map(({ id }) => system.act(id, 'finalize')))
+    await Promise.all(transfers.map(({ id }) => system.phase(id, 'finished_success')))
   })
 
   t.test('one with a backing file does not, and the disk is illegal', async (t) => {

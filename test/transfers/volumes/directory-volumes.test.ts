@@ -1,20 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
-import {
-  lstat,
-  mkdir,
-  open,
-  readFile,
-  readdir,
-  rename,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises'
+import { mkdir, open, readFile, readdir, rename, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { DirectoryVolumes } from '../../../transfers/volumes/directory-volumes.js'
+import { MARKER } from '../../../transfers/volumes/domain-marker.js'
 import type { VolumeSpec } from '../../../transfers/volumes/volume-provider.js'
 import { verifyVolume } from '../../../transfers/verify/verify.js'
 import { run, without } from '../../support/tools.js'
@@ -164,6 +155,67 @@ t.test('a file system that is full, or has no such files', { skip: asRoot }, asy
   t.same(await readdir(path), [])
 })
 
+t.test('a raw volume grows, allocated or not, and may be as large already', async (t) => {
+  const { path, volumes } = domain(t)
+  for (const [imageId, sparse] of [
+    [IMAGE, true],
+    ['allocated', false],
+  ] as const) {
+    await volumes.create(spec({ imageId, sparse, provisionedSize: MiB }))
+    const data = randomBytes(MiB)
+    await writeFile(join(path, imageId), data)
+    const grown = spec({ imageId, sparse, provisionedSize: 2 * MiB + 1 })
+    const { length, actualSize } = await volumes.grow(grown)
+    t.equal(length, 2 * MiB + 512, 'whole sectors')
+    t.equal(actualSize >= 2 * MiB, !sparse)
+    const bytes = await readFile(join(path, imageId))
+    t.ok(bytes.subarray(0, MiB).equals(data))
+    t.ok(bytes.subarray(MiB).every((byte) => byte === 0))
+    t.equal((await volumes.grow(grown)).length, length)
+    t.equal((await volumes.grow(spec({ imageId, sparse, provisionedSize: 512 }))).length, length)
+  }
+})
+
+t.test('a cow volume grows, and its image stays good', { skip }, async (t) => {
+  const { path, volumes } = domain(t)
+  for (const sparse of [true, false]) {
+    const imageId = `image-${sparse}`
+    const volume = spec({ imageId, format: 'cow', sparse })
+    await volumes.create(volume)
+    const file = join(path, imageId)
+    await run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 1M 64k', file])
+    const provisionedSize = 8 * MiB
+    await volumes.grow({ ...volume, provisionedSize })
+    await volumes.grow({ ...volume, provisionedSize })
+    const verdict = await verifyVolume({ path: file, format: 'cow', provisionedSize })
+    t.match(verdict, { ok: true, virtualSize: provisionedSize })
+    const reads = ['-c', 'read -P 7 1M 64k', '-c', 'read -P 0 4M 4M']
+    t.notMatch(await run('qemu-io', ['-f', 'qcow2', ...reads, file]), 'failed')
+    t.equal((await stat(file)).mode & 0o777, 0o660)
+  }
+  await writeFile(join(path, 'vmdk'), 'KDMV')
+  await t.rejects(volumes.grow(spec({ imageId: 'vmdk', format: 'cow' })), /qcow2/)
+})
+
+t.test('a volume that has no room to grow stays as it was', { skip: asRoot }, async (t) => {
+  const { path, volumes } = domain(t)
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', path])
+  t.teardown(() => run('umount', [path]))
+  const volume = spec({ sparse: false, provisionedSize: MiB })
+  await volumes.create(volume)
+  const grown = { ...volume, provisionedSize: 16 * MiB }
+  const refusal = { statusCode: 409, message: /Cannot grow Virtual Disk. Low disk space/ }
+  await t.rejects(volumes.grow(grown), refusal)
+  const optimist = new (class extends DirectoryVolumes {
+    override space() {
+      return Promise.resolve({ available: 1e15, used: 0 })
+    }
+  })({ path })
+  await t.rejects(optimist.grow(grown), refusal)
+  t.equal((await volumes.facts(volume)).length, MiB)
+  await t.rejects(volumes.grow(spec({ imageId: 'none' })), { code: 'ENOENT' })
+})
+
 t.test('without the group, without qemu-img, without a directory: an error', async (t) => {
   const { path, volumes } = domain(t)
   const before = process.env['PATH']
@@ -237,24 +289,67 @@ t.test('a creation that is cancelled leaves nothing', { skip }, async (t) => {
   )
 })
 
-t.test('orphans are told', async (t) => {
+t.test('files that are volumes, or were to be, are told', async (t) => {
   const { path, volumes } = domain(t)
-  for (const imageId of ['known', 'unknown']) await volumes.create(spec({ imageId }))
+  for (const imageId of ['one', 'two']) await volumes.create(spec({ imageId }))
   await writeFile(join(path, '.half.0123456789abcdef.new'), 'x')
   await mkdir(join(path, 'lost'))
   await writeFile(join(path, '.marker'), 'x')
-  await symlink('known', join(path, 'link'))
-  const found = await volumes.orphans(new Set(['known']))
-  t.same(
-    found
-      .map(({ name, isUnfinished }) => ({ name, isUnfinished }))
-      .sort((a, b) => a.name.localeCompare(b.name)),
+  await symlink('one', join(path, 'link'))
+  const found = await volumes.files()
+  t.match(
+    [...found].sort((a, b) => a.name.localeCompare(b.name)),
     [
-      { name: '.half.0123456789abcdef.new', isUnfinished: true },
-      { name: 'unknown', isUnfinished: false },
+      { name: '.half.0123456789abcdef.new', imageId: 'half', isUnfinished: true },
+      { name: 'one', imageId: 'one', isUnfinished: false, actualSize: 0 },
+      { name: 'two', imageId: 'two', isUnfinished: false },
     ],
   )
-  t.ok((await lstat(join(path, 'unknown'))).isFile(), 'and nothing else')
+  t.equal(found.length, 3, 'and nothing else')
+})
+
+t.test('a directory without the marker of its domain is not touched', async (t) => {
+  const { path } = domain(t)
+  const volumes = new DirectoryVolumes({ path, domain: 'one' })
+  t.equal(await volumes.claim(undefined), true)
+  t.equal(await readFile(join(path, MARKER), 'utf8'), 'one\n')
+  await volumes.create(spec())
+  t.equal(await volumes.claim(undefined), true, 'again')
+
+  // As it is when nothing is mounted.
+  await rename(path, `${path}.away`)
+  await mkdir(path)
+  t.teardown(() => rmSync(`${path}.away`, { recursive: true, force: true }))
+  const refusal = { statusCode: 409, message: /not active: .*as if it was not mounted/ }
+  await t.rejects(volumes.create(spec({ imageId: 'other' })), refusal)
+  await t.rejects(volumes.remove({ imageId: IMAGE }, KEEP), refusal)
+  await t.rejects(volumes.grow(spec()), refusal)
+  await t.rejects(volumes.facts({ imageId: IMAGE }), refusal)
+  await t.rejects(volumes.files(), refusal)
+  await t.rejects(volumes.space(), refusal)
+  t.equal(await volumes.claim([{ imageId: IMAGE }]), false)
+  t.same(await readdir(path), [])
+
+  await writeFile(join(path, MARKER), 'two\n')
+  await t.rejects(volumes.space(), { message: /that of another one, two/ })
+  await t.rejects(volumes.claim(undefined), { message: /that of another one, two/ })
+  rmSync(path, { recursive: true })
+  await t.rejects(volumes.claim(undefined), { code: 'ENOENT' })
+  await rename(`${path}.away`, path)
+  t.equal((await volumes.facts({ imageId: IMAGE })).length, 4 * MiB)
+  rmSync(join(path, MARKER))
+  t.equal(await volumes.claim([{ imageId: 'none' }, { imageId: IMAGE }]), true, 'by its volumes')
+  await volumes.facts({ imageId: IMAGE })
+})
+
+t.test('markers that are written at once are one marker', async (t) => {
+  const { path } = domain(t)
+  const all = Array.from({ length: 8 }, (_, n) =>
+    new DirectoryVolumes({ path, domain: `d${n % 2}` }).claim(undefined),
+  )
+  const results = await Promise.allSettled(all)
+  t.equal(results.filter(({ status }) => status === 'fulfilled').length, 4)
+  t.same(await readdir(path), [MARKER])
 })
 
 t.test('tickets permit what the disk can take', { skip }, async (t) => {

@@ -13,6 +13,7 @@ import { followOf } from '../parameters.js'
 import { Action, DONE } from '../schemas.js'
 import { searched } from '../search/match.js'
 import { Representation } from '../wire.js'
+import { diskChangeOf, DiskChangeSchema } from './disk-change.js'
 import { newDiskOf, NewDiskSchema } from './new-disk.js'
 
 export function diskRoutes(context: Context): void {
@@ -73,6 +74,25 @@ export function diskRoutes(context: Context): void {
       const follow = followOf(parametersOf(request)['follow'])
       const domains = follow.has('storage_domains') ? await service.storageDomains() : []
       return new Representation('disk', followDisk(context, domains, follow)(disk))
+    },
+  })
+  app.route({
+    method: 'PUT',
+    url: '/disks/:id',
+    schema: {
+      summary: 'Changes a disk',
+      description:
+        'Not while it is `locked`. Members that are not there stay as they are. Answers when a disk ' +
+        'that grows has its size; what is new of it reads as zeroes. Of what is refused or fails, ' +
+        'nothing is changed.',
+      params: IdParams,
+      body: DiskChangeSchema,
+      response: answers({ 200: DiskSchema }, 400, 404, 409),
+    },
+    handler: async ({ params, body }) => {
+      const disk = found('disk', await service.disk(params.id))
+      const changed = await service.changeDisk(params.id, diskChangeOf(body, disk))
+      return new Representation('disk', diskOf(changed, links))
     },
   })
   app.route({

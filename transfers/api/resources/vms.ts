@@ -1,7 +1,7 @@
 /** As much of virtual machines and jobs as virt-v2v needs (transfer-api.md, 5.4). */
 import { Type } from 'typebox'
 import { answers, listOf, parametersOf, SEARCH_PARAMETERS, type Context } from '../context.js'
-import { FaultError } from '../../fault.js'
+import { DomainUnavailableError, FaultError } from '../../fault.js'
 import { Href, Id, OptionalName } from '../schemas.js'
 import { searched, type Fields } from '../search/match.js'
 import type { Job, Vm } from '../vm-store.js'
@@ -51,7 +51,7 @@ const JOB_FIELDS: Fields<Job> = {
   correlation_id: ({ correlationId }) => correlationId,
 }
 
-export function vmRoutes({ app, links, vms }: Context): void {
+export function vmRoutes({ app, links, vms, settings }: Context): void {
   const querystring = Type.Object(SEARCH_PARAMETERS)
   app.route({
     method: 'GET',
@@ -84,6 +84,9 @@ export function vmRoutes({ app, links, vms }: Context): void {
       if (correlationId.length > 255) {
         throw new FaultError(400, 'Invalid value', 'correlation_id is too long')
       }
+      // Where they are kept; a directory that is not mounted is none.
+      const [place] = await settings.service.storageDomains()
+      if (place?.problem !== undefined) throw new DomainUnavailableError(place.problem)
       const vm = await vms.add(initialization.configuration.data, name, correlationId)
       void reply.code(201).header('location', links.to('vms', vm.id))
       return new Representation('vm', vmOf(vm, links))
