@@ -1,6 +1,5 @@
 /** Figures as tables in Markdown, ready for docs/benchmarks.md. Those of proxies: proxy-report.ts. */
 import { GiB } from '../core/units.js'
-import type { RequestTimes } from './request-client.js'
 
 export interface Run {
   readonly seconds: number
@@ -40,6 +39,14 @@ export interface ExtentsResult {
   readonly system: string
   readonly extents: number
   readonly runs: readonly ExtentsRun[]
+}
+
+export interface RequestTimes {
+  readonly requests: number
+  readonly seconds: number
+  readonly medianMs: number
+  /** 99 of 100 requests took no longer. */
+  readonly p99Ms: number
 }
 
 export interface RequestsRun extends RequestTimes {

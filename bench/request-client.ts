@@ -5,7 +5,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, type TLSSocket } from 'node:tls'
-import { median } from './report.js'
+import { median, type RequestTimes } from './report.js'
 
 export interface RequestLoad {
   readonly host: string
@@ -15,14 +15,6 @@ export interface RequestLoad {
   readonly seconds: number
   /** The request, as it is on the wire. */
   readonly request: string
-}
-
-export interface RequestTimes {
-  readonly requests: number
-  readonly seconds: number
-  readonly medianMs: number
-  /** 99 of 100 requests took no longer. */
-  readonly p99Ms: number
 }
 
 /** Answers have a Content-Length, and are a success. */

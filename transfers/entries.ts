@@ -72,6 +72,7 @@ export function newTransfer(
     owner,
     wasStarted: false,
     hasLostWrites: false,
+    isTicketForgotten: false,
     isRefused: false,
     isUnverified: false,
   }

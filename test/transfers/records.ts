@@ -58,6 +58,7 @@ export function someTransfer(fields: Partial<StoredTransfer> = {}): StoredTransf
     wasStarted: false,
     isRefused: false,
     hasLostWrites: false,
+    isTicketForgotten: false,
     isUnverified: false,
     ...fields,
   }

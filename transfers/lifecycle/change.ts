@@ -14,6 +14,7 @@ export type Fields = Partial<
     | 'hostId'
     | 'isActive'
     | 'isRefused'
+    | 'isTicketForgotten'
     | 'isUnverified'
     | 'lastExtended'
     | 'message'

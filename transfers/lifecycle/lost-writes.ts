@@ -2,7 +2,7 @@
  * Uploads whose storage failed under them. The daemon refuses whatever such a ticket asks for, but it
  * forgets that when it ends, and a client may finalize all the same: so it is stored, and final.
  */
-import type { TicketState } from '../hosts/ticket-control.js'
+import type { TicketControl, TicketState } from '../hosts/ticket-control.js'
 import type { StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
 import type { Context } from './context.js'
@@ -21,7 +21,46 @@ export async function noteLostWrites(
   return true
 }
 
-export async function storeLostWrites(context: Context, { id }: StoredTransfer): Promise<void> {
+/**
+ * The NBD server of an upload may have taken with it what it had acknowledged and not stored. Called where
+ * it should run and does not: before another one starts, and before the upload ends. The daemon knows
+ * what was not flushed, if it is the one that served all of it; else nobody does, and the worst is
+ * supposed.
+ */
+export async function noteServerEnd(
+  context: Context,
+  transfer: StoredTransfer,
+  daemon: Pick<TicketControl, 'state'>,
+): Promise<boolean> {
+  const { backend, direction, sessionExpires, ticketId } = transfer
+  const hasServed = backend === 'nbd' && sessionExpires > 0 && ticketId !== undefined
+  if (!hasServed || direction === 'download' || transfer.hasLostWrites)
+    return transfer.hasLostWrites
+  if (await context.nbd.isAlive(transfer.id)) return false
+  const state = await daemon.state(ticketId)
+  if (state?.isBroken === false && !transfer.isTicketForgotten) return false
+  await storeLostWrites(context, transfer)
+  return true
+}
+
+/**
+ * Called before a ticket is installed once more: what the daemon knew of the one before, or that it has
+ * forgotten it.
+ */
+export async function noteTicket(
+  context: Context,
+  transfer: StoredTransfer,
+  daemon: Pick<TicketControl, 'state'>,
+): Promise<void> {
+  const { backend, direction, sessionExpires, ticketId } = transfer
+  if (backend !== 'nbd' || direction === 'download' || sessionExpires === 0) return
+  const state = ticketId === undefined ? undefined : await daemon.state(ticketId)
+  await noteLostWrites(context, transfer, state)
+  if (state !== undefined || transfer.isTicketForgotten) return
+  await change(context, transfer.id, { fields: { isTicketForgotten: true }, isQuiet: true })
+}
+
+async function storeLostWrites(context: Context, { id }: StoredTransfer): Promise<void> {
   context.logger.error({ transfer: id }, LOST_WRITES)
   await change(context, id, { fields: { hasLostWrites: true, message: LOST_WRITES } })
 }

@@ -1,6 +1,5 @@
 /** The NBD server of a transfer, which may die on its own. */
 import { LeaseLostError, type Context } from './context.js'
-import { noteLostWrites, storeLostWrites } from './lost-writes.js'
 import type { Memory } from './memory.js'
 import { imageUrl, type Session } from './session.js'
 
@@ -20,7 +19,6 @@ export async function keepServer(
     if (now - memory.nbdRestartedAt >= timers.graceMs) memory.nbdRestarts = 0
     return true
   }
-  await noteLoss(context, session)
   if (memory.nbdRestarts >= MAX_RESTARTS) {
     memory.nbdRestarts = 0
     return false
@@ -35,15 +33,4 @@ export async function keepServer(
     logger.warn({ transfer: transfer.id, err: error }, 'the NBD server does not start')
   }
   return true
-}
-
-/**
- * The daemon is asked after the server was found dead: it knows what was not flushed then. Of what came
- * before it was started anew it knows nothing, nor does anybody else.
- */
-async function noteLoss(context: Context, { transfer, host, ticketId }: Session): Promise<void> {
-  if (transfer.direction === 'download' || transfer.hasLostWrites) return
-  const state = await host.tickets.state(ticketId)
-  if (await noteLostWrites(context, transfer, state)) return
-  if ((state?.transferred ?? 0) < transfer.transferred) await storeLostWrites(context, transfer)
 }

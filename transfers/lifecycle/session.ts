@@ -8,7 +8,9 @@ import type { ControlledHost } from '../hosts/hosts.js'
 import type { TicketRequest } from '../hosts/ticket-control.js'
 import type { Id } from '../model.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
+import { change } from './change.js'
 import type { Context } from './context.js'
+import { noteServerEnd, noteTicket } from './lost-writes.js'
 
 /** A transfer that was given host and ticket. */
 export interface Session {
@@ -40,6 +42,7 @@ export async function openSession(context: Context, session: Session): Promise<v
 export async function imageUrl(context: Context, session: Session): Promise<string> {
   const { transfer, disk } = session
   if (transfer.backend === 'file') return context.volumes.url(disk)
+  await noteServerEnd(context, transfer, session.host.tickets)
   context.requireLease()
   return context.nbd.start(transfer, disk)
 }
@@ -49,6 +52,7 @@ export async function installTicket(
   session: Session,
   url: string,
 ): Promise<void> {
+  await noteTicket(context, session.transfer, session.host.tickets)
   context.requireLease()
   await session.host.tickets.install(ticketOf(context, session, url))
 }
@@ -92,6 +96,8 @@ export async function closeSession(context: Context, transfer: StoredTransfer): 
   if (ticketId !== undefined) {
     await hostOf(context, transfer).tickets.remove(ticketId)
     await hosts.proxy?.remove(ticketId).catch(ignore('the ticket of the proxy is left to expire'))
+    // From now on all is stored, and a server that does not run has taken nothing with it.
+    await change(context, id, { fields: { ticketId: undefined }, isQuiet: true })
   }
   if (transfer.backend === 'file') return
   const isStopped = nbd.stop(id)

@@ -7,7 +7,7 @@ import type { Context, Next } from './context.js'
 import { fateOf, type Fate } from './fate.js'
 import type { Memory } from './memory.js'
 import type { Verdict } from './ports.js'
-import { LOST_WRITES, noteLostWrites } from './lost-writes.js'
+import { LOST_WRITES, noteLostWrites, noteServerEnd } from './lost-writes.js'
 import { reasonOf } from './preparing.js'
 import { closeSession } from './session.js'
 
@@ -29,9 +29,11 @@ export async function stop(
   const { id } = transfer
   const state = await lastState(context, transfer)
   const transferred = Math.max(transfer.transferred, state?.transferred ?? 0)
-  // Stored before the ticket goes, which is the only one that knows.
-  const isLost = await noteLostWrites(context, transfer, state)
+  let isLost = await noteLostWrites(context, transfer, state)
   try {
+    // Stored before the ticket goes, which is the only one that knows.
+    const host = context.hosts.get(transfer.hostId)
+    if (host !== undefined && !isLost) isLost = await noteServerEnd(context, transfer, host.tickets)
     await closeSession(context, transfer)
   } catch (error) {
     if (memory.failedStops++ % LOG_EVERY === 0) {

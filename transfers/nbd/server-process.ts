@@ -14,12 +14,24 @@ const KILL_TIMEOUT_MS = 5000
 
 const SOCKET = '--socket='
 
-/** Undefined when none serves there. */
+/** Undefined when none serves there, and its clients can know that. */
 export async function findServer(files: ServerFiles): Promise<number | undefined> {
   const pid = Number((await readText(files.pidFile))?.trim())
   if (await isServer(pid, files)) return pid
   // It may not have come to write its pid, or somebody tidied up.
-  return (await servers()).find((server) => server.socket === files.socket)?.pid
+  const other = (await servers()).find((server) => server.socket === files.socket)?.pid
+  if (other === undefined && isPid(pid)) await ended(pid)
+  return other
+}
+
+/**
+ * A process that ends has no command line a little before its connections are closed: who asks their
+ * other ends in between would hear that all is well.
+ */
+async function ended(pid: number): Promise<void> {
+  const state = await processState(pid)
+  if (state === undefined || (await readText(`/proc/${pid}/cmdline`)) !== '') return
+  await hasEnded(pid, state.startTime, KILL_TIMEOUT_MS)
 }
 
 /** All of this machine, whoever started them. */
@@ -83,7 +95,11 @@ async function processState(pid: number): Promise<ProcessState | undefined> {
 }
 
 async function isServer(pid: number, { socket }: ServerFiles): Promise<boolean> {
-  return Number.isSafeInteger(pid) && pid > 1 && (await socketOf(pid)) === socket
+  return isPid(pid) && (await socketOf(pid)) === socket
+}
+
+function isPid(pid: number): boolean {
+  return Number.isSafeInteger(pid) && pid > 1
 }
 
 /** A process that has ended, and that nobody has waited for, has no command line. */

@@ -27,6 +27,8 @@ export interface StoredTransfer extends Transfer {
   readonly wasStarted: boolean
   /** Writes of the upload that were acknowledged are lost: it cannot become a disk. */
   readonly hasLostWrites: boolean
+  /** The daemon had lost the ticket once, and with it what was not flushed. */
+  readonly isTicketForgotten: boolean
   /** Verification has refused the image. */
   readonly isRefused: boolean
   /** Verification could not say what the image is worth. */
