@@ -3,8 +3,7 @@
 
 COMMANDS are JSON objects, one after the other. A member "wait" names an event without which a command
 is not done. Prints what each returns, one a line. Ends with 1 at the first that fails, and sends no
-further one, but with a member "try" that is true qemu may refuse it: that is said, and the next is
-sent. What is no JSON is told before any is sent. Ends with 2 without SOCKET.
+further one; what is no JSON is told before any is sent. Ends with 2 without SOCKET.
 """
 
 import json
@@ -14,10 +13,6 @@ import sys
 
 class Failure(Exception):
     """Its text is one line for the user."""
-
-
-class Refusal(Failure):
-    """By qemu, of one command."""
 
 
 def objects(text):
@@ -60,7 +55,7 @@ def run(command, monitor, lines):
     while awaited:
         message = receive(lines)
         if "error" in message:
-            raise Refusal(f"{command['execute']}: {message['error']['desc']}")
+            raise Failure(f"{command['execute']}: {message['error']['desc']}")
         if "return" in message:
             value = message["return"]
         awaited.discard(message.get("event", "return"))
@@ -82,13 +77,7 @@ def main(path):
         receive(lines)
         run({"execute": "qmp_capabilities"}, monitor, lines)
         for command in commands:
-            may_fail = command.pop("try", False) is True
-            try:
-                print(json.dumps(run(command, monitor, lines)), flush=True)
-            except Refusal as refusal:
-                if not may_fail:
-                    raise
-                print(f"qmp: {refusal}", file=sys.stderr)
+            print(json.dumps(run(command, monitor, lines)))
 
 
 if sys.argv[1:] in (["-h"], ["--help"]):
