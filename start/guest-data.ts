@@ -1,7 +1,7 @@
 /** The guest's disk inside an image file, as qemu-img describes it. */
 import { dirname, resolve } from 'node:path'
-import { isCut } from './cut-image.js'
 import type { GuestFormat } from './format.js'
+import { isCutQcow2 } from './qcow2-size.js'
 import { qemuFailure, runQemuTool } from './qemu-tools.js'
 import { StartError } from './start-error.js'
 
@@ -11,6 +11,8 @@ export interface GuestData {
   readonly size: number
   /** What qemu reads beside the image, as its header says: backing files, data files, extents. */
   readonly otherFiles: readonly OtherFile[]
+  /** Those of all these files whose end is missing. */
+  readonly cutFiles?: readonly string[]
   /** A persistent bitmap to be served with it. */
   readonly bitmap?: string
 }
@@ -35,7 +37,7 @@ export async function readGuestData(
   const args = ['info', '--output=json', '--backing-chain', '-f', format, path]
   // qemu takes a relative data file from its own directory; it is more likely beside the image.
   const directory = dirname(path)
-  const output = await runQemuTool('qemu-img', args, { cwd: directory }).catch((cause: unknown) => {
+  const output = await runQemuTool('qemu-img', args, directory).catch((cause: unknown) => {
     if (cause instanceof StartError) throw cause
     throw qemuFailure(path, format, (cause as { stderr?: string }).stderr ?? '', cause)
   })
@@ -54,13 +56,7 @@ export async function readGuestData(
     const names = image.bitmaps.join(', ') || 'none'
     throw refuse(`it has no bitmap ${bitmap} (bitmaps in it: ${names})`)
   }
-  const cut = await nameOfCut([{ name: path, format, parts: image.parts }, ...chain.slice(1)])
-  if (cut !== undefined) {
-    const what = cut === path ? 'its end' : `the end of ${cut}, which it needs,`
-    throw refuse(
-      `${what} is missing, and qemu would read zeroes there; qemu-img check tells whether anything needs it (-r leaks mends it if not), --raw serves the file's own bytes`,
-    )
-  }
+  const cutFiles = await namesOfCut([{ name: path, format }, ...chain.slice(1)])
   return {
     format,
     size: image.size,
@@ -70,21 +66,16 @@ export async function readGuestData(
         .slice(1)
         .flatMap((info) => [{ name: info.name, format: info.format }, ...info.parts]),
     ],
+    ...(cutFiles.length > 0 && { cutFiles }),
     ...(bitmap !== undefined && { bitmap }),
   }
 }
 
 /** Of what is no file of this machine, or cannot be read by us, nothing is known. */
-async function nameOfCut(
-  files: readonly (OtherFile & { readonly parts: readonly OtherFile[] })[],
-): Promise<string | undefined> {
-  const areCut = files.map(async ({ name, format, parts }) => {
-    // A vmdk that only describes others.
-    if (format === 'vmdk' && parts.length > 0) return false
-    return isCut(name, format).catch(() => false)
-  })
-  const index = (await Promise.all(areCut)).indexOf(true)
-  return files[index]?.name
+async function namesOfCut(files: readonly OtherFile[]): Promise<string[]> {
+  const names = files.filter(({ format }) => format === 'qcow2').map(({ name }) => name)
+  const areCut = await Promise.all(names.map((name) => isCutQcow2(name).catch(() => false)))
+  return names.filter((_, index) => areCut[index])
 }
 
 function problemOf(info: Info): string | undefined {

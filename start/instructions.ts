@@ -111,7 +111,11 @@ function description({ guest, size, isWritable, isSample }: Image): string {
 
 function notes({ guest, header }: Image): string[] {
   const files = guest?.otherFiles ?? []
+  const cutFiles = guest?.cutFiles ?? []
   return [
+    ...cutFiles.map(
+      (name) => `WARNING: the end of ${name} is missing: reading some of it will fail`,
+    ),
     ...files.map(({ name, format }) => `with ${name} (${format})`),
     ...(header
       ? [

@@ -6,19 +6,16 @@ import { StartError } from './start-error.js'
 
 /** Of storage that hangs, not of a slow one: only headers are read. */
 const TIMEOUT_MS = 60_000
-/** Bytes. */
-const MAX_OUTPUT = 64 * 1024 * 1024
 
 /** Resolves with the output; rejects with an error that has `stderr`. Throws StartError if it is missing. */
 export async function runQemuTool(
   program: string,
   args: readonly string[],
-  { cwd, timeoutMs = TIMEOUT_MS }: { cwd?: string; timeoutMs?: number } = {},
+  cwd?: string,
 ): Promise<string> {
   try {
     const env = { ...process.env, LC_ALL: 'C' }
-    const options = { env, cwd, timeout: timeoutMs, maxBuffer: MAX_OUTPUT }
-    const { stdout } = await promisify(execFile)(program, args, options)
+    const { stdout } = await promisify(execFile)(program, args, { env, cwd, timeout: TIMEOUT_MS })
     return stdout
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause

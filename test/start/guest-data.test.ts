@@ -128,27 +128,14 @@ t.test('a file that is missing behind an image is named', { skip }, async (t) =>
   }
 })
 
-t.test('an image whose end is missing is refused', { skip }, async (t) => {
+t.test('files whose end is missing are named', { skip }, async (t) => {
   const dir = t.testdir()
   const [base, top] = [join(dir, 'base.qcow2'), join(dir, 'top.qcow2')]
   qemuImg('create', '-f', 'qcow2', '-o', 'preallocation=full', base, '4M')
   qemuImg('create', '-f', 'qcow2', '-b', base, '-F', 'qcow2', top)
-  t.equal((await readGuestData(top, 'qcow2', READ)).size, 4 * MiB)
+  t.notOk((await readGuestData(top, 'qcow2', READ)).cutFiles)
   truncateSync(base, 3 * MiB)
-  const rest =
-    "is missing, and qemu would read zeroes there; qemu-img check tells whether anything needs it (-r leaks mends it if not), --raw serves the file's own bytes"
-  await t.rejects(readGuestData(base, 'qcow2', READ), { message: `${base}: its end ${rest}` })
-  await t.rejects(readGuestData(top, 'qcow2', READ), {
-    message: `${top}: the end of ${base}, which it needs, ${rest}`,
-  })
-})
-
-t.test('a vmdk of several files is whole', { skip }, async (t) => {
-  for (const subformat of ['monolithicFlat', 'twoGbMaxExtentSparse', 'twoGbMaxExtentFlat']) {
-    const path = join(t.testdir(), `${subformat}.vmdk`)
-    qemuImg('create', '-f', 'vmdk', '-o', `subformat=${subformat}`, path, '4M')
-    t.equal((await readGuestData(path, 'vmdk', READ)).size, 4 * MiB, subformat)
-  }
+  t.strictSame((await readGuestData(top, 'qcow2', READ)).cutFiles, [base])
 })
 
 t.test('an encrypted image is refused', { skip }, async (t) => {

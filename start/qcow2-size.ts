@@ -1,10 +1,6 @@
-/**
- * Whether an image file has all of itself: qemu opens one that was cut, and without a word reads zeroes
- * where data is missing.
- */
+/** Whether a qcow2 file has all of itself: qemu opens one that was cut, and fails where data is missing. */
 import { constants } from 'node:fs'
-import { open, stat, type FileHandle } from 'node:fs/promises'
-import { runQemuTool } from './qemu-tools.js'
+import { open, type FileHandle } from 'node:fs/promises'
 
 /** What is read of the header: all fields of version 3. */
 const HEADER_SIZE = 104
@@ -13,38 +9,11 @@ const MAX_TABLE_SIZE = 64 * 1024 * 1024
 /** Bits of an entry of the refcount table that are the block's offset. */
 const OFFSET_MASK = ~0x1ffn
 
-/** False where nobody can tell: of other formats qemu opens none that was cut, or there is no telling. */
-export async function isCut(path: string, format: string): Promise<boolean> {
-  if (format === 'qcow2') return isCutQcow2(path)
-  return MAPPED.has(format) && isCutByMap(path, format)
-}
-
-/** Formats whose data lies in the file as it is, if all is in one file. */
-const MAPPED = new Set(['vdi', 'vmdk'])
-
-/** A map of very many pieces takes longer; then nothing is known. */
-const MAP_MS = 5000
-
-/** By what qemu says of where in the file the data is. */
-async function isCutByMap(path: string, format: string): Promise<boolean> {
-  const { size } = await stat(path)
-  const args = ['map', '--output=json', '-f', format, path]
-  const output = await runQemuTool('qemu-img', args, { timeoutMs: MAP_MS })
-  const pieces = JSON.parse(output) as readonly Piece[]
-  return pieces.some(({ offset, length }) => offset !== undefined && offset + length > size)
-}
-
-interface Piece {
-  readonly length: number
-  /** In the file; compressed data has none. */
-  readonly offset?: number
-}
-
 /**
  * True if the last cluster in use begins behind the end of the file. The refcounts tell which that is:
  * one table, and one block of it, are read, however large the image. False for what is no qcow2.
  */
-async function isCutQcow2(path: string): Promise<boolean> {
+export async function isCutQcow2(path: string): Promise<boolean> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const status = await file.stat()
