@@ -1,7 +1,7 @@
 /** The guest's disk inside an image file, as qemu-img describes it. */
 import { dirname, resolve } from 'node:path'
+import { findCutFile, type Layer, type Part } from './cut-files.js'
 import type { GuestFormat } from './format.js'
-import { isCutQcow2 } from './qcow2-size.js'
 import { qemuFailure, runQemuTool } from './qemu-tools.js'
 import { StartError } from './start-error.js'
 
@@ -11,8 +11,8 @@ export interface GuestData {
   readonly size: number
   /** What qemu reads beside the image, as its header says: backing files, data files, extents. */
   readonly otherFiles: readonly OtherFile[]
-  /** Those of all these files whose end is missing. */
-  readonly cutFiles?: readonly string[]
+  /** Whether the ends of all these files are there is not known: there is too much to look at. */
+  readonly isUnsure?: true
   /** A persistent bitmap to be served with it. */
   readonly bitmap?: string
 }
@@ -56,7 +56,16 @@ export async function readGuestData(
     const names = image.bitmaps.join(', ') || 'none'
     throw refuse(`it has no bitmap ${bitmap} (bitmaps in it: ${names})`)
   }
-  const cutFiles = await namesOfCut([{ name: path, format }, ...chain.slice(1)])
+  const { cutFile, isUnsure } = await findCutFile(
+    chain.map((info) => info.layer),
+    { cwd: directory },
+  )
+  if (cutFile !== undefined) {
+    const what = cutFile === path ? 'its end' : `the end of ${cutFile}`
+    throw refuse(
+      `${what} is missing, with data of the guest; a copy would have zeroes there; --raw serves the file's own bytes`,
+    )
+  }
   return {
     format,
     size: image.size,
@@ -66,16 +75,9 @@ export async function readGuestData(
         .slice(1)
         .flatMap((info) => [{ name: info.name, format: info.format }, ...info.parts]),
     ],
-    ...(cutFiles.length > 0 && { cutFiles }),
+    ...(isUnsure && { isUnsure }),
     ...(bitmap !== undefined && { bitmap }),
   }
-}
-
-/** Of what is no file of this machine, or cannot be read by us, nothing is known. */
-async function namesOfCut(files: readonly OtherFile[]): Promise<string[]> {
-  const names = files.filter(({ format }) => format === 'qcow2').map(({ name }) => name)
-  const areCut = await Promise.all(names.map((name) => isCutQcow2(name).catch(() => false)))
-  return names.filter((_, index) => areCut[index])
 }
 
 function problemOf(info: Info): string | undefined {
@@ -145,15 +147,36 @@ class Info {
 
   /** Files that hold its data: of qcow2 a data file, of vmdk extents. */
   get parts(): OtherFile[] {
-    const dataFile = text(this.#specific['data-file'])
-    const extents = list(this.#specific['extents']).map((extent) => ({
-      name: text(fieldsOf(extent)['filename']),
-      format: 'extent',
-    }))
+    const { dataFile } = this
     return [
-      ...(dataFile === '' ? [] : [{ name: this.#absolute(dataFile), format: 'data file' }]),
-      ...extents.filter(({ name }) => name !== this.name),
+      ...(dataFile === undefined ? [] : [{ name: dataFile, format: 'data file' }]),
+      ...this.extents
+        .filter(({ name }) => name !== this.name)
+        .map(({ name }) => ({ name, format: 'extent' })),
     ]
+  }
+
+  get layer(): Layer {
+    const { name, format, subformat, extents, dataFile = name } = this
+    return {
+      name,
+      format,
+      subformat,
+      clusterSize: number(this.#fields['cluster-size']),
+      parts: extents.length > 0 ? extents : [{ name: dataFile, size: Infinity }],
+    }
+  }
+
+  get dataFile(): string | undefined {
+    const name = text(this.#specific['data-file'])
+    return name === '' ? undefined : this.#absolute(name)
+  }
+
+  get extents(): Part[] {
+    return list(this.#specific['extents']).map((extent) => ({
+      name: text(fieldsOf(extent)['filename']),
+      size: number(fieldsOf(extent)['virtual-size']),
+    }))
   }
 
   #absolute(name: string): string {
@@ -169,6 +192,10 @@ function fieldsOf(value: unknown): Fields {
 
 function list(value: unknown): unknown[] {
   return Array.isArray(value) ? value : []
+}
+
+function number(value: unknown): number {
+  return typeof value === 'number' ? value : 0
 }
 
 function text(value: unknown): string {

@@ -118,8 +118,8 @@ is made, which may be written to and is removed at the end.
 
 Of an image whose name ends with .qcow2, .qcow, .vmdk, .vhdx, .vhd, .vpc, .vdi, .qed or .hdd (of
 Parallels) the guest's data is served, through qemu-nbd (Debian: qemu-utils), with all its backing files: serve
-only images you trust, since they name those files. Of others the file's own bytes are served,
-whatever header they begin with: a guest may have written it.
+only images you trust, since they name those files. One whose end is missing is refused. Of others
+the file's own bytes are served, whatever header they begin with: a guest may have written it.
 
 Options:
   --writable    clients may change the images (default: read only)

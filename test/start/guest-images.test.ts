@@ -1,7 +1,14 @@
 /** Images that are not raw, from the command line to the last byte. */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { KiB, MiB } from '../../core/units.js'
@@ -175,6 +182,17 @@ t.test('an image qemu cannot open is one line, and nothing is left', { skip }, a
   t.equal(await within('end', 15_000, started.ended), 1)
   t.match(started.errors(), /^imageio: [^\n]*disk\.qcow2: qemu cannot open it as qcow2: [^\n]*\n$/)
   t.strictSame(readdirSync(join(dir, 'tmp')), [])
+})
+
+t.test('an image that was cut is refused, but not its bytes', { skip }, async (t) => {
+  const { dir, path } = withImage(t, 'disk.vdi', 'vdi')
+  truncateSync(path, 2 * MiB)
+  const started = start(t, dir, ['disk.vdi'])
+  t.equal(await within('end', 15_000, started.ended), 1)
+  t.match(started.errors(), /^imageio: [^\n]*disk\.vdi: its end is missing, [^\n]*--raw[^\n]*\n$/)
+  const asBytes = start(t, dir, ['--raw', 'disk.vdi'])
+  paste(dir, await ready(asBytes), 'download')
+  t.ok(readFileSync(`${path}.copy`).equals(readFileSync(path)))
 })
 
 t.test('an image in use by another is refused, and the first goes on', { skip }, async (t) => {
