@@ -52,10 +52,8 @@ export async function readGuestData(
   if (isWritable && image.subformat === 'streamOptimized') {
     throw refuse('qemu cannot write to a streamOptimized vmdk; serve it without --writable')
   }
-  if (bitmap !== undefined && !image.bitmaps.includes(bitmap)) {
-    const names = image.bitmaps.join(', ') || 'none'
-    throw refuse(`it has no bitmap ${bitmap} (bitmaps in it: ${names})`)
-  }
+  const noBitmap = bitmap === undefined ? undefined : problemOfBitmap(image, bitmap)
+  if (noBitmap) throw refuse(noBitmap)
   const { cutFile, isUnsure } = await findCutFile(
     chain.map((info) => info.layer),
     { cwd: directory },
@@ -92,6 +90,19 @@ function problemOf(info: Info): string | undefined {
     return `does not say which format its backing file ${info.backing} is in, and guessing is not safe; state it with qemu-img rebase -u -b FILE -F FORMAT`
   }
   return undefined
+}
+
+function problemOfBitmap({ bitmaps }: Info, name: string): string | undefined {
+  const bitmap = bitmaps.find((one) => one.name === name)
+  if (!bitmap) {
+    const names = bitmaps.map((one) => one.name).join(', ') || 'none'
+    return `it has no bitmap ${name} (bitmaps in it: ${names})`
+  }
+  if (!bitmap.isInUse) return undefined
+  return (
+    `its bitmap ${name} does not tell all that changed, because the program that wrote the image last ended badly; ` +
+    `remove it (qemu-img bitmap --remove IMAGE ${name}) and begin with a full backup; without --bitmap the image is served`
+  )
 }
 
 /** One element of what qemu-img info answers; fields it lacks are empty. */
@@ -141,8 +152,13 @@ class Info {
     return this.backing !== '' && text(this.#fields['backing-filename-format']) === ''
   }
 
-  get bitmaps(): string[] {
-    return list(this.#specific['bitmaps']).map((bitmap) => text(fieldsOf(bitmap)['name']))
+  get bitmaps(): Bitmap[] {
+    return list(this.#specific['bitmaps'])
+      .map(fieldsOf)
+      .map((bitmap) => ({
+        name: text(bitmap['name']),
+        isInUse: list(bitmap['flags']).includes('in-use'),
+      }))
   }
 
   /** Files that hold its data: of qcow2 a data file, of vmdk extents. */
@@ -182,6 +198,12 @@ class Info {
   #absolute(name: string): string {
     return /^[\w-]+:/.test(name) ? name : resolve(this.#directory, name)
   }
+}
+
+interface Bitmap {
+  readonly name: string
+  /** Marked so while qemu has the image open, and ever after if qemu ends badly. */
+  readonly isInUse: boolean
 }
 
 type Fields = Readonly<Record<string, unknown>>

@@ -16,7 +16,7 @@ import { qemuFailure } from '../../start/qemu-tools.js'
 import { qemuNbd } from '../support/nbd.js'
 import { without } from '../support/tools.js'
 
-const skip = without('qemu-img', 'qemu-nbd')
+const skip = without('qemu-img', 'qemu-io', 'qemu-nbd')
 const READ = { isWritable: false, bitmap: undefined }
 const WRITE = { isWritable: true, bitmap: undefined }
 
@@ -168,4 +168,19 @@ t.test('a bitmap must be there', { skip }, async (t) => {
   await t.rejects(readGuestData(path, 'qcow2', { ...READ, bitmap: 'b1' }), {
     message: `${path}: it has no bitmap b1 (bitmaps in it: b0)`,
   })
+})
+
+t.test('a bitmap that misses changes is refused, with what helps', { skip }, async (t) => {
+  const path = join(t.testdir(), 'a.qcow2')
+  qemuImg('create', '-f', 'qcow2', path, '4M')
+  qemuImg('bitmap', '--add', path, 'b0')
+  const killed = ['-f', 'qcow2', '-c', 'write 0 64k', '-c', 'sigraise 9', path]
+  t.throws(() => execFileSync('qemu-io', killed, { stdio: 'ignore' }))
+  await readGuestData(path, 'qcow2', READ)
+  await t.rejects(readGuestData(path, 'qcow2', { ...READ, bitmap: 'b0' }), {
+    name: 'StartError',
+    message:
+      /^[^\n]* bitmap b0 does not tell all .*--remove IMAGE b0\) .* without --bitmap the image is served$/,
+  })
+  qemuImg('bitmap', '--remove', path, 'b0')
 })
