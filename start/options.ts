@@ -139,6 +139,9 @@ A URL holds a random ticket id, and whoever knows it has access until you stop w
 certificate is made for each run and signed by a CA made once for this checkout, kept in .dev/pki;
 point clients at its ca.pem. The live line counts bytes each time they are moved.
 
+When the qemu-nbd of one image dies a line says so, and the others are served on; behind the last one
+the command ends with 1.
+
 Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 the images cannot be served, 2 wrong arguments. npm
 passes it on, but Ctrl-C reaches npm as well, and the shell may see npm's own 130 instead of 0.
 SIGTERM to npm ends everything. After SIGKILL the daemon and qemu-nbd end as well, but for qemu-nbd of

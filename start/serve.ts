@@ -14,7 +14,7 @@ import { instructions } from './instructions.js'
 import type { LiveLine } from './live-line.js'
 import type { StartOptions } from './options.js'
 import { preparePki } from './pki.js'
-import { openSources } from './sources.js'
+import { openSources, watchSources } from './sources.js'
 import { StartError } from './start-error.js'
 import { transferInstructions } from './transfer-instructions.js'
 import { startTransfers } from './transfers.js'
@@ -50,6 +50,7 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
   const name = ANY_ADDRESS.has(host) ? hostname() : host
   const runDir = await mkdtemp(join(tmpdir(), 'imageio-'))
   const children: Child[] = []
+  const servers: Child[] = []
   try {
     const pki = await preparePki({ caDir: join(root, '.dev', 'pki'), runDir, name })
     const images = given.length > 0 ? given : [await sampleImage(runDir)]
@@ -58,7 +59,7 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
     const onLog = options.isVerbose ? { onLog: around.printLog } : {}
     const program = join(root, 'bin', 'imageio-daemon')
     const wishes = { runDir, signal, ...onLog }
-    const sources = await openSources(images, wishes, children)
+    const sources = await openSources(images, wishes, servers)
     children.push(await startDaemon({ program, confDir: paths.confDir, client, signal, ...onLog }))
     const served = await installTickets(client, sources)
     const urlHost = isIPv6(name) ? `[${name}]` : name
@@ -78,12 +79,17 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
       around.print(transferInstructions(transfers, pki.caFile))
     }
     around.print(instructions(place, served))
-    await Promise.race([...children.map(({ died }) => died), watch(client, served, around)])
+    const losses = { mayEnd: dir === undefined, warn: around.printLog }
+    await Promise.race([
+      ...children.map(({ died }) => died),
+      watchSources(sources, losses),
+      watch(client, served, around),
+    ])
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
     // The daemon first, that no request meets a qemu-nbd that is gone.
-    for (const child of children.reverse()) await child.stop()
+    for (const child of [...children.reverse(), ...servers]) await child.stop()
     await rm(runDir, { recursive: true, force: true })
   }
 }
