@@ -1,7 +1,7 @@
 /** The guest's disk inside an image file, as qemu-img describes it. */
 import { dirname, resolve } from 'node:path'
+import { findCutFile, type Layer, type Part } from './cut-files.js'
 import type { GuestFormat } from './format.js'
-import { isCutQcow2 } from './qcow2-size.js'
 import { qemuFailure, runQemuTool } from './qemu-tools.js'
 import { StartError } from './start-error.js'
 
@@ -11,8 +11,8 @@ export interface GuestData {
   readonly size: number
   /** What qemu reads beside the image, as its header says: backing files, data files, extents. */
   readonly otherFiles: readonly OtherFile[]
-  /** Those of all these files whose end is missing. */
-  readonly cutFiles?: readonly string[]
+  /** Whether the ends of all these files are there is not known: there is too much to look at. */
+  readonly isUnsure?: true
   /** A persistent bitmap to be served with it. */
   readonly bitmap?: string
 }
@@ -52,11 +52,18 @@ export async function readGuestData(
   if (isWritable && image.subformat === 'streamOptimized') {
     throw refuse('qemu cannot write to a streamOptimized vmdk; serve it without --writable')
   }
-  if (bitmap !== undefined && !image.bitmaps.includes(bitmap)) {
-    const names = image.bitmaps.join(', ') || 'none'
-    throw refuse(`it has no bitmap ${bitmap} (bitmaps in it: ${names})`)
+  const noBitmap = bitmap === undefined ? undefined : problemOfBitmap(image, bitmap)
+  if (noBitmap) throw refuse(noBitmap)
+  const { cutFile, isUnsure } = await findCutFile(
+    chain.map((info) => info.layer),
+    { cwd: directory },
+  )
+  if (cutFile !== undefined) {
+    const what = cutFile === path ? 'its end' : `the end of ${cutFile}`
+    throw refuse(
+      `${what} is missing, with data of the guest; a copy would have zeroes there; --raw serves the file's own bytes`,
+    )
   }
-  const cutFiles = await namesOfCut([{ name: path, format }, ...chain.slice(1)])
   return {
     format,
     size: image.size,
@@ -66,16 +73,9 @@ export async function readGuestData(
         .slice(1)
         .flatMap((info) => [{ name: info.name, format: info.format }, ...info.parts]),
     ],
-    ...(cutFiles.length > 0 && { cutFiles }),
+    ...(isUnsure && { isUnsure }),
     ...(bitmap !== undefined && { bitmap }),
   }
-}
-
-/** Of what is no file of this machine, or cannot be read by us, nothing is known. */
-async function namesOfCut(files: readonly OtherFile[]): Promise<string[]> {
-  const names = files.filter(({ format }) => format === 'qcow2').map(({ name }) => name)
-  const areCut = await Promise.all(names.map((name) => isCutQcow2(name).catch(() => false)))
-  return names.filter((_, index) => areCut[index])
 }
 
 function problemOf(info: Info): string | undefined {
@@ -90,6 +90,19 @@ function problemOf(info: Info): string | undefined {
     return `does not say which format its backing file ${info.backing} is in, and guessing is not safe; state it with qemu-img rebase -u -b FILE -F FORMAT`
   }
   return undefined
+}
+
+function problemOfBitmap({ bitmaps }: Info, name: string): string | undefined {
+  const bitmap = bitmaps.find((one) => one.name === name)
+  if (!bitmap) {
+    const names = bitmaps.map((one) => one.name).join(', ') || 'none'
+    return `it has no bitmap ${name} (bitmaps in it: ${names})`
+  }
+  if (!bitmap.isInUse) return undefined
+  return (
+    `its bitmap ${name} does not tell all that changed, because the program that wrote the image last ended badly; ` +
+    `remove it (qemu-img bitmap --remove IMAGE ${name}) and begin with a full backup; without --bitmap the image is served`
+  )
 }
 
 /** One element of what qemu-img info answers; fields it lacks are empty. */
@@ -139,26 +152,58 @@ class Info {
     return this.backing !== '' && text(this.#fields['backing-filename-format']) === ''
   }
 
-  get bitmaps(): string[] {
-    return list(this.#specific['bitmaps']).map((bitmap) => text(fieldsOf(bitmap)['name']))
+  get bitmaps(): Bitmap[] {
+    return list(this.#specific['bitmaps'])
+      .map(fieldsOf)
+      .map((bitmap) => ({
+        name: text(bitmap['name']),
+        isInUse: list(bitmap['flags']).includes('in-use'),
+      }))
   }
 
   /** Files that hold its data: of qcow2 a data file, of vmdk extents. */
   get parts(): OtherFile[] {
-    const dataFile = text(this.#specific['data-file'])
-    const extents = list(this.#specific['extents']).map((extent) => ({
-      name: text(fieldsOf(extent)['filename']),
-      format: 'extent',
-    }))
+    const { dataFile } = this
     return [
-      ...(dataFile === '' ? [] : [{ name: this.#absolute(dataFile), format: 'data file' }]),
-      ...extents.filter(({ name }) => name !== this.name),
+      ...(dataFile === undefined ? [] : [{ name: dataFile, format: 'data file' }]),
+      ...this.extents
+        .filter(({ name }) => name !== this.name)
+        .map(({ name }) => ({ name, format: 'extent' })),
     ]
+  }
+
+  get layer(): Layer {
+    const { name, format, subformat, extents, dataFile = name } = this
+    return {
+      name,
+      format,
+      subformat,
+      clusterSize: number(this.#fields['cluster-size']),
+      parts: extents.length > 0 ? extents : [{ name: dataFile, size: Infinity }],
+    }
+  }
+
+  get dataFile(): string | undefined {
+    const name = text(this.#specific['data-file'])
+    return name === '' ? undefined : this.#absolute(name)
+  }
+
+  get extents(): Part[] {
+    return list(this.#specific['extents']).map((extent) => ({
+      name: text(fieldsOf(extent)['filename']),
+      size: number(fieldsOf(extent)['virtual-size']),
+    }))
   }
 
   #absolute(name: string): string {
     return /^[\w-]+:/.test(name) ? name : resolve(this.#directory, name)
   }
+}
+
+interface Bitmap {
+  readonly name: string
+  /** Marked so while qemu has the image open, and ever after if qemu ends badly. */
+  readonly isInUse: boolean
 }
 
 type Fields = Readonly<Record<string, unknown>>
@@ -169,6 +214,10 @@ function fieldsOf(value: unknown): Fields {
 
 function list(value: unknown): unknown[] {
   return Array.isArray(value) ? value : []
+}
+
+function number(value: unknown): number {
+  return typeof value === 'number' ? value : 0
 }
 
 function text(value: unknown): string {

@@ -111,11 +111,13 @@ function description({ guest, size, isWritable, isSample }: Image): string {
 
 function notes({ guest, header }: Image): string[] {
   const files = guest?.otherFiles ?? []
-  const cutFiles = guest?.cutFiles ?? []
   return [
-    ...cutFiles.map(
-      (name) => `WARNING: the end of ${name} is missing: reading some of it will fail`,
-    ),
+    ...(guest?.isUnsure
+      ? [
+          'WARNING: there is too much of it to see quickly that no end of a file is missing; ' +
+            'a copy has zeroes where one is. qemu-img map tells where the data lies.',
+        ]
+      : []),
     ...files.map(({ name, format }) => `with ${name} (${format})`),
     ...(header
       ? [

@@ -127,8 +127,8 @@ is made, which may be written to and is removed at the end.
 
 Of an image whose name ends with .qcow2, .qcow, .vmdk, .vhdx, .vhd, .vpc, .vdi, .qed or .hdd (of
 Parallels) the guest's data is served, through qemu-nbd (Debian: qemu-utils), with all its backing files: serve
-only images you trust, since they name those files. Of others the file's own bytes are served,
-whatever header they begin with: a guest may have written it.
+only images you trust, since they name those files. One whose end is missing is refused. Of others
+the file's own bytes are served, whatever header they begin with: a guest may have written it.
 
 Options:
   --writable    clients may change the images (default: read only)
@@ -148,6 +148,9 @@ Options:
 A URL holds a random ticket id, and whoever knows it has access until you stop with Ctrl-C. The
 certificate is made for each run and signed by a CA made once for this checkout, kept in .dev/pki;
 point clients at its ca.pem. The live line counts bytes each time they are moved.
+
+When the qemu-nbd of one image dies a line says so, and the others are served on; behind the last one
+the command ends with 1.
 
 Exit status: 0 stopped by Ctrl-C or SIGTERM, 1 the images cannot be served, 2 wrong arguments. npm
 passes it on, but Ctrl-C reaches npm as well, and the shell may see npm's own 130 instead of 0.

@@ -1,4 +1,4 @@
-/** Whether a qcow2 file has all of itself: qemu opens one that was cut, and fails where data is missing. */
+/** Whether a qcow2 file has all of itself: qemu opens one that was cut, and reads zeroes where data is missing. */
 import { constants } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 

@@ -13,6 +13,7 @@ import type { LiveLine } from './live-line.js'
 import type { StartOptions } from './options.js'
 import { preparePki } from './pki.js'
 import { startServers } from './servers.js'
+import { watchSources } from './sources.js'
 import { StartError } from './start-error.js'
 import {
   installProxyTickets,
@@ -47,6 +48,7 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
   const name = ANY_ADDRESS.has(host) ? hostname() : host
   const runDir = await mkdtemp(join(tmpdir(), 'imageio-'))
   const children: Child[] = []
+  const servers: Child[] = []
   try {
     const pki = await preparePki({ caDir: join(root, '.dev', 'pki'), runDir, name })
     const images = given.length > 0 ? given : [await sampleImage(runDir)]
@@ -63,7 +65,7 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
       signal,
       ...onLog,
     }
-    const running = await startServers(settings, children)
+    const running = await startServers(settings, children, servers)
     const { paths, client, origin, beside } = running
     const served = await installTickets(client, running.sources)
     if (beside) await installProxyTickets(beside.proxy.client, served, origin)
@@ -77,12 +79,18 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
     }
     around.print(instructions(place, served))
     const clients = [client, ...(beside ? [beside.proxy.client] : [])] as const
-    await Promise.race([...children.map(({ died }) => died), watch(clients, served, around)])
+    // Who keeps disks may be using the transfer service alone.
+    const losses = { mayEnd: options.transfersDir === undefined, warn: around.printLog }
+    await Promise.race([
+      ...children.map(({ died }) => died),
+      watchSources(running.sources, losses),
+      watch(clients, served, around),
+    ])
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
-    // The daemon before qemu-nbd, which no request shall find gone.
-    for (const child of children.reverse()) await child.stop()
+    // The daemon first, that no request meets a qemu-nbd that is gone.
+    for (const child of [...children.reverse(), ...servers]) await child.stop()
     await rm(runDir, { recursive: true, force: true })
   }
 }

@@ -34,8 +34,15 @@ export interface Running {
   readonly beside: { readonly proxy: Proxy; readonly transfers: TransferPlace } | undefined
 }
 
-/** Adds what it starts to `children`, in the order of who needs whom. Throws StartError. */
-export async function startServers(options: ServersOptions, children: Child[]): Promise<Running> {
+/**
+ * Adds what it starts to `children`, in the order of who needs whom, and servers of images to
+ * `imageServers`. Throws StartError.
+ */
+export async function startServers(
+  options: ServersOptions,
+  children: Child[],
+  imageServers: Child[],
+): Promise<Running> {
   const { root, runDir, pki, urlHost, port, isVerbose, onLog } = options
   const paths = await writeDaemonConfig(runDir, { ...options, pki, port, isVerbose })
   const client = new ControlClient({ address: { socketPath: paths.controlSocket } })
@@ -48,7 +55,7 @@ export async function startServers(options: ServersOptions, children: Child[]): 
     const sources = await openSources(
       options.served,
       { runDir, signal: options.signal, ...log },
-      children,
+      imageServers,
     )
     const program = join(root, 'bin', 'imageio-daemon')
     const daemon = async (signal: AbortSignal): Promise<void> =>

@@ -58,6 +58,16 @@ const WORLD: Readonly<Record<string, string>> = {
     grep -q dirty "$store/error"
     nothing_left
     imageioctl delete "\${without_bitmap##*/}"`,
+  'Incremental backup 2': `
+    imageioctl delete "\${url##*/}"
+    end_serve
+    qemu-io -f qcow2 -c 'write -P 7 50M 64k' "$disk"
+    again check1 check2
+    serve --read-only -B check1 -f qcow2 "$disk"
+    url=$(ticket "nbd:unix:$run/nbd" '["read"]')
+    list "$url" dirty "$store/inc1"
+    fetch "$url" "$store/inc1"
+    [ "$(wc -l < "$store/inc1.ranges")" = 3 ]`,
   'Putting backups together 1': `qemu-img compare -U "$disk" "$store/disk.raw"`,
   'Putting backups together 2': `
     boot() { qemu-system-x86_64 -S -machine q35,accel=tcg -m 64 -nodefaults -display none -daemonize \
@@ -84,8 +94,37 @@ END
     grep -q "there is no such ticket" "$store/error"
     [ ! -e "$store/vm-full.raw" ]
     list "$url" zero "$store/vm-full"
-    fetch "$url" "$store/vm-full"`,
+    fetch "$url" "$store/vm-full"
+    first=$url
+    refused begin_backup "" vm1 2> "$store/error"
+    grep -qx "vm1 is there, .*" "$store/error"
+    refused begin_backup vm1 vm2 2> "$store/error"
+    grep -q 'Failed to get "write" lock' "$store/error"
+    [ "$url" = "$first" ]
+    [ "$(bitmaps | grep ^vm)" = "vm1 true" ]`,
   'A running machine 2': `
+    [ -z "$url" ]
+    end_backup > "$store/said"
+    [ "$(grep -c 'nothing to do' "$store/said")" = 4 ]
+    # Another day, with each step as far as it gets.
+    refused begin_backup "" vm1 2> "$store/error"
+    [ ! -e "$run/scratch.qcow2" ]
+    transaction_fails() (
+        switch() { echo '{"type": "block-dirty-bitmap-add", "data": {"node": "disk", "name": "vm1"}},'; }
+        begin_backup "" vm1
+    )
+    refused transaction_fails 2> "$store/error"
+    grep -q 'Bitmap already exists: vm1' "$store/error"
+    refused begin_backup vm1 vm2 2> "$store/error"
+    grep -q 'Failed to get "write" lock' "$store/error"
+    end_backup > "$store/said"
+    [ "$(grep 'nothing to do' "$store/said" | cut -d : -f 1 | xargs)" = "block-export-del block-job-cancel" ]
+    no_ticket() ( ticket() { return 1; }; begin_backup vm1 vm2 )
+    guest 'write -P 31 10M 64k'
+    refused no_ticket
+    end_backup > "$store/said"
+    [ "$(grep -c done "$store/said")" = 4 ]
+    [ "$(bitmaps | grep ^vm | sort | xargs)" = "vm1 false vm2 true" ]
     guest 'write -P 23 40M 1M'
     guest 'write -z 30M 512k'
     guest flush
@@ -93,7 +132,24 @@ END
   'A running machine 3': `
     guest 'write -P 24 0 64k'
     qemu-img compare "$store/moment.qcow2" "$store/vm.raw"
-    [ "$(wc -l < "$store/vm-inc1.ranges")" = 2 ]`,
+    [ "$(wc -l < "$store/vm-inc1.ranges")" = 3 ]
+    # Verified or not, it can be made once more, and has what was written since.
+    refused verify "$url-nobody" "$store/vm.raw" 2> "$store/error"
+    end_backup
+    guest 'write -P 32 12M 64k'
+    guest flush
+    cp "$disk" "$store/moment.qcow2"
+    begin_backup vm1 vm2
+    list "$url" dirty "$store/vm-inc1"
+    fetch "$url" "$store/vm-inc1"
+    [ "$(wc -l < "$store/vm-inc1.ranges")" = 5 ]
+    cp --sparse=always "$store/vm-full.raw" "$store/vm.raw"
+    apply "$store/vm-inc1" "$store/vm.raw"
+    verify "$url" "$store/vm.raw"
+    qemu-img compare "$store/moment.qcow2" "$store/vm.raw"
+    without_vm2() ( bitmaps() { echo vm1 false; }; begin_backup vm1 vm2 )
+    refused without_vm2 2> "$store/error"
+    grep -q "what has changed since vm1 began is not known" "$store/error"`,
   'A running machine 4': `
     examples/qmp.py "$run/qmp" <<< '{"execute": "quit"}'
     while [ -e "$run/qemu.pid" ]; do sleep 0.1; done
@@ -115,6 +171,7 @@ END
     refused list "$url" zero "$store/dead" 2> "$store/error"
     grep -q 'NBD server refuses connections' "$store/error"
     refused end_backup
+    [ -z "$url" ]
     forget_backup
     [ ! -e "$run/scratch.qcow2" ]
     [ ! -e "$run/vm" ]
@@ -129,10 +186,13 @@ END
     qemu-img compare "$store/restored.qcow2" "$store/moment.qcow2"
     serve --read-only -f raw "$store/full.raw"
     url=$(ticket "nbd:unix:$run/nbd" '["read"]')
-    mv "$store/full.raw" "$store/kept.raw"
-    truncate -s "$size" "$store/full.raw"`,
+    mv "$store/full.raw" "$store/kept.raw"`,
   'Speed 1': `
     qemu-img compare "$store/full.raw" "$store/kept.raw"
+    in_parallel() { pull=pulls fetch "$1" "$store/full"; }
+    refused in_parallel "$url-nobody" 2> "$store/error"
+    grep -q "there is no such ticket" "$store/error"
+    [ ! -e "$store/full.raw" ]
     end_serve
     end_serve
     [ ! -e "$run/nbd.pid" ]`,

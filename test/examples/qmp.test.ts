@@ -75,3 +75,33 @@ t.test('what listens is no qemu, or goes away', { skip }, async (t) => {
   const gone = await monitor(t, (socket) => void socket.end('{"QMP": {}}\n'))
   t.match(await qmp([gone], STOP), { status: 1, errors: /^qmp: qemu has hung up[^\n]*\n$/ })
 })
+
+t.test('with --all each command is sent, and told how it went', { skip }, async (t) => {
+  const answers: Readonly<Record<string, string>> = {
+    qmp_capabilities: '{"return": {}}',
+    gone: '{"error": {"desc": "it is not found"}}',
+    bad: '{"error": {"desc": "it is busy"}}',
+    good: '{"event": "ENDED"}\n{"return": {}}',
+  }
+  const path = await monitor(t, (socket) => {
+    socket.write('{"QMP": {}}\n')
+    socket.on('data', (data) => {
+      const { execute } = JSON.parse(data.toString()) as { execute: string }
+      socket.write(`${answers[execute] ?? ''}\n`)
+    })
+  })
+  const gone = '{"execute": "gone", "wait": "NEVER", "unless": "not found"}'
+  const good = '{"execute": "good", "wait": "ENDED"}'
+  t.strictSame(await qmp(['--all', path], gone + good), {
+    status: 0,
+    output: 'gone: nothing to do\ngood: done\n',
+    errors: '',
+  })
+  const bad = '{"execute": "bad", "unless": "not found"}'
+  t.strictSame(await qmp(['--all', path], bad + good), {
+    status: 1,
+    output: 'good: done\n',
+    errors: 'qmp: bad: it is busy\nqmp: 1 of 2 commands failed\n',
+  })
+  t.match(await qmp(['--all']), { status: 2 })
+})

@@ -16,7 +16,7 @@ import { qemuFailure } from '../../start/qemu-tools.js'
 import { qemuNbd } from '../support/nbd.js'
 import { without } from '../support/tools.js'
 
-const skip = without('qemu-img', 'qemu-nbd')
+const skip = without('qemu-img', 'qemu-io', 'qemu-nbd')
 const READ = { isWritable: false, bitmap: undefined }
 const WRITE = { isWritable: true, bitmap: undefined }
 
@@ -128,14 +128,20 @@ t.test('a file that is missing behind an image is named', { skip }, async (t) =>
   }
 })
 
-t.test('files whose end is missing are named', { skip }, async (t) => {
+t.test('an image whose end is missing is refused', { skip }, async (t) => {
   const dir = t.testdir()
   const [base, top] = [join(dir, 'base.qcow2'), join(dir, 'top.qcow2')]
   qemuImg('create', '-f', 'qcow2', '-o', 'preallocation=full', base, '4M')
   qemuImg('create', '-f', 'qcow2', '-b', base, '-F', 'qcow2', top)
-  t.notOk((await readGuestData(top, 'qcow2', READ)).cutFiles)
+  await readGuestData(top, 'qcow2', READ)
   truncateSync(base, 3 * MiB)
-  t.strictSame((await readGuestData(top, 'qcow2', READ)).cutFiles, [base])
+  const missing =
+    "is missing, with data of the guest; a copy would have zeroes there; --raw serves the file's own bytes"
+  await t.rejects(readGuestData(base, 'qcow2', READ), { message: `${base}: its end ${missing}` })
+  await t.rejects(readGuestData(top, 'qcow2', READ), {
+    name: 'StartError',
+    message: `${top}: the end of ${base} ${missing}`,
+  })
 })
 
 t.test('an encrypted image is refused', { skip }, async (t) => {
@@ -162,4 +168,19 @@ t.test('a bitmap must be there', { skip }, async (t) => {
   await t.rejects(readGuestData(path, 'qcow2', { ...READ, bitmap: 'b1' }), {
     message: `${path}: it has no bitmap b1 (bitmaps in it: b0)`,
   })
+})
+
+t.test('a bitmap that misses changes is refused, with what helps', { skip }, async (t) => {
+  const path = join(t.testdir(), 'a.qcow2')
+  qemuImg('create', '-f', 'qcow2', path, '4M')
+  qemuImg('bitmap', '--add', path, 'b0')
+  const killed = ['-f', 'qcow2', '-c', 'write 0 64k', '-c', 'sigraise 9', path]
+  t.throws(() => execFileSync('qemu-io', killed, { stdio: 'ignore' }))
+  await readGuestData(path, 'qcow2', READ)
+  await t.rejects(readGuestData(path, 'qcow2', { ...READ, bitmap: 'b0' }), {
+    name: 'StartError',
+    message:
+      /^[^\n]* bitmap b0 does not tell all .*--remove IMAGE b0\) .* without --bitmap the image is served$/,
+  })
+  qemuImg('bitmap', '--remove', path, 'b0')
 })

@@ -1,7 +1,14 @@
 /** Images that are not raw, from the command line to the last byte. */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { KiB, MiB } from '../../core/units.js'
@@ -41,10 +48,14 @@ async function stop(t: Test, started: ReturnType<typeof start>): Promise<void> {
   t.equal(started.errors(), '')
 }
 
-/** Of a started command: the one that serves an image. */
-function qemuNbdOf(pid: number): number {
+/** Of a started command: those that serve its images. */
+function qemuNbdsOf(pid: number): number[] {
   const isQemu = (child: number) => readFileSync(`/proc/${child}/comm`, 'utf8') === 'qemu-nbd\n'
-  return childrenOf(pid).find(isQemu) ?? 0
+  return childrenOf(pid).filter(isQemu)
+}
+
+function qemuNbdOf(pid: number): number {
+  return qemuNbdsOf(pid)[0] ?? 0
 }
 
 for (const [name, format] of [
@@ -177,6 +188,17 @@ t.test('an image qemu cannot open is one line, and nothing is left', { skip }, a
   t.strictSame(readdirSync(join(dir, 'tmp')), [])
 })
 
+t.test('an image that was cut is refused, but not its bytes', { skip }, async (t) => {
+  const { dir, path } = withImage(t, 'disk.vdi', 'vdi')
+  truncateSync(path, 2 * MiB)
+  const started = start(t, dir, ['disk.vdi'])
+  t.equal(await within('end', 15_000, started.ended), 1)
+  t.match(started.errors(), /^imageio: [^\n]*disk\.vdi: its end is missing, [^\n]*--raw[^\n]*\n$/)
+  const asBytes = start(t, dir, ['--raw', 'disk.vdi'])
+  paste(dir, await ready(asBytes), 'download')
+  t.ok(readFileSync(`${path}.copy`).equals(readFileSync(path)))
+})
+
 t.test('an image in use by another is refused, and the first goes on', { skip }, async (t) => {
   const { dir } = withImage(t, 'disk.qcow2', 'qcow2')
   const first = start(t, dir, ['--writable', 'disk.qcow2'])
@@ -199,6 +221,26 @@ t.test('a qemu-nbd that dies ends the command with its name', { skip }, async (t
   process.kill(qemuNbdOf(started.child.pid ?? 0), 'SIGKILL')
   t.equal(await within('end', 15_000, started.ended), 1)
   t.equal(started.errors(), `imageio: qemu-nbd, which serves ${path}, was killed by SIGKILL\n`)
+  t.strictSame(readdirSync(join(dir, 'tmp')), [])
+})
+
+t.test('a qemu-nbd that dies leaves the other images alone', { skip }, async (t) => {
+  const { dir, path, data } = withImage(t, 'disk.qcow2', 'qcow2')
+  copyFileSync(path, join(dir, 'other.qcow2'))
+  const started = start(t, dir, ['disk.qcow2', 'other.qcow2'])
+  const text = await ready(started)
+  const [first = 0, second = 0] = qemuNbdsOf(started.child.pid ?? 0)
+  process.kill(first, 'SIGKILL')
+  const line = `imageio: qemu-nbd, which serves ${path}, was killed by SIGKILL\nimageio: everything else goes on\n`
+  await until('the line', () => started.errors() === line)
+  paste(dir, text.slice(text.indexOf('other.qcow2  (')), 'download')
+  t.ok(readFileSync(join(dir, 'other.copy.raw')).equals(data))
+  process.kill(second, 'SIGKILL')
+  t.equal(await within('end', 15_000, started.ended), 1)
+  t.match(
+    started.errors().slice(line.length),
+    /^imageio: [^\n]*other\.qcow2, was killed by SIGKILL\n$/,
+  )
   t.strictSame(readdirSync(join(dir, 'tmp')), [])
 })
 

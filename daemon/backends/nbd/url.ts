@@ -30,6 +30,7 @@ export function parseNbdUrl(url: string): NbdUrl {
   if (rest.startsWith('//')) return checked({ tls, ...withSlashes(rest.slice(2)) })
   if (tls) throw new UnsupportedUrlError('it must be nbds://host:port/name')
   const [address, exportName] = splitName(rest)
+  refuseControl(address)
   const isUnix = address.startsWith('unix:')
   const found = isUnix ? unixAddress(address.slice('unix:'.length)) : tcpAddress(address)
   return checked({ tls, address: found, exportName })
@@ -45,6 +46,7 @@ export function normalizeNbdUrl(url: string): string {
 function withSlashes(rest: string): { address: NbdAddress; exportName: string } {
   const slash = rest.indexOf('/')
   const authority = slash < 0 ? rest : rest.slice(0, slash)
+  refuseControl(authority)
   const exportName = slash < 0 ? '' : rest.slice(slash + 1)
   return { address: tcpAddress(authority), exportName }
 }
@@ -52,6 +54,14 @@ function withSlashes(rest: string): { address: NbdAddress; exportName: string } 
 function splitName(rest: string): [string, string] {
   const at = rest.indexOf(NAME)
   return at < 0 ? [rest, ''] : [rest.slice(0, at), rest.slice(at + NAME.length)]
+}
+
+/**
+ * In an address they are a mistake, of a line end that was read with it. The name of an export is the
+ * server's, to the protocol any text in UTF-8, in which only a NUL has no place.
+ */
+function refuseControl(address: string): void {
+  if (/\p{Cc}/u.test(address)) throw new UnsupportedUrlError('it has a control character')
 }
 
 function unixAddress(path: string): NbdAddress {

@@ -192,9 +192,14 @@ t.test('L. the NBD client', { skip }, async (t) => {
     const first = await qemuNbd(t, ['-f', 'raw', file])
     const path = await image(first.url)
     const agent = keepAlive(daemon.remote)
+    const [other, otherAgent] = [await image(first.url), keepAlive(daemon.remote)]
+    t.equal((await ask('GET', other, { agent: otherAgent })).status, 200)
     t.equal((await put(path, Buffer.alloc(10, 2), 0, '?flush=n', { agent })).status, 200)
     await first.kill()
     await qemuNbd(t, ['-f', 'raw', file], first.socket)
+    const flushed = await patch(other, { op: 'flush' }, { agent: otherAgent })
+    t.equal(flushed.status, 200, 'of what the server of now has')
+    otherAgent.destroy()
     for (const options of [{ agent }, {}]) {
       for (const reply of [
         await patch(path, { op: 'flush' }, options),
