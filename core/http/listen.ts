@@ -44,9 +44,7 @@ export async function listenUnix(server: HttpServer, path: string, mode: number)
   // bind(2) creates the file, and nobody else may connect before its mode is set.
   const umask = process.umask(0o777 & ~MODE_PRIVATE)
   try {
-    const listening = server.listen({ path })
-    process.umask(umask)
-    await listening
+    await server.listen({ path })
   } finally {
     process.umask(umask)
   }

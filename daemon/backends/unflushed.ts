@@ -8,14 +8,21 @@ export class UnflushedWrites {
   /** Of the same image, this one included. */
   readonly #connections: Set<UnflushedWrites>
   readonly #flush: () => Promise<void>
+  readonly #onLost: (cause: unknown) => void
   readonly #flushing = new Set<Promise<unknown>>()
   #written = 0
   #stable = 0
   #hasFlushed = false
 
-  constructor(connections: Set<UnflushedWrites>, flush: () => Promise<void>) {
+  /** `onLost` is called when the writes that were pending are lost, or may be. */
+  constructor(
+    connections: Set<UnflushedWrites>,
+    flush: () => Promise<void>,
+    onLost: (cause: unknown) => void,
+  ) {
     this.#connections = connections
     this.#flush = flush
+    this.#onLost = onLost
     connections.add(this)
   }
 
@@ -33,15 +40,31 @@ export class UnflushedWrites {
     return this.#hasFlushed && !this.isAnyPending
   }
 
+  /** What is pending will never be stable. Told once. */
+  lose(cause: unknown): void {
+    if (!this.isPending) return
+    this.#stable = this.#written
+    this.#onLost(cause)
+  }
+
   /** A write was acknowledged. */
   add(): void {
     this.#written++
   }
 
-  /** Covers what any connection was acknowledged before it began. */
+  /**
+   * Covers what any connection was acknowledged before it began. When it fails the server may have
+   * dropped what any of them had written, and forgets that: all are told.
+   */
   async flush(): Promise<void> {
-    const others = [...this.#connections].filter((other) => other !== this && other.isPending)
-    await Promise.all([this, ...others].map((writes) => writes.flushOwn()))
+    const pending = [...this.#connections].filter((writes) => writes.isPending)
+    const all = new Set([this, ...pending])
+    try {
+      await Promise.all([...all].map((writes) => writes.flushOwn()))
+    } catch (error) {
+      for (const writes of pending) writes.lose(error)
+      throw error
+    }
   }
 
   /**

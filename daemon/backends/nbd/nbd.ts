@@ -77,13 +77,17 @@ export class NbdBackend implements Backend {
     const largest = Math.min(blockSizes.maximum, maxRequest)
     this.#maxRequest = Math.max(this.blockSize, roundDown(largest, this.blockSize))
     this.#pieceSize = Math.min(this.#maxRequest, PIECE_SIZE)
-    this.#unflushed = new UnflushedWrites(state.connections, () => connection.flush())
+    this.#unflushed = new UnflushedWrites(
+      state.connections,
+      () => connection.flush(),
+      (cause) => this.#loseWrites(cause),
+    )
     connection.onChanged = () => {
       if (this.#has(SEND_FLUSH)) this.#unflushed.add()
     }
     connection.onFailure = (error) => {
       void this.#unflushed.end()
-      if (this.#unflushed.isPending) this.#loseWrites(error)
+      this.#unflushed.lose(error)
     }
   }
 
@@ -144,14 +148,7 @@ export class NbdBackend implements Backend {
     const { state } = this.#options
     state.throwIfWritesLost(this.#options.openedAt)
     if (!this.#has(SEND_FLUSH)) return
-    const wasPending = this.#unflushed.isAnyPending
-    try {
-      await this.#call(() => this.#unflushed.flush())
-    } catch (error) {
-      // A server forgets a failed write, as the kernel does: the next flush may well succeed.
-      if (wasPending) state.loseWrites(error)
-      throw error
-    }
+    await this.#call(() => this.#unflushed.flush())
     state.throwIfWritesLost(this.#options.openedAt)
   }
 
@@ -174,7 +171,7 @@ export class NbdBackend implements Backend {
   async #close(): Promise<void> {
     const { images, state } = this.#options
     if (this.#unflushed.isPending && !this.isGone) {
-      await this.#unflushed.flushOwn().catch((error: unknown) => this.#loseWrites(error))
+      await this.#unflushed.flushOwn().catch((error: unknown) => this.#unflushed.lose(error))
     }
     // A flush of the image that goes over this connection must not be cut.
     await this.#unflushed.end()

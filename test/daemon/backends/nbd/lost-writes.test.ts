@@ -322,3 +322,33 @@ t.test('who was opening the export while writes were lost does not start over', 
   await t.rejects((await late).flush(), { code: 'ERR_WRITES_LOST' })
   await (await openExport(t, url, { images })).flush()
 })
+
+t.test('a flush that fails tells all whose writes it was to store', async (t) => {
+  const answers = { errno: 0 }
+  const url = await scriptedServer(t, async (peer) => {
+    await peer.handshake()
+    for (;;) {
+      const request = await peer.request()
+      peer.simple(request, request.type === FLUSH ? answers.errno : 0)
+    }
+  })
+  const images = new ImageStates()
+  const lost: string[] = []
+  const open = (name: string): Promise<Backend> =>
+    openExport(t, url, { images, onWritesLost: () => lost.push(name) })
+  const [writer, stored, idle, other] = [
+    await open('writer'),
+    await open('stored'),
+    await open('idle'),
+    await open('other'),
+  ]
+  await stored.pwrite(Buffer.alloc(10), 0)
+  await stored.flush()
+  await writer.pwrite(Buffer.alloc(10), 0)
+  answers.errno = 5
+  await t.rejects(other.flush(), { code: 'ERR_STORAGE' })
+  answers.errno = 0
+  t.strictSame(lost, ['writer'])
+  await t.rejects(writer.flush(), { code: 'ERR_WRITES_LOST' })
+  await t.rejects(idle.flush(), { code: 'ERR_WRITES_LOST' })
+})
