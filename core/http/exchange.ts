@@ -213,7 +213,9 @@ export class Exchange {
       ...watch,
       closed: this.closed,
       total: this.#movedByFront,
-      sendAround: (piece) => this.#sendAround(piece),
+      ...(this.connection.front === undefined
+        ? {}
+        : { sendAround: (piece: Buffer) => this.#sendAround(piece) }),
       onStart: () => this.#writeHead(status, headers),
       onSent: (size) => void (this.connection.bytesSent += size),
       onTimeout: () => {

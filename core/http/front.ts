@@ -120,6 +120,7 @@ export class Front {
 
   stopListening(): void {
     this.#listener?.close()
+    this.#address = undefined
   }
 
   cutAll(): void {
@@ -139,7 +140,9 @@ export class Front {
     },
     opened: (id, fd) => {
       const known = this.#known.get(id)
-      const socket = new net.Socket({ fd, allowHalfOpen: true, readable: true, writable: true })
+      // As Node's servers have it: who ends a TLS connection has gone, who ends a plain one may wait.
+      const allowHalfOpen = this.#options.tls === undefined
+      const socket = new net.Socket({ fd, allowHalfOpen, readable: true, writable: true })
       if (known === undefined) {
         socket.destroy()
         return

@@ -51,7 +51,9 @@ export class ResponseSink {
    */
   async write(chunk: Buffer): Promise<void> {
     this.start()
-    if (chunk.length >= MIN_AROUND && (await this.#sendAround(chunk))) return
+    const { sendAround } = this.#options
+    const mayGoAround = sendAround !== undefined && chunk.length >= MIN_AROUND
+    if (mayGoAround && (await this.#sendAround(chunk, sendAround))) return
     for (let offset = 0; offset < chunk.length;) {
       const piece = chunk.subarray(offset, offset + this.#pieceSize)
       const startedAt = performance.now()
@@ -75,10 +77,10 @@ export class ResponseSink {
   }
 
   /** False when the stream has to do it. What moves is told by `total` meanwhile, not by pieces. */
-  async #sendAround(chunk: Buffer): Promise<boolean> {
-    const { closed, sendAround, onSent } = this.#options
+  async #sendAround(chunk: Buffer, send: (piece: Buffer) => Promise<void> | undefined) {
+    const { closed, onSent } = this.#options
     closed.throwIfAborted()
-    const sending = sendAround?.(chunk)
+    const sending = send(chunk)
     if (sending === undefined) return false
     this.#watch.wait()
     try {
