@@ -102,8 +102,8 @@ std::shared_ptr<TlsContext> TlsContext::Create(const TlsSettings& settings, std:
   // A client that ends the connection without saying so is judged by Content-Length, as by Node.
   SSL_CTX_set_options(
       context, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_COMPRESSION);
-  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                SSL_MODE_RELEASE_BUFFERS);
+  // Not SSL_MODE_RELEASE_BUFFERS, which frees and allocates for each record: Trim() does it.
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   // Sessions are with the clients, in tickets.
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_alpn_select_cb(context, ChooseHttp1, nullptr);
@@ -212,8 +212,8 @@ IoStatus TlsChannel::Handshake() {
 
 IoStatus TlsChannel::Read(uint8_t* data, size_t size, size_t* done) {
   *done = 0;
+  ERR_clear_error();
   while (*done < size) {
-    ERR_clear_error();
     size_t got = 0;
     const int result = SSL_read_ex(ssl_.get(), data + *done, size - *done, &got);
     if (result != 1) return Explain(result);
@@ -224,13 +224,13 @@ IoStatus TlsChannel::Read(uint8_t* data, size_t size, size_t* done) {
 
 IoStatus TlsChannel::Write(const uint8_t* data, size_t size, size_t* done) {
   *done = 0;
+  ERR_clear_error();
   while (*done < size) {
     // A record is only begun when it fits, so that OpenSSL never has a half of one to send.
     if (unsent_.room() < kSealedRecord || unsent_.Room().size() < kSealedRecord) {
       const IoStatus flushed = Flush();
       if (flushed != IoStatus::kDone) return flushed;
     }
-    ERR_clear_error();
     size_t put = 0;
     const size_t piece = std::min(size - *done, kRecord);
     const int result = SSL_write_ex(ssl_.get(), data + *done, piece, &put);
@@ -262,6 +262,7 @@ void TlsChannel::EndWriting() {
 void TlsChannel::Trim() {
   received_.Trim();
   unsent_.Trim();
+  static_cast<void>(SSL_free_buffers(ssl_.get()));  // unless there is something in them
 }
 
 }  // namespace imageio::transport
