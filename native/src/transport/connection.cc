@@ -118,7 +118,8 @@ void Connection::TakeMail() {
     write_ = std::exchange(mail_.write, std::nullopt);
     write_done_ = 0;
   }
-  if (std::exchange(mail_.cancels_read, false) && read_) AnswerRead(ECANCELED);
+  // When what is there already was taken, see ServeRead().
+  if (std::exchange(mail_.cancels_read, false) && read_) is_read_canceled_ = true;
 }
 
 void Connection::Drive(uint32_t happened) {
@@ -452,10 +453,11 @@ bool Connection::ServeRead() {
   if (status == IoStatus::kEnd) has_client_ended_ = true;
   const bool is_over = wanted() == 0 || has_client_ended_ || status == IoStatus::kFailed;
   if (is_over) AnswerRead(status == IoStatus::kFailed ? ECONNRESET : 0);
+  if (read_ && is_read_canceled_) AnswerRead(ECANCELED);
   if (body_left_ == 0) inbound_ = Inbound::kHead;
   if (status == IoStatus::kFailed && body_left_ == 0) return true;  // it comes again
   Note(status);
-  return is_over || ahead + done > 0;
+  return !read_ || ahead + done > 0;
 }
 
 bool Connection::Discard() {
@@ -503,6 +505,7 @@ void Connection::Tell(EventKind kind, int64_t value, int error, std::string text
 
 void Connection::AnswerRead(int error) {
   read_.reset();
+  is_read_canceled_ = false;
   Tell(EventKind::kRead, static_cast<int64_t>(read_done_), error);
 }
 

@@ -194,6 +194,7 @@ class Connection {
 
   std::optional<ReadOrder> read_;
   size_t read_done_ = 0;
+  bool is_read_canceled_ = false;
   std::optional<WriteOrder> write_;
   size_t write_done_ = 0;
 
