@@ -173,7 +173,7 @@ void Connection::LookAtClient() {
     return;
   }
   if (size <= 0) return Close();
-  const size_t peeked = static_cast<size_t>(size);
+  const auto peeked = static_cast<size_t>(size);
   const HelloLook look = LookAtHello(std::span(bytes).first(peeked));
   // Nothing came although it was waited for: the client has ended.
   const bool is_stuck = look.verdict == HelloVerdict::kIncomplete && peeked == peeked_;
@@ -397,7 +397,7 @@ bool Connection::GiveToServer() {
       is_server_deaf_ = true;
       continue;
     }
-    const size_t given = static_cast<size_t>(put);
+    const auto given = static_cast<size_t>(put);
     if (head_.empty()) {
       in_.Taken(given);
       approved_ -= given;

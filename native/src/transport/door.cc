@@ -148,7 +148,7 @@ class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
   static std::shared_ptr<TlsContext> TlsArgument(const Napi::CallbackInfo& info, size_t index) {
     const Napi::Value value = info[index];
     if (value.IsUndefined()) return nullptr;
-    const Napi::Object object = value.As<Napi::Object>();
+    const auto object = value.As<Napi::Object>();
     const auto text = [&object](const char* name) {
       return object.Get(name).As<Napi::String>().Utf8Value();
     };

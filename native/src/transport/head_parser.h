@@ -29,7 +29,7 @@ struct Head {
 // The limits of core/http/framing.ts.
 constexpr size_t kMaxRequestLine = 4096;
 constexpr size_t kMaxFields = 100;
-constexpr size_t kMaxFieldBytes = 16 * 1024;
+constexpr size_t kMaxFieldBytes = size_t{16} * 1024;
 
 // The field that tells the server of a body that is withheld; no client may send it.
 constexpr std::string_view kWithheldField = "x-imageio-withheld";
