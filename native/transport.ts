@@ -184,10 +184,10 @@ export class Transport {
     text: string,
   ): void => {
     const event = EVENTS[kind]
-    if (event === 'read') return this.#settle(this.#reads, connection, value, error)
-    if (event === 'written') return this.#settle(this.#writes, connection, value, error)
     const handlers = this.#listeners.get(listener)
-    if (event === 'accepted') handlers?.accepted(connection, text === '' ? undefined : text)
+    if (event === 'read') this.#settle(this.#reads, connection, value, error)
+    else if (event === 'written') this.#settle(this.#writes, connection, value, error)
+    else if (event === 'accepted') handlers?.accepted(connection, text === '' ? undefined : text)
     else if (event === 'opened') handlers?.opened(connection, value)
     else if (event === 'foreign') handlers?.foreign(connection, value)
     else if (event === 'reset') handlers?.reset(connection)

@@ -39,7 +39,7 @@ export class WithheldBody implements ReadableBody {
 
   async read(target: Buffer): Promise<number> {
     if (this.#options.signal.aborted) this.#onAbort()
-    if (this.#error !== undefined) throw this.#error
+    this.#throwIfFailed()
     if (!this.#isStarted) {
       this.#isStarted = true
       this.#options.onStart()
@@ -50,7 +50,8 @@ export class WithheldBody implements ReadableBody {
     this.#options.onReceived(size)
     // What has come is handed over; the next read tells why there is no more.
     if (size > 0) return size
-    throw this.#error ?? new IncompleteBodyError()
+    this.#throwIfFailed()
+    throw new IncompleteBodyError()
   }
 
   release(): void {
@@ -69,6 +70,10 @@ export class WithheldBody implements ReadableBody {
     } finally {
       this.#watch.done()
     }
+  }
+
+  #throwIfFailed(): void {
+    if (this.#error !== undefined) throw this.#error
   }
 
   #fail(error: Error): void {

@@ -16,7 +16,7 @@ interface Opened {
   /** The server's end. */
   readonly socket: Socket
   /** What the server has got. */
-  text(): string
+  readonly text: () => string
 }
 
 interface Fixture {
