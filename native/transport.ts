@@ -77,8 +77,9 @@ interface Pending {
 export class Transport {
   readonly #door: FrontDoor
   readonly #listeners = new Map<number, TransportHandlers>()
-  readonly #reads = new Map<number, Pending>()
-  readonly #writes = new Map<number, Pending>()
+  /** By connection, those first that are answered first. */
+  readonly #reads = new Map<number, Pending[]>()
+  readonly #writes = new Map<number, Pending[]>()
   #isClosed = false
 
   constructor(threads: number) {
@@ -116,7 +117,8 @@ export class Transport {
 
   /**
    * Fills the target with the next bytes of the body that was withheld from this request: fewer only
-   * when no more come. Rejects with ConnectionLostError when there are none. One at a time.
+   * when no more come. Rejects with ConnectionLostError when there are none. Two at a time: the second
+   * is filled as soon as the first is full.
    */
   read(connection: number, request: number, target: Buffer): Promise<number> {
     return this.#order(this.#reads, connection, target, () =>
@@ -124,7 +126,7 @@ export class Transport {
     )
   }
 
-  /** Settles an open read() with what has come. */
+  /** Settles open reads with what has come. */
   cancelRead(connection: number): void {
     if (this.#reads.has(connection)) this.#door.cancelRead(connection)
   }
@@ -149,7 +151,7 @@ export class Transport {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#door.close()
-    for (const pending of [...this.#reads.values(), ...this.#writes.values()]) {
+    for (const pending of [...this.#reads.values(), ...this.#writes.values()].flat()) {
       pending.reject(new ConnectionLostError('ECANCELED'))
     }
     this.#reads.clear()
@@ -157,19 +159,22 @@ export class Transport {
   }
 
   #order(
-    pending: Map<number, Pending>,
+    pending: Map<number, Pending[]>,
     connection: number,
     buffer: Buffer,
     give: () => boolean,
   ): Promise<number> {
-    if (pending.has(connection)) throw new Error('one order of a kind at a time')
+    const orders = pending.get(connection) ?? []
+    if (orders.length >= (pending === this.#reads ? 2 : 1)) throw new Error('too many orders')
     if (this.#isClosed || !give()) return Promise.reject(new ConnectionLostError('ECONNRESET'))
-    return new Promise((resolve, reject) => pending.set(connection, { buffer, resolve, reject }))
+    pending.set(connection, orders)
+    return new Promise((resolve, reject) => orders.push({ buffer, resolve, reject }))
   }
 
-  #settle(pending: Map<number, Pending>, connection: number, size: number, error: number): void {
-    const order = pending.get(connection)
-    pending.delete(connection)
+  #settle(pending: Map<number, Pending[]>, connection: number, size: number, error: number): void {
+    const orders = pending.get(connection) ?? []
+    const order = orders.shift()
+    if (orders.length === 0) pending.delete(connection)
     if (error === 0) order?.resolve(size)
     else if (pending === this.#reads && size > 0) order?.resolve(size)
     else order?.reject(new ConnectionLostError(getSystemErrorName(-error)))

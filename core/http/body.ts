@@ -17,6 +17,13 @@ export interface ReadableBody {
    * who passes on what comes, and must not hold it back until much has come.
    */
   read(target: Buffer, lingerMs?: number): Promise<number>
+  /**
+   * The next read but the one that is open will be of this target; it may be filled from now on, and
+   * belongs to the body until that read or drop() has settled. Absent where that is of no use.
+   */
+  ahead?(target: Buffer): void
+  /** What ahead() announced is not read; resolves when its memory is free. */
+  drop?(): Promise<void>
   /** Must be called when nobody reads any more. */
   release(): void
 }

@@ -32,6 +32,7 @@ constexpr milliseconds kHeadPatience{1000};
 // What a server left behind that has gone may wait so long for a client that takes nothing.
 constexpr milliseconds kRestPatience{30'000};
 constexpr milliseconds kIdle{1000};
+constexpr size_t kMaxOpenReads = 2;
 // As core/http/linger.ts.
 constexpr size_t kMaxDiscarded = size_t{1024} * 1024;
 
@@ -86,11 +87,11 @@ void Connection::Cut() {
   mail_.is_cut = true;
 }
 
-bool Connection::Read(const ReadOrder& order) {
+bool Connection::Read(ReadOrder order) {
   const std::scoped_lock lock(mail_mutex_);
-  if (!takes_mail_ || mail_.read) return false;
-  mail_.read = order;
-  mail_.cancels_read = false;  // that was meant for the one before
+  if (!takes_mail_ || mail_.open_reads.size() == kMaxOpenReads) return false;
+  order.number = ++mail_.reads;
+  mail_.open_reads.push_back(order);
   return true;
 }
 
@@ -103,23 +104,30 @@ bool Connection::Write(const WriteOrder& order) {
 
 void Connection::CancelRead() {
   const std::scoped_lock lock(mail_mutex_);
-  mail_.cancels_read = true;
+  mail_.canceled_reads = mail_.reads;
 }
 
 void Connection::TakeMail() {
   const std::scoped_lock lock(mail_mutex_);
   is_admitted_ = is_admitted_ || mail_.is_admitted;
   is_cut_ = is_cut_ || mail_.is_cut;
-  if (!read_ && mail_.read) {
-    read_ = std::exchange(mail_.read, std::nullopt);
+  if (!read_ && !mail_.open_reads.empty()) {
+    read_ = mail_.open_reads.front();
+    mail_.open_reads.pop_front();
     read_done_ = 0;
   }
   if (!write_ && mail_.write) {
     write_ = std::exchange(mail_.write, std::nullopt);
     write_done_ = 0;
   }
-  // When what is there already was taken, see ServeRead().
-  if (std::exchange(mail_.cancels_read, false) && read_) is_read_canceled_ = true;
+  // They are answered when what is there already was taken, see ServeRead().
+  canceled_reads_ = mail_.canceled_reads;
+}
+
+// Whether there is a read to serve, be it that the next was ordered meanwhile.
+bool Connection::HasRead() {
+  if (!read_) TakeMail();
+  return read_.has_value();
 }
 
 void Connection::Drive(uint32_t happened) {
@@ -427,7 +435,7 @@ bool Connection::TakeFromClient() {
 }
 
 bool Connection::ServeRead() {
-  if (!read_) return false;
+  if (!HasRead()) return false;
   if (inbound_ != Inbound::kWithheld || read_->request != request_) {
     AnswerRead(ECANCELED);
     return true;
@@ -453,7 +461,7 @@ bool Connection::ServeRead() {
   if (status == IoStatus::kEnd) has_client_ended_ = true;
   const bool is_over = wanted() == 0 || has_client_ended_ || status == IoStatus::kFailed;
   if (is_over) AnswerRead(status == IoStatus::kFailed ? ECONNRESET : 0);
-  if (read_ && is_read_canceled_) AnswerRead(ECANCELED);
+  if (read_ && read_->number <= canceled_reads_) AnswerRead(ECANCELED);
   if (body_left_ == 0) inbound_ = Inbound::kHead;
   if (status == IoStatus::kFailed && body_left_ == 0) return true;  // it comes again
   Note(status);
@@ -461,7 +469,7 @@ bool Connection::ServeRead() {
 }
 
 bool Connection::Discard() {
-  if (read_) AnswerRead(ECANCELED);
+  while (HasRead()) AnswerRead(ECANCELED);
   head_.clear();
   approved_ = 0;
   in_.Clear();
@@ -505,7 +513,6 @@ void Connection::Tell(EventKind kind, int64_t value, int error, std::string text
 
 void Connection::AnswerRead(int error) {
   read_.reset();
-  is_read_canceled_ = false;
   Tell(EventKind::kRead, static_cast<int64_t>(read_done_), error);
 }
 
@@ -527,7 +534,7 @@ void Connection::Close() {
     const std::scoped_lock lock(mail_mutex_);
     takes_mail_ = false;
   }
-  if (read_) AnswerRead(ECONNRESET);
+  while (HasRead()) AnswerRead(ECONNRESET);
   if (write_) AnswerWrite(ECONNRESET);
   if (channel_ != nullptr) moved_.store(channel_->moved(), std::memory_order_relaxed);
   due_.store(0, std::memory_order_relaxed);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -42,6 +43,7 @@ struct ConnectionOptions {
 
 // Memory of the caller's, until the order is answered.
 struct ReadOrder {
+  uint64_t number = 0;  // given by the connection
   uint64_t request = 0;
   uint8_t* data = nullptr;
   size_t size = 0;
@@ -86,9 +88,10 @@ class Connection {
   // still open, or nothing can be ordered any more.
   void Admit();
   void Cut();
-  bool Read(const ReadOrder& order);
+  // A second read may be ordered while the first is open, and is answered after it.
+  bool Read(ReadOrder order);
   bool Write(const WriteOrder& order);
-  // Answers an open Read() with what has come.
+  // Answers open reads with what has come.
   void CancelRead();
 
  private:
@@ -98,8 +101,9 @@ class Connection {
   struct Mail {
     bool is_admitted = false;
     bool is_cut = false;
-    bool cancels_read = false;
-    std::optional<ReadOrder> read;
+    uint64_t reads = 0;           // orders so far
+    uint64_t canceled_reads = 0;  // up to this one
+    std::deque<ReadOrder> open_reads;
     std::optional<WriteOrder> write;
   };
 
@@ -107,6 +111,7 @@ class Connection {
   void Advance();
   void Move();
   void TakeMail();
+  bool HasRead();
   bool IsOver() const;
 
   void Begin();
@@ -195,7 +200,7 @@ class Connection {
 
   std::optional<ReadOrder> read_;
   size_t read_done_ = 0;
-  bool is_read_canceled_ = false;
+  uint64_t canceled_reads_ = 0;
   std::optional<WriteOrder> write_;
   size_t write_done_ = 0;
 
