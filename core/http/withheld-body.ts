@@ -46,13 +46,14 @@ export class WithheldBody implements ReadableBody {
       this.#options.onStart()
     }
     if (this.#left === 0 || target.length === 0) return 0
+    const wanted = Math.min(target.length, this.#left)
     const size = await this.#fill(target)
+    if (size < wanted) this.#error ??= new IncompleteBodyError()
     this.#left -= size
     this.#options.onReceived(size)
     // What has come is handed over; the next read tells why there is no more.
     if (size > 0) return size
-    this.#throwIfFailed()
-    throw new IncompleteBodyError()
+    throw this.#error ?? new IncompleteBodyError()
   }
 
   /** The front goes on into it without waiting to be asked, which costs it a turn of two threads. */

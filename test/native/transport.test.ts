@@ -157,6 +157,33 @@ for (const isTls of [false, true]) {
       t.ok((transport.moved(server.id) ?? 0) >= BODY)
     })
 
+    t.test('two reads may be open, and are answered in order', async (t) => {
+      const { transport, connect, next } = front(t, { isTls })
+      const client = await connect()
+      const server = await next()
+      const body = Buffer.alloc(BODY, '0123456789')
+      client.write(upload(BODY))
+      const request = await withheld(server, BODY)
+      const target = Buffer.alloc(BODY)
+      const read = (from: number, to: number): Promise<number> =>
+        transport.read(server.id, request, target.subarray(from, to))
+      const first = read(0, 1000)
+      const second = read(1000, 150_000)
+      t.throws(() => void read(150_000, BODY), /too many/)
+      client.write(body)
+      t.strictSame(await Promise.all([first, second]), [1000, 149_000])
+      t.equal(await read(150_000, BODY), BODY - 150_000)
+      t.ok(target.equals(body))
+      client.write(upload(BODY) + 'x'.repeat(10))
+      await until('the second', () => server.text().split('x-imageio-withheld').length === 3)
+      const short = transport.read(server.id, request + 1, target)
+      const none = transport.read(server.id, request + 1, Buffer.alloc(10))
+      await until('bytes', () => (transport.moved(server.id) ?? 0) > BODY)
+      transport.cancelRead(server.id)
+      t.ok((await short.catch(() => 0)) <= 10)
+      await t.rejects(none, { code: 'ECANCELED' })
+    })
+
     t.test('a body that ends early is told by what came of it', async (t) => {
       const { transport, connect, next } = front(t, { isTls })
       const client = await connect()
