@@ -134,9 +134,14 @@ export class Connection {
 
   /** Ends the connection now; what was not sent is lost, and the client sees that. */
   cut(): void {
+    this.front?.cut()
+    this.drop()
+  }
+
+  /** The same for a connection without a request: what it was sent last still goes out. */
+  drop(): void {
     this.isClosing = true
     this.#session?.destroy()
-    this.front?.cut()
     this.socket.destroy()
   }
 

@@ -148,10 +148,6 @@ export class Front {
         return
       }
       known.socket = socket
-      // Who ends in order has handed everything over; who does not must not be completed.
-      socket.once('close', () => {
-        if (!socket.writableFinished) known.connection.cut()
-      })
       this.#options.opened(socket, known.connection)
     },
     foreign: (id, fd) => {

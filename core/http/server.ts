@@ -429,7 +429,7 @@ export class HttpServer {
 
   #closeIdle(): void {
     for (const connection of this.#connections) {
-      if (connection.isIdleTooLong) connection.cut()
+      if (connection.isIdleTooLong) connection.drop()
       else connection.checkPeer()
     }
   }
