@@ -33,6 +33,10 @@ constexpr milliseconds kHeadPatience{1000};
 constexpr milliseconds kRestPatience{30'000};
 constexpr milliseconds kIdle{1000};
 constexpr size_t kMaxOpenReads = 2;
+// Of a large body so much is waited for, but not long: a slow client's bytes count, too.
+constexpr int64_t kBatch = int64_t{192} * 1024;
+constexpr int64_t kMaxUnseen = int64_t{64} * 1024;
+constexpr milliseconds kBatchPatience{200};
 // As core/http/linger.ts.
 constexpr size_t kMaxDiscarded = size_t{1024} * 1024;
 
@@ -550,7 +554,19 @@ void Connection::Close() {
   host_.Forget(id());
 }
 
+void Connection::WaitForBatch() {
+  const bool is_bulk = inbound_ == Inbound::kWithheld && read_ && wants_client_read_;
+  // Never more than what is to come: some of the rest may be with OpenSSL already, in half a
+  // record.
+  const int64_t left = is_bulk ? body_left_ - kMaxUnseen : 1;
+  const auto mark = static_cast<size_t>(std::clamp(left, int64_t{1}, kBatch));
+  if (mark == low_mark_) return;
+  low_mark_ = mark;
+  SetLowMark(channel_->fd(), mark);
+}
+
 void Connection::Arm() {
+  if (state_ == State::kOpen) WaitForBatch();
   const uint32_t reading = EPOLLIN;
   const uint32_t writing = EPOLLOUT;
   if (state_ != State::kAccepted) {
@@ -578,6 +594,7 @@ void Connection::SetDue() {
   const auto at = [&due](Clock::time_point time) {
     if (due == Clock::time_point{} || time < due) due = time;
   };
+  if (low_mark_ > 1) at(now_ + kBatchPatience);
   if (head_since_ != Clock::time_point{}) at(head_since_ + kHeadPatience);
   if (has_idle_memory && now_ >= used_at_ + kIdle) {
     in_.Trim();

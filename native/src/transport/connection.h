@@ -142,6 +142,8 @@ class Connection {
   void Lose();
   void Close();
   void Arm();
+  // How much a client has to send before it is worth a turn.
+  void WaitForBatch();
   void SetDue();
   // What the client's side waits for; loses it when it failed.
   void Note(IoStatus status);
@@ -172,6 +174,7 @@ class Connection {
   Watch server_watch_;
   bool is_client_in_trouble_ = false;
   size_t peeked_ = 0;
+  size_t low_mark_ = 1;
   bool has_server_hung_up_ = false;
   bool wants_client_read_ = false;
   bool wants_client_write_ = false;
