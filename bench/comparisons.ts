@@ -17,11 +17,17 @@ import type { Result } from './report.js'
 import type { System } from './system.js'
 import { compare } from './transfers.js'
 
+/** The native front, see docs/transport.md. */
+const NATIVE = '[transport]\nnative = on\n'
+
 export function measureFiles(place: Place, options: BenchOptions): Promise<Result[]> {
   const start = async (): Promise<System[]> => {
     const { systems } = options
     const found: System[] = []
     if (systems.has('imageio')) found.push(imageioFiles(await startImageio(place), 'imageio'))
+    if (systems.has('imageio-native')) {
+      found.push(imageioFiles(await startImageio(place, NATIVE), 'imageio native'))
+    }
     if (systems.has('nginx') && isInstalled('nginx')) found.push(await startNginx(place))
     return found
   }

@@ -28,8 +28,9 @@ export interface Imageio {
 /** Arguments of curl that reach the image, or what is below it. */
 export type Offer = (transport: Transport, below?: string) => readonly string[]
 
-export function startImageio(place: Place): Promise<Imageio> {
-  return startProgram(place, 'imageio-daemon')
+/** `more` goes into its configuration. */
+export function startImageio(place: Place, more = ''): Promise<Imageio> {
+  return startProgram(place, 'imageio-daemon', more)
 }
 
 /** `more` goes into its configuration. */

@@ -65,7 +65,51 @@ interface DigestHandle {
   readonly isDigest: true
 }
 
+/** See transport.ts, which is its door. */
+export interface FrontDoor {
+  readonly token: string
+  readonly listenTcp: (
+    address: string,
+    port: number,
+    handshakeTimeout: number,
+    tls?: TlsSettings,
+  ) => Listening
+  readonly listenUnix: (path: string) => Listening
+  readonly setTls: (listener: number, tls: TlsSettings) => void
+  readonly stopListening: (listener: number) => void
+  readonly admit: (connection: number) => void
+  readonly cut: (connection: number) => void
+  readonly read: (connection: number, request: number, target: Buffer) => boolean
+  readonly cancelRead: (connection: number) => void
+  readonly write: (connection: number, after: number, chunk: Buffer) => boolean
+  readonly moved: (connection: number) => number | undefined
+  readonly close: () => void
+}
+
+export interface TlsSettings {
+  /** PEM. */
+  readonly key: string
+  readonly cert: string
+  /** OpenSSL's names, of TLS 1.2 and 1.3. */
+  readonly ciphers: string
+}
+
+interface Listening {
+  readonly listener: number
+  readonly port: number
+}
+
+type OnEvent = (
+  kind: number,
+  connection: number,
+  listener: number,
+  value: number,
+  error: number,
+  text: string,
+) => void
+
 interface Addon {
+  readonly FrontDoor: new (onEvent: OnEvent, threads: number) => FrontDoor
   readonly setErrorClass: (errorClass: typeof SystemError) => void
   readonly pageSize: number
   readonly allocateAligned: (size: number) => Buffer
@@ -218,6 +262,9 @@ export const hasPeerEnded = addon.hasPeerEnded
  * receiver's queue is full. Throws SystemError.
  */
 export const sendDatagram = addon.sendDatagram
+
+/** The native front's threads; only transport.ts uses it. */
+export const FrontDoor = addon.FrontDoor
 
 /** All there are, sorted. `blake2b` has 32 bytes, which node:crypto cannot make. */
 export const DIGEST_ALGORITHMS: readonly DigestAlgorithm[] = Object.freeze(addon.digestAlgorithms)

@@ -14,9 +14,11 @@ aarch64) arch=arm64 ;;
 *) echo "imageio: no pinned Node for $(uname -m); x86_64 and aarch64 are supported" >&2; exit 1 ;;
 esac
 
+sources=$(ls native/src/*.cc native/src/transport/*.cc native/fuzz/*.cc)
+headers=$(ls native/src/*.h native/src/transport/*.h)
 case ${1:-} in
---fix) clang-format -i native/src/*.cc native/src/*.h ;;
-'') clang-format --dry-run -Werror native/src/*.cc native/src/*.h ;;
+--fix) clang-format -i $sources $headers ;;
+'') clang-format --dry-run -Werror $sources $headers ;;
 *) echo "usage: lint-cc.sh [--fix]" >&2; exit 2 ;;
 esac
 
@@ -24,7 +26,7 @@ esac
 # found in headers of others.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! printf '%s\n' native/src/*.cc | xargs -P "$(nproc)" -I{} clang-tidy --quiet {} -- \
+if ! printf '%s\n' $sources | xargs -P "$(nproc)" -I{} clang-tidy --quiet {} -- \
   -std=c++20 -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE -DNAPI_VERSION=9 \
   -DNAPI_CPP_EXCEPTIONS -DNODE_ADDON_API_CPP_EXCEPTIONS_ALL \
   -DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS -DBUILDING_NODE_EXTENSION \

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the addon's tests with an addon built for the address and undefined-behaviour sanitizers.
-# All of it happens in a copy, so that neither the real addon nor a running daemon notices.
+# Runs the addon's tests with an addon built for the address and undefined-behaviour sanitizers, and
+# those of the native front also for the thread sanitizer. All of it happens in copies, so that neither
+# the real addon nor a running daemon notices.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -14,28 +15,47 @@ cp -R package.json scripts "$copy"
 mkdir "$copy/native"
 cp -R native/binding.gyp native/src "$copy/native"
 ln -s "$root/node_modules" "$copy/node_modules"
-
-flags='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g'
-if ! CXXFLAGS=$flags LDFLAGS=$flags sh "$copy/scripts/build-addon.sh" > "$copy/build.log" 2>&1; then
-  cat "$copy/build.log" >&2
-  exit 1
-fi
-
-# They must be loaded before node itself, which is not built for them.
-preload=$(ldd "$copy/native/build/Release/imageio.node" | awk '/lib(a|ub)san/ { print $3 }' | xargs)
-
-# Node itself leaks on purpose at its end, hence no leak detection.
-export ASAN_OPTIONS="detect_leaks=0:log_path=$copy/report"
-export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$copy/report"
 cd "$copy"
+
+build() {
+  if ! CXXFLAGS="$1 -fno-omit-frame-pointer -g" LDFLAGS=$1 sh scripts/build-addon.sh > build.log 2>&1; then
+    cat build.log >&2
+    exit 1
+  fi
+}
+
+# run TEST [COMMAND ...]: with the sanitizers' libraries, which must be loaded before node itself, as
+# that is not built for them.
 failed=
-for test in dist/test/native/*.test.js; do
+run() {
+  test=$1
+  shift
   echo "# $test"
-  if ! LD_PRELOAD=$preload node_modules/.bin/node --enable-source-maps "$test" > output 2>&1; then
+  libraries=$(ldd native/build/Release/imageio.node | awk '/lib(a|ub|t)san/ { print $3 }' | xargs)
+  if ! LD_PRELOAD=$libraries "$@" node_modules/.bin/node --enable-source-maps "$test" > output 2>&1; then
     failed=yes
     cat output >&2
   fi
+}
+
+build '-fsanitize=address,undefined -fno-sanitize-recover=all'
+# Node itself leaks on purpose at its end, hence no leak detection.
+export ASAN_OPTIONS="detect_leaks=0:log_path=$copy/report"
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$copy/report"
+for test in dist/test/native/*.test.js; do
+  run "$test"
 done
+
+# It finds its shadow memory taken where addresses are very random, and what it sees of node's own
+# threads without their locks would look like races.
+if setarch -R true 2> /dev/null; then
+  build '-fsanitize=thread'
+  export TSAN_OPTIONS="ignore_noninstrumented_modules=1:log_path=$copy/report"
+  run dist/test/native/transport.test.js setarch -R
+else
+  echo 'sanitize: no thread sanitizer, as addresses cannot be fixed here'
+fi
+
 for report in report.*; do
   [ -e "$report" ] || continue
   failed=yes

@@ -62,6 +62,7 @@ if [ "$goal" = test ]; then
     done
     want clang-format clang-format
     want clang-tidy clang-tidy
+    want clang++ clang
     # An installer image as real input; each Debian release has its own.
     release=$(. /etc/os-release 2>/dev/null && echo "${ID:-} ${VERSION_ID:-}") || release=''
     case $release in

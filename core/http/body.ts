@@ -6,6 +6,29 @@ import type { Readable } from 'node:stream'
 import { BodyTimeoutError, BodyTooLargeError, IncompleteBodyError } from './errors.js'
 import { ClientWatch, type WatchOptions } from './watch.js'
 
+/** A request body, to be released by who asked for it. */
+export interface ReadableBody {
+  /**
+   * Fills the target. Resolves with fewer bytes only when no more come, with 0 when the body has
+   * ended and is complete. Rejects with IncompleteBodyError, BodyTimeoutError or the signal's
+   * reason, after everything that came before was handed over. One read at a time.
+   *
+   * With `lingerMs` it may also resolve, with at least one byte, so long after the first one: for
+   * who passes on what comes, and must not hold it back until much has come.
+   */
+  read(target: Buffer, lingerMs?: number): Promise<number>
+  /**
+   * The next read but the one that is open will be of this target; it may be filled from now on, and
+   * belongs to the body until that read or drop() has settled. When the open read does not fill its
+   * target there is no such read. Absent where all of this is of no use.
+   */
+  ahead?(target: Buffer): void
+  /** What ahead() announced is not read; resolves when its memory is free. */
+  drop?(): Promise<void>
+  /** Must be called when nobody reads any more. */
+  release(): void
+}
+
 export interface BodyOptions extends WatchOptions {
   /** Ends waiting with its reason. */
   readonly signal: AbortSignal
@@ -24,7 +47,7 @@ interface PendingRead {
   readonly reject: (error: Error) => void
 }
 
-export class RequestBody {
+export class RequestBody implements ReadableBody {
   readonly #stream: Readable
   readonly #options: BodyOptions
   readonly #watch: ClientWatch
@@ -46,14 +69,6 @@ export class RequestBody {
     if (options.held !== undefined) this.#rest.push(options.held)
   }
 
-  /**
-   * Fills the target. Resolves with fewer bytes only when no more come, with 0 when the body has
-   * ended and is complete. Rejects with IncompleteBodyError, BodyTimeoutError or the signal's
-   * reason, after everything that came before was handed over. One read at a time.
-   *
-   * With `lingerMs` it also resolves, with at least one byte, so long after the first one: for who
-   * passes on what comes, and must not hold it back until much has come.
-   */
   read(target: Buffer, lingerMs?: number): Promise<number> {
     if (this.#options.signal.aborted) this.#onAbort()
     this.#start()
@@ -90,7 +105,6 @@ export class RequestBody {
     this.#onEnd()
   }
 
-  /** Must be called when nobody reads any more. */
   release(): void {
     clearTimeout(this.#lingering)
     this.#watch.stop()
@@ -191,7 +205,7 @@ export function takeHeld(stream: Readable): Buffer {
 }
 
 /** The whole of a small body. Throws BodyTooLargeError. */
-export async function readAll(body: RequestBody, limit: number): Promise<Buffer> {
+export async function readAll(body: ReadableBody, limit: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(limit + 1)
   let size = 0
   while (size <= limit) {

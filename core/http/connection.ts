@@ -5,6 +5,7 @@
 import type { ServerHttp2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 import { ClientGoneError } from './errors.js'
+import type { FrontConnection } from './front.js'
 import { hasLeft } from './peer.js'
 
 /** Something opened for a connection, ended with it. */
@@ -22,6 +23,8 @@ export class Connection {
   readonly address: string
   readonly protocol: 'h1' | 'h2'
   readonly socket: Socket
+  /** The native front stands between the client and the socket. */
+  readonly front: FrontConnection | undefined
   /** What was opened for this connection, by owner. */
   readonly resources = new Map<object, Closable>()
   /** Bytes of image data sent and received, for the log. */
@@ -49,11 +52,16 @@ export class Connection {
   constructor(
     socket: Socket,
     address: string,
-    options: { idleLimitMs: number; session?: ServerHttp2Session },
+    options: {
+      idleLimitMs: number
+      session?: ServerHttp2Session
+      front?: FrontConnection | undefined
+    },
   ) {
     this.socket = socket
     this.address = address
     this.#session = options.session
+    this.front = options.front
     this.protocol = options.session === undefined ? 'h1' : 'h2'
     this.#idleLimitMs = options.idleLimitMs
   }
@@ -126,6 +134,12 @@ export class Connection {
 
   /** Ends the connection now; what was not sent is lost, and the client sees that. */
   cut(): void {
+    this.front?.cut()
+    this.drop()
+  }
+
+  /** The same for a connection without a request: what it was sent last still goes out. */
+  drop(): void {
     this.isClosing = true
     this.#session?.destroy()
     this.socket.destroy()

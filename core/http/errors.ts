@@ -60,8 +60,8 @@ export class IncompleteBodyError extends ServiceError {
   readonly code = 'ERR_INCOMPLETE_BODY'
   readonly statusCode = 400
 
-  constructor() {
-    super('the request body is not complete')
+  constructor(options?: ErrorOptions) {
+    super('the request body is not complete', options)
   }
 }
 

@@ -7,13 +7,14 @@ import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'no
 import type { Readable } from 'node:stream'
 import { parseExactJson, stringifyJson } from '../json.js'
 import type { Logger } from '../log.js'
-import { RequestBody, readAll, takeHeld } from './body.js'
+import { RequestBody, readAll, takeHeld, type BodyOptions, type ReadableBody } from './body.js'
 import type { Connection } from './connection.js'
 import { BadRequestError, ClientGoneError } from './errors.js'
 import { announcesBody, isHttp1 } from './framing.js'
 import { parseQuery, type Query } from './query.js'
 import { ResponseSink } from './sink.js'
 import { VERSION } from './version.js'
+import { WithheldBody, type Withheld } from './withheld-body.js'
 import type { WatchOptions } from './watch.js'
 
 export type Request = IncomingMessage | Http2ServerRequest
@@ -53,6 +54,10 @@ export class Exchange {
   #bindings: Readonly<Record<string, string | number>>
   #logger: Logger | undefined
   #body: RequestBody | undefined
+  /** The body is not in the request, the native front has it. */
+  readonly #withheld: Withheld | undefined
+  #withheldBody: WithheldBody | undefined
+  #hasSentAround = false
   /** Set when the body was cut, or its connection closed, before anybody read it. */
   #held: Buffer | undefined
   #closes = false
@@ -65,6 +70,7 @@ export class Exchange {
     this.method = request.method ?? ''
     this.query = parseQuery(request.url ?? '')
     this.connection = connection
+    this.#withheld = connection.front?.withheld(request.headers)
     this.#rootLogger = logger
     this.#bindings = { service, connection: connection.id, client: connection.address }
     response.once('close', () => this.#abort.abort(CLOSED))
@@ -101,11 +107,12 @@ export class Exchange {
 
   /** Whether any byte of body is announced. */
   get hasBody(): boolean {
-    return announcesBody(this.#request)
+    return this.#withheld !== undefined || announcesBody(this.#request)
   }
 
   /** The announced size of the body; undefined when only its end will tell. */
   get contentLength(): number | undefined {
+    if (this.#withheld !== undefined) return this.#withheld.length
     const length = this.#request.headers['content-length']
     return length === undefined ? undefined : Number(length)
   }
@@ -163,8 +170,8 @@ export class Exchange {
   }
 
   /** The request body, to be released by the caller. */
-  body(watch: WatchOptions = this.#watch, signal: AbortSignal = this.closed): RequestBody {
-    this.#body = new RequestBody(this.#bodyStream, {
+  body(watch: WatchOptions = this.#watch, signal: AbortSignal = this.closed): ReadableBody {
+    const options: BodyOptions = {
       ...watch,
       signal,
       held: this.#held,
@@ -172,7 +179,13 @@ export class Exchange {
         if (this.expectsContinue) this.#response.writeContinue()
       },
       onReceived: (size) => void (this.connection.bytesReceived += size),
-    })
+    }
+    if (this.#withheld !== undefined) {
+      const total = this.#movedByFront
+      this.#withheldBody = new WithheldBody(this.#withheld, { ...options, total })
+      return this.#withheldBody
+    }
+    this.#body = new RequestBody(this.#bodyStream, options)
     if (this.#held !== undefined) this.#endBody(this.#body)
     return this.#body
   }
@@ -199,6 +212,10 @@ export class Exchange {
     return new ResponseSink(this.#response, {
       ...watch,
       closed: this.closed,
+      total: this.#movedByFront,
+      ...(this.connection.front === undefined
+        ? {}
+        : { sendAround: (piece: Buffer) => this.#sendAround(piece) }),
       onStart: () => this.#writeHead(status, headers),
       onSent: (size) => void (this.connection.bytesSent += size),
       onTimeout: () => {
@@ -206,6 +223,23 @@ export class Exchange {
         cut()
       },
     })
+  }
+
+  get #movedByFront(): (() => number) | undefined {
+    const { front } = this.connection
+    return front === undefined ? undefined : () => front.moved()
+  }
+
+  /** By the native front, when this response is the one its connection's socket is busy with. */
+  #sendAround(piece: Buffer): Promise<void> | undefined {
+    const { front, socket } = this.connection
+    const response = this.#response as ServerResponse
+    // Between chunks there is their framing, which only Node writes.
+    if (front === undefined || response.socket !== socket || !response.hasHeader('content-length'))
+      return undefined
+    if (!this.#hasSentAround) response.flushHeaders()
+    this.#hasSentAround = true
+    return front.write(socket.bytesWritten, piece)
   }
 
   get isH2(): boolean {
@@ -239,6 +273,7 @@ export class Exchange {
 
   /** The rest of the request is not what was announced, see RequestBody.cut. */
   cutBody(held?: Buffer): void {
+    if (this.#withheld !== undefined) return // its reads tell
     if (isHttp1(this.#request) && this.#request.complete && held === undefined) return
     if (this.#body === undefined) this.#held = held ?? takeHeld(this.#bodyStream)
     else this.#body.cut()
@@ -246,6 +281,7 @@ export class Exchange {
 
   /** HTTP/1: the connection closes now, and with it goes what Node holds of a body that is complete. */
   keepBody(): void {
+    if (this.#withheld !== undefined) return
     if (!isHttp1(this.#request) || !this.#request.complete) return
     if (this.#body === undefined) this.#held ??= takeHeld(this.#bodyStream)
     else this.#endBody(this.#body)
@@ -262,6 +298,7 @@ export class Exchange {
 
   /** A body that nobody reads must not be taken for the next request. */
   #hasUnreadBody(): boolean {
+    if (this.#withheld !== undefined) return this.#withheldBody?.isTaken !== true
     return this.hasBody && isHttp1(this.#request) && !this.#request.complete
   }
 

@@ -7,6 +7,7 @@ import http2, { type Http2Server, type ServerHttp2Session } from 'node:http2'
 import https from 'node:https'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import { TLSSocket, type SecureContextOptions } from 'node:tls'
+import type { Transport } from '../../native/transport.js'
 import type { Logger } from '../log.js'
 import type { Admission } from './admission.js'
 import { Connection } from './connection.js'
@@ -14,6 +15,7 @@ import { replyError } from './error-reply.js'
 import { FramingError, MethodNotAllowedError } from './errors.js'
 import { Exchange, type Request, type Response } from './exchange.js'
 import { checkFraming, isHttp1, MAX_FIELDS, MAX_HEAD, PARSER_MAX_HEAD } from './framing.js'
+import { Front, type FrontConnection } from './front.js'
 import { linger } from './linger.js'
 import { answerMalformed, refuseConnect } from './malformed.js'
 import { METHODS } from './methods.js'
@@ -44,6 +46,8 @@ export interface HttpServerOptions {
   readonly logger: Logger
   /** Decides on the peer of a Unix socket. */
   readonly mayConnect?: (socket: Socket) => boolean
+  /** The native front accepts connections and relays (docs/transport.md). */
+  readonly transport?: Transport
 }
 
 export type ListenAddress =
@@ -61,6 +65,9 @@ export class HttpServer {
   readonly #options: HttpServerOptions
   readonly #server: http.Server | https.Server
   readonly #h2: Http2Server
+  readonly #front: Front | undefined
+  #relayed: http.Server | undefined
+  readonly #fronted = new WeakMap<Socket, FrontConnection>()
   /** Also those whose TLS handshake is not finished, which are no connections yet. */
   readonly #sockets = new Set<Socket>()
   readonly #connections = new Set<Connection>()
@@ -70,11 +77,13 @@ export class HttpServer {
   #router: Router | undefined
   #clientCa: Buffer | undefined
   #isStopping = false
+  #onEnded: () => void = () => undefined
 
   constructor(options: HttpServerOptions) {
     this.#options = options
     this.#h2 = this.#createH2()
-    this.#server = this.#createH1()
+    this.#server = this.#createH1(options.tls)
+    this.#front = options.transport && this.#createFront(options.transport)
     this.#sweep = setInterval(() => this.#closeIdle(), SWEEP_MS).unref()
   }
 
@@ -82,6 +91,10 @@ export class HttpServer {
   async listen(address: ListenAddress): Promise<void> {
     const { routes, logger, service } = this.#options
     this.#router = await createRouter(routes, this.#makeExchange, logger)
+    if (this.#front !== undefined) {
+      await this.#front.listen('path' in address ? address : { ...address })
+      return
+    }
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject)
       this.#server.listen({ ...address, backlog: BACKLOG }, () => {
@@ -94,7 +107,7 @@ export class HttpServer {
 
   /** Where it listens; for a Unix socket its name. */
   get address(): AddressInfo | string {
-    const address = this.#server.address()
+    const address = this.#front?.address ?? this.#server.address()
     if (address === null) throw new Error('the server does not listen')
     return address
   }
@@ -103,6 +116,7 @@ export class HttpServer {
   replaceCertificate(material: TlsMaterial): void {
     if (this.#server instanceof https.Server) {
       this.#server.setSecureContext(this.#tlsOptions(material))
+      this.#front?.replaceCertificate(material)
     }
   }
 
@@ -125,9 +139,10 @@ export class HttpServer {
   async close(graceMs: number): Promise<void> {
     this.#isStopping = true
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    const ended = this.#front === undefined ? closed : this.#ended(this.#front)
     const timer = setTimeout(() => this.#cutAll(), graceMs)
     for (const connection of this.#connections) connection.shutDown()
-    await closed
+    await ended
     clearTimeout(timer)
     clearInterval(this.#sweep)
     await this.#router?.close()
@@ -135,11 +150,45 @@ export class HttpServer {
 
   #cutAll(): void {
     for (const connection of this.#connections) connection.cut()
+    this.#front?.cutAll()
     for (const socket of this.#sockets) socket.destroy()
   }
 
-  #createH1(): http.Server | https.Server {
-    const { limits, tls, isWelcomeClient } = this.#options
+  /** Accepts no more; resolves when nothing is left that was accepted. */
+  async #ended(front: Front): Promise<void> {
+    front.stopListening()
+    this.#relayed?.close()
+    const isEnded = (): boolean => front.size === 0 && this.#sockets.size === 0
+    while (!isEnded()) await new Promise<void>((resolve) => (this.#onEnded = resolve))
+  }
+
+  /**
+   * Two servers behind one listener: what the front relays is plain HTTP/1.1, what it leaves alone is
+   * served as without it.
+   */
+  #createFront(transport: Transport): Front {
+    const { tls, limits } = this.#options
+    const relayed = tls === undefined ? this.#server : this.#createH1(undefined)
+    this.#relayed = relayed
+    // A server looks for headers that do not end only when it listens.
+    for (const server of new Set([relayed, this.#server])) server.emit('listening')
+    return new Front({
+      transport,
+      ...(tls === undefined ? {} : { tls }),
+      handshakeTimeoutMs: limits.handshakeTimeout * 1000,
+      enter: (address) => this.#enter(plainAddress(address)),
+      opened: (socket, connection) => {
+        this.#fronted.set(socket, connection)
+        relayed.emit('connection', socket)
+      },
+      foreign: (socket) => void this.#server.emit('connection', socket),
+      handshakeFailed: (reason) => this.#handshakeFailed(reason),
+      closed: () => this.#onEnded(),
+    })
+  }
+
+  #createH1(tls: TlsMaterial | undefined): http.Server | https.Server {
+    const { limits, isWelcomeClient } = this.#options
     const options: http.ServerOptions = {
       requireHostHeader: false, // checkFraming knows where it is required
       requestTimeout: 0, // default 300 s for a whole request: an upload takes hours
@@ -177,11 +226,15 @@ export class HttpServer {
         return !isH2
       })
       server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
-        this.#options.logger.debug({ reason: error.code }, 'TLS handshake failed')
+        this.#handshakeFailed(error.code)
         socket.destroy()
       })
     }
     return this.#serveH1(server)
+  }
+
+  #handshakeFailed(reason: string | undefined): void {
+    this.#options.logger.debug({ reason }, 'TLS handshake failed')
   }
 
   #serveH1(server: http.Server): http.Server {
@@ -228,29 +281,43 @@ export class HttpServer {
   }
 
   #admit(socket: Socket): boolean {
-    const { admission, logger, service, mayConnect = () => true } = this.#options
-    const address = peerAddress(socket)
-    const leave = this.#isStopping ? undefined : admission.enter(address)
-    const isWelcome = leave !== undefined && mayConnect(socket)
-    if (isWelcome) {
+    const { logger, service, mayConnect = () => true } = this.#options
+    if (this.#fronted.has(socket)) return true
+    const address = plainAddress(socket.remoteAddress)
+    const leave = this.#enter(address)
+    if (leave !== undefined && mayConnect(socket)) {
       this.#sockets.add(socket)
       socket.once('close', () => {
         this.#sockets.delete(socket)
         leave()
+        this.#onEnded()
       })
       return true
     }
-    leave?.()
-    const reason = leave === undefined ? 'too many connections' : 'this peer may not connect'
-    logger.warn({ service, client: address, reason }, 'connection refused')
+    if (leave !== undefined) {
+      const reason = 'this peer may not connect'
+      logger.warn({ service, client: address, reason }, 'connection refused')
+      leave()
+    }
     socket.destroy()
     return false
+  }
+
+  /** A function that gives the connection's place back, or undefined when there is none. */
+  #enter(address: string): (() => void) | undefined {
+    const { admission, logger, service } = this.#options
+    const leave = this.#isStopping ? undefined : admission.enter(address)
+    if (leave === undefined) {
+      const reason = 'too many connections'
+      logger.warn({ service, client: address, reason }, 'connection refused')
+    }
+    return leave
   }
 
   #refuseClient(socket: TLSSocket): false {
     const { logger, service } = this.#options
     const { CN: name } = socket.getPeerCertificate().subject
-    const client = peerAddress(socket)
+    const client = plainAddress(socket.remoteAddress)
     logger.warn({ service, client, name, reason: 'not in the list' }, 'connection refused')
     socket.destroy()
     return false
@@ -288,8 +355,11 @@ export class HttpServer {
   }
 
   #track(key: object, socket: Socket, session: ServerHttp2Session | undefined): Connection {
-    const connection = new Connection(socket, peerAddress(socket), {
+    const front = this.#fronted.get(socket)
+    const peer = front === undefined ? socket.remoteAddress : front.address
+    const connection = new Connection(socket, plainAddress(peer), {
       idleLimitMs: this.#options.limits.idleTimeout * 1000,
+      front,
       ...(session === undefined ? {} : { session }),
     })
     this.#connections.add(connection)
@@ -371,7 +441,7 @@ export class HttpServer {
 
   #closeIdle(): void {
     for (const connection of this.#connections) {
-      if (connection.isIdleTooLong) connection.cut()
+      if (connection.isIdleTooLong) connection.drop()
       else connection.checkPeer()
     }
   }
@@ -409,6 +479,6 @@ function interpose(
   })
 }
 
-function peerAddress({ remoteAddress }: Socket): string {
-  return remoteAddress === undefined ? 'local' : remoteAddress.replace(/^::ffff:/, '')
+function plainAddress(address: string | undefined): string {
+  return address === undefined ? 'local' : address.replace(/^::ffff:/, '')
 }

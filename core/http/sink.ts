@@ -13,6 +13,11 @@ export interface SinkOptions extends WatchOptions {
   /** Called once, before the first byte is written: sends the header. */
   readonly onStart: () => void
   readonly onSent: (size: number) => void
+  /**
+   * Sends a large piece around the stream, where that can be done; resolves when its memory may be
+   * used again, and rejects when the connection has gone.
+   */
+  readonly sendAround?: (piece: Buffer) => Promise<void> | undefined
   /** The client takes nothing, or too little: must end the connection, which fails the write. */
   readonly onTimeout: () => void
 }
@@ -24,6 +29,8 @@ export interface SinkOptions extends WatchOptions {
 const FIRST_PIECE = 64 * 1024
 const LARGEST_PIECE = 1024 * 1024
 const QUICK_MS = 1000
+/** Less is not worth the way. */
+const MIN_AROUND = 64 * 1024
 
 export class ResponseSink {
   readonly #stream: ByteStream
@@ -44,6 +51,9 @@ export class ResponseSink {
    */
   async write(chunk: Buffer): Promise<void> {
     this.start()
+    const { sendAround } = this.#options
+    const mayGoAround = sendAround !== undefined && chunk.length >= MIN_AROUND
+    if (mayGoAround && (await this.#sendAround(chunk, sendAround))) return
     for (let offset = 0; offset < chunk.length;) {
       const piece = chunk.subarray(offset, offset + this.#pieceSize)
       const startedAt = performance.now()
@@ -64,6 +74,24 @@ export class ResponseSink {
   /** Must be called when nobody writes any more. */
   release(): void {
     this.#watch.stop()
+  }
+
+  /** False when the stream has to do it. What moves is told by `total` meanwhile, not by pieces. */
+  async #sendAround(chunk: Buffer, send: (piece: Buffer) => Promise<void> | undefined) {
+    const { closed, onSent } = this.#options
+    closed.throwIfAborted()
+    const sending = send(chunk)
+    if (sending === undefined) return false
+    this.#watch.wait()
+    try {
+      await sending
+    } catch (cause) {
+      throw new ClientGoneError({ cause })
+    } finally {
+      this.#watch.done()
+    }
+    onSent(chunk.length)
+    return true
   }
 
   /**
@@ -87,7 +115,7 @@ export class ResponseSink {
     } finally {
       this.#watch.done()
     }
-    this.#watch.moved(piece.length)
+    if (this.#options.total === undefined) this.#watch.moved(piece.length)
     this.#options.onSent(piece.length)
   }
 }

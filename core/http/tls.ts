@@ -13,7 +13,7 @@ export interface TlsMaterial {
 }
 
 /** AEAD suites only; for TLS 1.2 with forward secrecy. The client's order counts, it knows its AES speed. */
-const CIPHERS = [
+export const CIPHERS = [
   'TLS_AES_256_GCM_SHA384',
   'TLS_AES_128_GCM_SHA256',
   'TLS_CHACHA20_POLY1305_SHA256',

@@ -7,6 +7,8 @@ export interface WatchOptions {
   readonly inactivityMs: number
   /** Bytes per second the client must move, averaged over `inactivityMs`; 0 is off. */
   readonly minRate: number
+  /** Bytes moved so far, where nobody calls moved(). */
+  readonly total?: (() => number) | undefined
 }
 
 /** Longest time between two looks. */
@@ -19,6 +21,7 @@ export class ClientWatch {
   readonly #tickMs: number
   #waiting = 0
   #moved = 0
+  #total: number
   #silentMs = 0
   #windowMs = 0
   #windowBytes = 0
@@ -26,6 +29,7 @@ export class ClientWatch {
   constructor(options: WatchOptions, onTimeout: () => void) {
     this.#options = options
     this.#onTimeout = onTimeout
+    this.#total = options.total?.() ?? 0
     this.#tickMs = Math.min(TICK_MS, options.inactivityMs / 4)
     this.#timer = setInterval(() => this.#tick(), this.#tickMs)
   }
@@ -50,8 +54,10 @@ export class ClientWatch {
   }
 
   #tick(): void {
-    const moved = this.#moved
+    const total = this.#options.total?.() ?? 0
+    const moved = this.#moved + total - this.#total
     this.#moved = 0
+    this.#total = total
     this.#windowBytes += moved
     if (this.#waiting === 0) return
     const { inactivityMs, minRate } = this.#options

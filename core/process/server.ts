@@ -2,13 +2,14 @@
  * One server process: tickets, the three services, privileges. What the images service does, and which
  * URLs tickets may have, is the program's own and an argument. Nothing is global.
  */
-import { hostname } from 'node:os'
+import { availableParallelism, hostname } from 'node:os'
 import { readFileSync } from 'node:fs'
 import type { ServerConfig } from '../config/server.js'
 import type { Route } from '../http/routes.js'
 import { readAuthorities, readTlsMaterial, type TlsMaterial } from '../http/tls.js'
 import { VERSION } from '../http/version.js'
 import { infoRoute } from '../images/info.js'
+import { Transport } from '../../native/transport.js'
 import { parseExactJson } from '../json.js'
 import type { Logger } from '../log.js'
 import { dropPrivileges } from '../privileges.js'
@@ -36,7 +37,12 @@ export interface Images {
   readonly normalizeUrl: (url: string) => string
   /** The same for the URL in a token, whose signer need not be trusted with as much. */
   readonly normalizeSignedUrl: (url: string) => string
+  /** Whether the native front stands before the data services (docs/transport.md). */
+  readonly usesFront?: boolean
 }
+
+/** One for each core; more than eight wait for the network or the storage. */
+const FRONT_THREADS = Math.min(availableParallelism(), 8)
 
 export class Server {
   readonly #logger: Logger
@@ -46,6 +52,7 @@ export class Server {
   /** Those whose address is ours, not another server's that was there first. */
   readonly #listening: Service[] = []
   readonly #shutdownMs: number
+  readonly #transport: Transport | undefined
 
   /** Resolves when every service listens. Rejects with what an administrator has to mend. */
   static async start(options: StartOptions, images: Images): Promise<Server> {
@@ -89,7 +96,9 @@ export class Server {
       info: infoRoute,
       tickets: [...tickets, ...(signed?.routes(removeTimeout) ?? [])],
     }
-    this.#services = createServices(config, routes, tls, logger)
+    if (images.usesFront === true) this.#transport = new Transport(FRONT_THREADS)
+    const parts = { logger, transport: this.#transport }
+    this.#services = createServices(config, routes, tls, parts)
   }
 
   /** Reads certificates and the list of clients again; connections that exist keep their certificate. */
@@ -107,6 +116,7 @@ export class Server {
   /** Stops accepting, lets requests finish for the configured time, then cuts. */
   async stop(): Promise<void> {
     await Promise.all(this.#services.map(({ server }) => server.close(this.#shutdownMs)))
+    this.#transport?.close()
     for (const service of this.#listening) this.#cleanUp(service)
     this.#signed?.close()
     this.#store.close()

@@ -17,6 +17,7 @@ import { mayManage } from '../http/peer.js'
 import type { Route } from '../http/routes.js'
 import { HttpServer, type HttpServerOptions, type ServerLimits } from '../http/server.js'
 import type { TlsMaterial } from '../http/tls.js'
+import type { Transport } from '../../native/transport.js'
 import type { Logger } from '../log.js'
 
 /** A server and how it gets and gives back its address. */
@@ -37,6 +38,7 @@ export interface ServiceRoutes {
 }
 
 type Common = Pick<HttpServerOptions, 'limits' | 'logger'>
+type DataCommon = Common & Pick<HttpServerOptions, 'admission' | 'transport'>
 
 /** More than the engine ever opens; the data services have their own limits. */
 const MAX_CONTROL_CONNECTIONS = 256
@@ -47,7 +49,7 @@ export function createServices(
   config: ServerConfig,
   routes: ServiceRoutes,
   tls: TlsMaterial | undefined,
-  logger: Logger,
+  { logger, transport }: { logger: Logger; transport: Transport | undefined },
 ): Service[] {
   const { limits } = config
   const admission = new Admission({
@@ -55,8 +57,10 @@ export function createServices(
     maxConnectionsPerAddress: limits.max_connections_per_address,
   })
   const common = { limits: serverLimits(config), logger }
-  const services = [remoteService(config, routes, tls, { ...common, admission })]
-  if (config.local.enable) services.push(localService(config, routes, { ...common, admission }))
+  // For bulk bodies only: the control services are not worth a front.
+  const data = { ...common, admission, ...(transport === undefined ? {} : { transport }) }
+  const services = [remoteService(config, routes, tls, data)]
+  if (config.local.enable) services.push(localService(config, routes, data))
   const { control } = config
   if (control.enable) services.push(controlService(config, routes, common))
   if (control.enable && control.transport === 'tls' && tls !== undefined) {
@@ -69,7 +73,7 @@ function remoteService(
   { remote }: ServerConfig,
   { images, info }: ServiceRoutes,
   tls: TlsMaterial | undefined,
-  common: Common & { admission: Admission },
+  common: DataCommon,
 ): Service {
   const server = new HttpServer({
     ...common,
@@ -85,7 +89,7 @@ function remoteService(
 function localService(
   { local }: ServerConfig,
   { images }: ServiceRoutes,
-  common: Common & { admission: Admission },
+  common: DataCommon,
 ): Service {
   const server = new HttpServer({
     ...common,

@@ -9,6 +9,14 @@ export interface ByteSource {
    * when the peer goes or the operation is aborted: an operation waits for it without a limit.
    */
   read(target: Buffer): Promise<number>
+  /**
+   * The next read but the one that is open will be of this target; it may be filled from now on, and
+   * belongs to the source until that read or drop() has settled. When the open read does not fill its
+   * target there is no such read. Absent where all of this is of no use.
+   */
+  ahead?(target: Buffer): void
+  /** What ahead() announced is not read; resolves when its memory is free. */
+  drop?(): Promise<void>
 }
 
 export interface ByteSink {

@@ -52,12 +52,13 @@ export async function writeRange(
     if (!writer.isStable) await flush?.()
     return writer.taken - offset
   } finally {
+    await source.drop?.()
     buffers.release(first)
     if (second !== undefined) buffers.release(second)
   }
 }
 
-/** When it settles neither a write nor the source uses the buffers. */
+/** When it settles no write uses the buffers, and the source only what it was told ahead. */
 async function receive(
   writer: Writer,
   end: number,
@@ -66,19 +67,26 @@ async function receive(
   { signal, buffers }: OperationContext,
 ): Promise<void> {
   const { bufferSize } = buffers
+  const { blockSize } = writer.backend
+  const chunkAt = (buffer: Buffer, offset: number): Buffer =>
+    buffer.subarray(0, chunkSize(offset, end, { blockSize, bufferSize }))
   let buffer = even
   let failure: Outcome<never> | undefined
   while (writer.taken < end && failure === undefined) {
     if (even === odd) await writer.settle()
-    const { blockSize } = writer.backend
-    const chunk = buffer.subarray(0, chunkSize(writer.taken, end, { blockSize, bufferSize }))
-    const { filled, error } = await fill(chunk, source, () => signal.aborted || writer.hasFailed)
+    const chunk = chunkAt(buffer, writer.taken)
+    const filling = fill(chunk, source, () => signal.aborted || writer.hasFailed)
+    const next = writer.taken + chunk.length
+    const other = buffer === even ? odd : even
+    if (other !== buffer && next < end)
+      writer.onceWritten(() => source.ahead?.(chunkAt(other, next)))
+    const { filled, error } = await filling
     if (error !== undefined) failure = { error }
     await writer.settle()
     signal.throwIfAborted()
     if (filled > 0) writer.start(chunk.subarray(0, filled))
     if (filled < chunk.length) break
-    buffer = buffer === even ? odd : even
+    buffer = other
   }
   await writer.settle()
   if (failure !== undefined) valueOf(failure)
@@ -155,6 +163,15 @@ class Writer {
     const { flush, signal } = this.#context
     const isAll = bytes.length === this.#size && flush !== undefined
     return isAll && (await this.backend.pwriteStable?.(bytes, offset, signal)) === true
+  }
+
+  /** Calls back when no write is in flight, and before settle() resolves, unless one has failed. */
+  onceWritten(callback: () => void): void {
+    const call = (): void => {
+      if (!this.hasFailed) callback()
+    }
+    if (this.#inFlight === undefined) call()
+    else void this.#inFlight.then(call)
   }
 
   /** Waits for the write in flight; throws its error. */

@@ -56,6 +56,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["sendDatagram"] = Napi::Function::New(env, SendDatagram, "sendDatagram");
   exports["pageSize"] = PageSize(env);
   exports["digestAlgorithms"] = DigestAlgorithms(env);
+  exports["FrontDoor"] = DefineFrontDoor(env);
   for (const Export& each : kExports) {
     exports[each.name] = Napi::Function::New(env, each.function, each.name);
   }

@@ -52,6 +52,9 @@ Napi::Value PeerCredentials(const Napi::CallbackInfo& info);
 Napi::Value HasPeerEnded(const Napi::CallbackInfo& info);
 void SendDatagram(const Napi::CallbackInfo& info);
 
+// transport/door.cc
+Napi::Function DefineFrontDoor(Napi::Env env);
+
 }  // namespace imageio
 
 #endif  // IMAGEIO_NATIVE_FUNCTIONS_H_

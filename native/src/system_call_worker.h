@@ -8,18 +8,9 @@
 #include <utility>
 
 #include "addon_data.h"
+#include "retry.h"
 
 namespace imageio {
-
-// Repeats a system call that a signal interrupted.
-template <typename SystemCall>
-auto RetryInterrupted(SystemCall call) -> decltype(call()) {
-  decltype(call()) result;
-  do {
-    result = call();
-  } while (result == -1 && errno == EINTR);
-  return result;
-}
 
 // One system call, or a few that belong together, on libuv's pool. It owns the promise that the
 // caller got: rejected with a SystemError when Fail() was called, else resolved with Result().

@@ -16,6 +16,9 @@ import { Wire, type Target } from './wire.js'
 
 const BIN = join(process.cwd(), 'bin')
 
+/** IMAGEIO_TEST_NATIVE=on runs the same tests on the native front. */
+const NATIVE = process.env['IMAGEIO_TEST_NATIVE'] ?? 'auto'
+
 export type Sections = Readonly<Record<string, Readonly<Record<string, string | number | boolean>>>>
 
 export type ProgramName = 'imageio-daemon' | 'imageio-proxy'
@@ -82,6 +85,7 @@ export class Daemon {
   readonly controlSocket: string
   readonly process: ChildProcess
   readonly #pki: Pki
+  readonly #program: ProgramName
   readonly #exited: Promise<number | string>
   readonly #secrets: string[] = []
   #log = ''
@@ -90,6 +94,7 @@ export class Daemon {
     const { pki = testPki() } = options
     const { caFile, ca } = pki
     this.#pki = pki
+    this.#program = options.program ?? 'imageio-daemon'
     const isTls = options.tls ?? true
     this.dir = dir
     this.port = port
@@ -255,6 +260,7 @@ export class Daemon {
       control: { socket: this.controlSocket, remove_timeout: 5 },
       handlers: { keys: 'stderr' },
       logger_root: { level: 'DEBUG', handlers: 'stderr' },
+      ...(this.#program === 'imageio-daemon' ? { transport: { native: NATIVE } } : {}),
     }
   }
 }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
 import { Admission } from '../../../core/http/admission.js'
 import type { Handler, Route } from '../../../core/http/routes.js'
+import { Transport } from '../../../native/transport.js'
 import { HttpServer, type HttpServerOptions } from '../../../core/http/server.js'
 import type { TlsMaterial } from '../../../core/http/tls.js'
 import { testPki } from '../../support/pki.js'
@@ -32,7 +33,12 @@ export async function serve(
   const { logger, lines } = recordingLogger()
   const table =
     typeof routes === 'function' ? [{ path: '/images/:id', methods: { GET: routes } }] : routes
+  // IMAGEIO_TEST_NATIVE=on runs the same tests on the native front.
+  const usesFront = process.env['IMAGEIO_TEST_NATIVE'] === 'on' && !('mayConnect' in options)
+  const transport = usesFront ? new Transport(2) : undefined
+  t.teardown(() => transport?.close())
   const server = new HttpServer({
+    ...(transport === undefined ? {} : { transport }),
     service: 'test',
     routes: table,
     requireHost: true,

@@ -32,6 +32,51 @@ export class PiecesSource implements ByteSource {
   }
 }
 
+/** Fills what it is told of ahead some turns later by itself, as the native front does. */
+export class AheadSource implements ByteSource {
+  /** Memory that is being filled, or was and is not taken yet. */
+  readonly held = new Set<Buffer>()
+  /** How often something was told ahead and then read. */
+  hits = 0
+  readonly #source: PiecesSource
+  #ahead: { readonly target: Buffer; readonly read: Promise<number> } | undefined
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(body: Buffer, failure?: Error) {
+    this.#source = new PiecesSource(body, body.length, failure)
+  }
+
+  async read(target: Buffer): Promise<number> {
+    const ahead = this.#ahead
+    if (ahead === undefined) return this.#fill(target)
+    const isSame = ahead.target.byteOffset === target.byteOffset
+    // The read before was the last with anything in it.
+    if (!isSame || ahead.target.length !== target.length) return this.#fill(target)
+    this.#ahead = undefined
+    this.hits++
+    return ahead.read
+  }
+
+  ahead(target: Buffer): void {
+    if (this.#ahead !== undefined) throw new Error('one was told already')
+    const read = this.#fill(target)
+    read.catch(() => undefined)
+    this.#ahead = { target, read }
+  }
+
+  async drop(): Promise<void> {
+    await this.#ahead?.read.catch(() => undefined)
+    this.#ahead = undefined
+  }
+
+  #fill(target: Buffer): Promise<number> {
+    this.held.add(target)
+    const read = this.#last.then(() => this.#source.read(target))
+    this.#last = read.catch(() => undefined)
+    return read.finally(() => this.held.delete(target))
+  }
+}
+
 /** Keeps what it gets; each chunk's memory is read only when the write settles. */
 export class CollectingSink implements ByteSink {
   readonly chunks: Buffer[] = []

@@ -3,7 +3,7 @@ import { MemoryBackend } from '../../../daemon/backends/memory.js'
 import type { ByteSource } from '../../../daemon/operations/operation.js'
 import { writeRange } from '../../../daemon/operations/write.js'
 import { content, imageFile, openImage, pattern } from '../backends/images.js'
-import { KiB, PiecesSource, contextWith, covers, turn } from './peers.js'
+import { AheadSource, KiB, PiecesSource, contextWith, covers, turn } from './peers.js'
 
 const growing = (blockSize = 1) => new MemoryBackend(Buffer.alloc(0), { canGrow: true, blockSize })
 
@@ -170,5 +170,68 @@ t.test('a real file gets the body exactly', async (t) => {
     const image = await openImage(t, path)
     await writeRange(image, offset, size, new PiecesSource(pattern(size), 999), contextWith())
     t.ok((await content(path)).equals(Buffer.concat([Buffer.alloc(offset), pattern(size)])))
+  }
+})
+
+t.test('a source that reads ahead stores the same bytes', async (t) => {
+  let hits = 0
+  for (const blockSize of [1, 512, 4096]) {
+    for (const [offset, size] of [
+      [0, 1],
+      [0, 100_003],
+      [511, 200_000],
+      [16 * KiB - 1, 48 * KiB + 2],
+    ] as const) {
+      const context = contextWith()
+      const backend = growing(blockSize)
+      const source = new AheadSource(pattern(size))
+      const pwrite = backend.pwrite.bind(backend)
+      backend.pwrite = async (buffer, position, signal) => {
+        const end = buffer.byteOffset + buffer.length
+        const overlaps = [...source.held].some(
+          (held) => held.byteOffset < end && buffer.byteOffset < held.byteOffset + held.length,
+        )
+        if (overlaps && [...source.held].some((held) => held.buffer === buffer.buffer))
+          throw new Error('written and filled at once')
+        for (let turns = position % 3; turns > 0; turns--) await turn()
+        await pwrite(buffer, position, signal)
+      }
+      t.equal(await writeRange(backend, offset, size, source, context), size)
+      t.ok(backend.data.subarray(offset).equals(pattern(size)), `${size} at ${offset}`)
+      t.ok(covers(context, offset, size))
+      t.equal(context.buffers.counts.lent, 0)
+      hits += source.hits
+    }
+  }
+  t.ok(hits > 20)
+})
+
+t.test("however it ends, nothing is read ahead into a buffer that is others'", async (t) => {
+  const size = 100_000
+  for (const end of ['short', 'failed', 'aborted', 'full'] as const) {
+    for (let after = 0; after < 6; after++) {
+      const context = contextWith()
+      const backend = growing()
+      const failure = end === 'failed' ? new Error('gone') : undefined
+      const body = end === 'aborted' || end === 'full' ? size : after * 17_000
+      const source = new AheadSource(pattern(body), failure)
+      const pwrite = backend.pwrite.bind(backend)
+      let writes = 0
+      backend.pwrite = async (buffer, offset, signal) => {
+        if (writes === after && end === 'full') throw new Error('full')
+        if (writes === after && end === 'aborted') context.abort.abort(new Error('aborted'))
+        writes++
+        await pwrite(buffer, offset, signal)
+      }
+      const release = context.buffers.release.bind(context.buffers)
+      context.buffers.release = (buffer) => {
+        if ([...source.held].some((held) => held.buffer === buffer.buffer))
+          throw new Error('given back while it is filled')
+        release(buffer)
+      }
+      await t.rejects(writeRange(backend, 0, size, source, context), { message: /^(?!given)/ })
+      t.equal(context.buffers.counts.lent, 0)
+      t.equal(source.held.size, 0)
+    }
   }
 })

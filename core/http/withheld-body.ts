@@ -1,0 +1,112 @@
+/**
+ * A request body that the native front holds back, as a source of bytes: filled into the caller's
+ * buffers on the front's threads. Reads as RequestBody does.
+ */
+import type { BodyOptions, ReadableBody } from './body.js'
+import { BodyTimeoutError, IncompleteBodyError } from './errors.js'
+import { ClientWatch } from './watch.js'
+
+/** A body that is withheld from its request. */
+export interface Withheld {
+  /** Fills the target; fewer bytes only when no more come. Rejects when there are none. */
+  readonly read: (target: Buffer) => Promise<number>
+  /** Settles a read with what has come. */
+  readonly cancel: () => void
+  readonly length: number
+}
+
+export class WithheldBody implements ReadableBody {
+  readonly #source: Withheld
+  readonly #options: BodyOptions
+  readonly #watch: ClientWatch
+  readonly #onAbort = (): void => this.#fail(this.#options.signal.reason as Error)
+  #left: number
+  #isStarted = false
+  #error: Error | undefined
+  #ahead: { readonly target: Buffer; readonly read: Promise<number> } | undefined
+
+  constructor(source: Withheld, options: BodyOptions) {
+    this.#source = source
+    this.#options = options
+    this.#left = source.length
+    this.#watch = new ClientWatch(options, () => this.#fail(new BodyTimeoutError()))
+    options.signal.addEventListener('abort', this.#onAbort)
+  }
+
+  /** All of it was taken: what comes next on the connection is another request. */
+  get isTaken(): boolean {
+    return this.#left === 0
+  }
+
+  async read(target: Buffer): Promise<number> {
+    if (this.#options.signal.aborted) this.#onAbort()
+    this.#throwIfFailed()
+    if (!this.#isStarted) {
+      this.#isStarted = true
+      this.#options.onStart()
+    }
+    if (this.#left === 0 || target.length === 0) return 0
+    const wanted = Math.min(target.length, this.#left)
+    const size = await this.#fill(target)
+    if (size < wanted) this.#error ??= new IncompleteBodyError()
+    this.#left -= size
+    this.#options.onReceived(size)
+    // What has come is handed over; the next read tells why there is no more.
+    if (size > 0) return size
+    throw this.#error ?? new IncompleteBodyError()
+  }
+
+  /** The front goes on into it without waiting to be asked, which costs it a turn of two threads. */
+  ahead(target: Buffer): void {
+    if (this.#error !== undefined || this.#ahead !== undefined || !this.#isStarted) return
+    const read = this.#source.read(target)
+    read.catch(() => undefined) // told by the read of it, if there is one
+    this.#ahead = { target, read }
+  }
+
+  async drop(): Promise<void> {
+    if (this.#ahead === undefined) return
+    this.#source.cancel()
+    await this.#ahead.read.catch(() => undefined)
+    this.#ahead = undefined
+  }
+
+  release(): void {
+    this.#watch.stop()
+    this.#options.signal.removeEventListener('abort', this.#onAbort)
+  }
+
+  /** The connection has gone, whatever became of it: no bytes. */
+  async #fill(target: Buffer): Promise<number> {
+    this.#watch.wait()
+    try {
+      return await this.#take(target)
+    } catch (cause) {
+      this.#error ??= new IncompleteBodyError({ cause })
+      return 0
+    } finally {
+      this.#watch.done()
+    }
+  }
+
+  #take(target: Buffer): Promise<number> {
+    const ahead = this.#ahead
+    if (ahead === undefined) return this.#source.read(target)
+    if (!isSameMemory(ahead.target, target)) throw new Error('something else was read ahead')
+    this.#ahead = undefined
+    return ahead.read
+  }
+
+  #throwIfFailed(): void {
+    if (this.#error !== undefined) throw this.#error
+  }
+
+  #fail(error: Error): void {
+    this.#error ??= error
+    this.#source.cancel()
+  }
+}
+
+function isSameMemory(a: Buffer, b: Buffer): boolean {
+  return a.buffer === b.buffer && a.byteOffset === b.byteOffset && a.length === b.length
+}

@@ -1,0 +1,216 @@
+#ifndef IMAGEIO_NATIVE_TRANSPORT_CONNECTION_H_
+#define IMAGEIO_NATIVE_TRANSPORT_CONNECTION_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "../file_descriptor.h"
+#include "byte_queue.h"
+#include "channel.h"
+#include "event.h"
+#include "poller.h"
+#include "tls_channel.h"
+
+namespace imageio::transport {
+
+// How a connection reaches those who drive it.
+class ConnectionHost {
+ public:
+  virtual ~ConnectionHost() = default;
+  virtual Poller& poller() = 0;
+  virtual void Post(Event event) = 0;
+  // One more turn, behind others that wait for theirs.
+  virtual void Enqueue(uint64_t connection) = 0;
+  // It is closed and must not be found any more.
+  virtual void Forget(uint64_t connection) = 0;
+  // Proves that a withheld body was announced by this front.
+  virtual const std::string& token() const = 0;
+};
+
+struct ConnectionOptions {
+  uint64_t id = 0;
+  uint64_t listener = 0;
+  std::shared_ptr<TlsContext> tls;  // none for plain HTTP
+  std::chrono::milliseconds handshake_timeout{0};
+};
+
+// Memory of the caller's, until the order is answered.
+struct ReadOrder {
+  uint64_t number = 0;  // given by the connection
+  uint64_t request = 0;
+  uint8_t* data = nullptr;
+  size_t size = 0;
+};
+
+struct WriteOrder {
+  uint64_t after = 0;  // bytes of the server that come before
+  const uint8_t* data = nullptr;
+  size_t size = 0;
+};
+
+// A client and, once open, the server's socketpair behind it. One thread at a time drives it, see
+// Run(); what has no lock and is not atomic belongs to that thread.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): by meaning, there are few of them
+class Connection {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // Bits for Run().
+  static constexpr uint32_t kTurn = 0;
+  static constexpr uint32_t kClient = 1;  // the descriptor's event was taken
+  static constexpr uint32_t kServer = 2;
+  static constexpr uint32_t kClientTrouble = 4;  // EPOLLERR, EPOLLHUP
+  static constexpr uint32_t kServerTrouble = 8;
+
+  Connection(ConnectionHost& host, ConnectionOptions options, FileDescriptor socket);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  uint64_t id() const { return options_.id; }
+  uint64_t moved() const { return moved_.load(std::memory_order_relaxed); }
+
+  // From the front's threads: something happened. Whoever comes while another drives leaves it to
+  // that one.
+  void Run(uint32_t happened);
+
+  // Whether its time has come.
+  bool IsDue(Clock::time_point now) const;
+
+  // Orders, from JavaScript's thread; each wants a turn afterwards. False when one of the kind is
+  // still open, or nothing can be ordered any more.
+  void Admit();
+  void Cut();
+  // A second read may be ordered while the first is open, and is answered after it.
+  bool Read(ReadOrder order);
+  bool Write(const WriteOrder& order);
+  // Answers open reads with what has come.
+  void CancelRead();
+
+ private:
+  enum class State { kAccepted, kHello, kHandshake, kOpen, kClosed };
+  enum class Inbound { kHead, kBody, kWithheld, kPassThrough };
+
+  struct Mail {
+    bool is_admitted = false;
+    bool is_cut = false;
+    uint64_t reads = 0;           // orders so far
+    uint64_t canceled_reads = 0;  // up to this one
+    std::deque<ReadOrder> open_reads;
+    std::optional<WriteOrder> write;
+  };
+
+  void Drive(uint32_t happened);
+  void Advance();
+  void Move();
+  void TakeMail();
+  bool HasRead();
+  bool IsOver() const;
+
+  void Begin();
+  void LookAtClient();
+  void HandOver();
+  void Shake();
+  void Open();
+
+  // Each moves what can be moved and says whether that was anything.
+  bool MoveOut();
+  bool MoveIn();
+  bool TakeFromServer();
+  bool GiveToClient();
+  bool ServeWrite();
+  void FinishOut();
+  bool Approve();
+  bool ApproveHead(std::string_view bytes);
+  bool GiveToServer();
+  bool TakeFromClient();
+  bool ServeRead();
+  bool Discard();
+  void PassEnd();
+
+  void Tell(EventKind kind, int64_t value = 0, int error = 0, std::string text = {});
+  void AnswerRead(int error);
+  void AnswerWrite(int error);
+  // The client's side failed.
+  void Lose();
+  void Close();
+  void Arm();
+  // How much a client has to send before it is worth a turn.
+  void WaitForBatch();
+  void SetDue();
+  // What the client's side waits for; loses it when it failed.
+  void Note(IoStatus status);
+  void Spend(size_t size);
+
+  ConnectionHost& host_;
+  const ConnectionOptions options_;
+
+  std::atomic<uint32_t> turns_{0};
+  std::atomic<uint32_t> happened_{0};
+  std::atomic<uint64_t> moved_{0};
+  std::atomic<int64_t> due_{0};  // 0 is never
+
+  std::mutex mail_mutex_;
+  Mail mail_;
+  bool takes_mail_ = true;
+
+  State state_ = State::kAccepted;
+  Clock::time_point deadline_{};  // of the handshake, of the head, of the rest; none is the epoch
+  Clock::time_point now_{};
+  bool is_admitted_ = false;
+  bool is_cut_ = false;
+
+  FileDescriptor socket_;  // until there is a channel
+  std::unique_ptr<Channel> channel_;
+  FileDescriptor server_;
+  Watch client_watch_;
+  Watch server_watch_;
+  bool is_client_in_trouble_ = false;
+  size_t peeked_ = 0;
+  size_t low_mark_ = 1;
+  bool has_server_hung_up_ = false;
+  bool wants_client_read_ = false;
+  bool wants_client_write_ = false;
+  bool wants_server_read_ = false;
+  bool wants_server_write_ = false;
+
+  // From the client.
+  Inbound inbound_ = Inbound::kHead;
+  ByteQueue in_;
+  size_t approved_ = 0;    // bytes of in_ that the server gets
+  std::string head_;       // a head that was rewritten, before them
+  int64_t body_left_ = 0;  // of the body that is approved or withheld
+  uint64_t request_ = 0;   // the last one whose body was withheld
+  Clock::time_point head_since_{};
+  bool has_client_ended_ = false;
+  bool has_passed_end_ = false;
+  bool is_discarding_ = false;
+  size_t discarded_ = 0;
+
+  // From the server.
+  ByteQueue out_;
+  uint64_t forwarded_ = 0;
+  bool has_server_ended_ = false;
+  bool is_server_deaf_ = false;  // takes nothing any more
+  bool has_ended_client_ = false;
+
+  std::optional<ReadOrder> read_;
+  size_t read_done_ = 0;
+  uint64_t canceled_reads_ = 0;
+  std::optional<WriteOrder> write_;
+  size_t write_done_ = 0;
+
+  size_t budget_ = 0;
+  Clock::time_point used_at_{};
+};
+
+}  // namespace imageio::transport
+
+#endif  // IMAGEIO_NATIVE_TRANSPORT_CONNECTION_H_

@@ -1,0 +1,262 @@
+#include <napi.h>
+#include <openssl/rand.h>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../addon_data.h"
+#include "../arguments.h"
+#include "../functions.h"
+#include "transport.h"
+
+namespace imageio {
+
+namespace {
+
+using transport::ConnectionOptions;
+using transport::Event;
+using transport::ReadOrder;
+using transport::TlsContext;
+using transport::TlsSettings;
+using transport::Transport;
+using transport::WriteOrder;
+
+constexpr int64_t kMaxThreads = 64;
+constexpr size_t kTokenBytes = 16;
+
+std::string RandomToken() {
+  std::array<uint8_t, kTokenBytes> bytes{};
+  if (RAND_bytes(bytes.data(), bytes.size()) != 1) throw std::bad_alloc();
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string token;
+  for (const uint8_t byte : bytes) {
+    token += kDigits[byte >> 4];
+    token += kDigits[byte & 15];
+  }
+  return token;
+}
+
+uint64_t NumberArgument(const Napi::CallbackInfo& info, size_t index, const char* name) {
+  return static_cast<uint64_t>(SizeArgument(info, index, name));
+}
+
+Napi::Number ToNumber(Napi::Env env, uint64_t number) {
+  return Napi::Number::New(env, static_cast<double>(number));
+}
+
+// Brings events from the front's threads to one JavaScript function, in order and in batches.
+class EventQueue final : public transport::EventSink {
+ public:
+  EventQueue(Napi::Env env, const Napi::Function& callback)
+      : function_(Napi::ThreadSafeFunction::New(env, callback, "imageio.front", 0, 1)) {}
+
+  void Post(Event event) override {
+    const std::scoped_lock lock(mutex_);
+    if (is_closed_) return;
+    events_.push_back(std::move(event));
+    if (events_.size() > 1) return;  // who was called for the first takes all
+    function_.NonBlockingCall(
+        [this](Napi::Env env, const Napi::Function& callback) { Deliver(env, callback); });
+  }
+
+  // On JavaScript's thread; nothing is delivered any more.
+  void Close() {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (std::exchange(is_closed_, true)) return;
+      events_.clear();
+    }
+    function_.Abort();
+  }
+
+ private:
+  void Deliver(Napi::Env env, const Napi::Function& callback) {
+    std::vector<Event> events;
+    {
+      const std::scoped_lock lock(mutex_);
+      events.swap(events_);
+    }
+    for (const Event& event : events) {
+      const Napi::HandleScope scope(env);
+      callback.Call({Napi::Number::New(env, static_cast<int>(event.kind)),
+                     ToNumber(env, event.connection), ToNumber(env, event.listener),
+                     Napi::Number::New(env, static_cast<double>(event.value)),
+                     Napi::Number::New(env, event.error), Napi::String::New(env, event.text)});
+    }
+  }
+
+  Napi::ThreadSafeFunction function_;
+  std::mutex mutex_;
+  std::vector<Event> events_;
+  bool is_closed_ = false;
+};
+
+// See native/transport.ts.
+class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(
+        env, "FrontDoor",
+        {InstanceMethod<&FrontDoor::ListenOnTcp>("listenTcp"),
+         InstanceMethod<&FrontDoor::ListenOnUnix>("listenUnix"),
+         InstanceMethod<&FrontDoor::SetTls>("setTls"),
+         InstanceMethod<&FrontDoor::StopListening>("stopListening"),
+         InstanceMethod<&FrontDoor::Admit>("admit"), InstanceMethod<&FrontDoor::Cut>("cut"),
+         InstanceMethod<&FrontDoor::Read>("read"),
+         InstanceMethod<&FrontDoor::CancelRead>("cancelRead"),
+         InstanceMethod<&FrontDoor::Write>("write"), InstanceMethod<&FrontDoor::Moved>("moved"),
+         InstanceMethod<&FrontDoor::Close>("close"), InstanceAccessor<&FrontDoor::Token>("token")});
+  }
+
+  explicit FrontDoor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<FrontDoor>(info) {
+    if (!info[0].IsFunction()) throw Napi::TypeError::New(info.Env(), "onEvent must be a function");
+    const int64_t threads = SizeArgument(info, 1, "threads");
+    if (threads < 1 || threads > kMaxThreads) {
+      throw Napi::RangeError::New(info.Env(), "threads must be from 1 to 64");
+    }
+    token_ = RandomToken();
+    events_ = std::make_unique<EventQueue>(info.Env(), info[0].As<Napi::Function>());
+    try {
+      transport_ = std::make_unique<Transport>(*events_, static_cast<unsigned>(threads), token_);
+    } catch (...) {
+      events_->Close();
+      throw;
+    }
+  }
+
+  // The environment ends, or nobody knows the front any more.
+  ~FrontDoor() override { End(); }
+
+ private:
+  void End() {
+    transport_.reset();
+    if (events_ != nullptr) events_->Close();
+  }
+
+  Transport& Front(const Napi::CallbackInfo& info) {
+    if (transport_ == nullptr) throw Napi::Error::New(info.Env(), "the front is closed");
+    return *transport_;
+  }
+
+  // Nothing where `index` has no settings.
+  static std::shared_ptr<TlsContext> TlsArgument(const Napi::CallbackInfo& info, size_t index) {
+    const Napi::Value value = info[index];
+    if (value.IsUndefined()) return nullptr;
+    const auto object = value.As<Napi::Object>();
+    const auto text = [&object](const char* name) {
+      return object.Get(name).As<Napi::String>().Utf8Value();
+    };
+    std::string error;
+    auto context = TlsContext::Create(
+        TlsSettings{.key = text("key"), .cert = text("cert"), .ciphers = text("ciphers")}, &error);
+    if (context == nullptr) throw Napi::Error::New(info.Env(), error);
+    return context;
+  }
+
+  Napi::Value Listen(const Napi::CallbackInfo& info, FileDescriptor socket, const char* failed_call,
+                     std::shared_ptr<TlsContext> tls, std::chrono::milliseconds timeout) {
+    const Napi::Env env = info.Env();
+    if (socket.get() == -1) ThrowFailure(env, {errno, failed_call});
+    const uint16_t port = transport::PortOf(socket.get());
+    Napi::Object result = Napi::Object::New(env);
+    result["listener"] =
+        ToNumber(env, Front(info).Listen(std::move(socket), std::move(tls), timeout));
+    result["port"] = Napi::Number::New(env, port);
+    return result;
+  }
+
+  Napi::Value ListenOnTcp(const Napi::CallbackInfo& info) {
+    const std::string address = StringArgument(info, 0, "address");
+    const auto port = static_cast<uint16_t>(NumberArgument(info, 1, "port"));
+    const std::chrono::milliseconds timeout(SizeArgument(info, 2, "handshakeTimeout"));
+    auto tls = TlsArgument(info, 3);
+    const char* call = "";
+    FileDescriptor socket = transport::ListenTcp(address, port, &call);
+    return Listen(info, std::move(socket), call, std::move(tls), timeout);
+  }
+
+  Napi::Value ListenOnUnix(const Napi::CallbackInfo& info) {
+    const std::string path = StringArgument(info, 0, "path");
+    const char* call = "";
+    FileDescriptor socket = transport::ListenUnix(path, &call);
+    return Listen(info, std::move(socket), call, nullptr, std::chrono::milliseconds(0));
+  }
+
+  void SetTls(const Napi::CallbackInfo& info) {
+    Front(info).SetTls(NumberArgument(info, 0, "listener"), TlsArgument(info, 1));
+  }
+
+  void StopListening(const Napi::CallbackInfo& info) {
+    if (transport_ != nullptr) transport_->StopListening(NumberArgument(info, 0, "listener"));
+  }
+
+  std::shared_ptr<transport::Connection> Find(const Napi::CallbackInfo& info) {
+    if (transport_ == nullptr) return nullptr;
+    return transport_->Find(NumberArgument(info, 0, "connection"));
+  }
+
+  // Gives `order` to the connection and wants a turn for it; false when nobody takes it.
+  template <typename Order>
+  Napi::Value Give(const Napi::CallbackInfo& info, Order order) {
+    const auto connection = Find(info);
+    const bool is_taken = connection != nullptr && order(*connection);
+    if (is_taken) transport_->Enqueue(connection->id());
+    return Napi::Boolean::New(info.Env(), is_taken);
+  }
+
+  void Admit(const Napi::CallbackInfo& info) {
+    Give(info, [](auto& connection) { return connection.Admit(), true; });
+  }
+
+  void Cut(const Napi::CallbackInfo& info) {
+    Give(info, [](auto& connection) { return connection.Cut(), true; });
+  }
+
+  void CancelRead(const Napi::CallbackInfo& info) {
+    Give(info, [](auto& connection) { return connection.CancelRead(), true; });
+  }
+
+  // The caller keeps the memory of both alive until it is answered.
+  Napi::Value Read(const Napi::CallbackInfo& info) {
+    const uint64_t request = NumberArgument(info, 1, "request");
+    const ByteBuffer target = BufferArgument(info, 2, "target");
+    const ReadOrder order{.request = request, .data = target.Data(), .size = target.Length()};
+    return Give(info, [&order](auto& connection) { return connection.Read(order); });
+  }
+
+  Napi::Value Write(const Napi::CallbackInfo& info) {
+    const uint64_t after = NumberArgument(info, 1, "after");
+    const ByteBuffer chunk = BufferArgument(info, 2, "chunk");
+    const WriteOrder order{.after = after, .data = chunk.Data(), .size = chunk.Length()};
+    return Give(info, [&order](auto& connection) { return connection.Write(order); });
+  }
+
+  // Undefined when it is closed.
+  Napi::Value Moved(const Napi::CallbackInfo& info) {
+    const auto connection = Find(info);
+    if (connection == nullptr) return info.Env().Undefined();
+    return ToNumber(info.Env(), connection->moved());
+  }
+
+  Napi::Value Token(const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), token_);
+  }
+
+  void Close(const Napi::CallbackInfo& /*info*/) { End(); }
+
+  std::string token_;
+  std::unique_ptr<EventQueue> events_;
+  std::unique_ptr<Transport> transport_;
+};
+
+}  // namespace
+
+Napi::Function DefineFrontDoor(Napi::Env env) { return FrontDoor::Define(env); }
+
+}  // namespace imageio

@@ -1,0 +1,37 @@
+#!/bin/sh
+# Throws mutated requests and ClientHellos at the parsers of the native front, with the address and
+# undefined-behaviour sanitizers: fuzz.sh [SECONDS for each, 30]. What breaks one is left in .fuzz/ and
+# told; a good addition to native/fuzz/corpus/. Skipped where clang has no fuzzer.
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${1:-30}
+out=.fuzz
+mkdir -p "$out"
+
+# Debian's package of a version has it under that version's name only.
+compiler=$(command -v clang++ || ls /usr/bin/clang++-[0-9]* /usr/lib/llvm-*/bin/clang++ 2> /dev/null | tail -n 1)
+flags='-std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all'
+printf 'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }' > "$out/try.cc"
+# shellcheck disable=SC2086 # they are several
+if ! "${compiler:-clang++}" $flags -o "$out/try" "$out/try.cc" 2> /dev/null; then
+  echo 'fuzz: skipped, clang++ has no fuzzer here; apt-get install clang'
+  exit 0
+fi
+
+# fuzz NAME SOURCE: the harness native/fuzz/NAME_fuzz.cc against native/src/transport/SOURCE.
+fuzz() {
+  # shellcheck disable=SC2086
+  "$compiler" $flags -o "$out/$1" "native/fuzz/$1_fuzz.cc" "native/src/transport/$2"
+  mkdir -p "$out/corpus/$1"
+  echo "# $1: $seconds seconds"
+  if ! "$out/$1" -max_total_time="$seconds" -max_len=20000 -artifact_prefix="$out/$1-" \
+    -print_final_stats=1 "$out/corpus/$1" "native/fuzz/corpus/$1" > "$out/$1.log" 2>&1; then
+    tail -n 60 "$out/$1.log" >&2
+    echo 'fuzz: failed' >&2
+    exit 1
+  fi
+  grep -E 'number_of_executed_units|new_units_added' "$out/$1.log"
+}
+fuzz head head_parser.cc
+fuzz hello client_hello.cc
+echo 'fuzz: ok'
