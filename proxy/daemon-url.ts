@@ -20,9 +20,8 @@ export interface UrlRules {
 
 /** Throws UnsupportedDaemonUrlError or DaemonNotAllowedError. */
 export function parseDaemonUrl(text: string, { allowed, allowHttp }: UrlRules): DaemonUrl {
-  // The parser also takes `https:host` and `https:///host`.
-  const url = /^https?:\/\/[^/]/i.test(text) ? URL.parse(text) : null
-  if (url === null) throw new UnsupportedDaemonUrlError()
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new UnsupportedDaemonUrlError()
   const isTls = url.protocol === 'https:'
   if (!isTls && !allowHttp) throw new UnsupportedDaemonUrlError()
   if (url.username !== '' || url.password !== '') throw new UnsupportedDaemonUrlError()

@@ -50,8 +50,6 @@ t.test('anything else is refused', async (t) => {
     'https://h/images/../tickets/x',
     'https://user:secret@h/images/x',
     'https:///images/x',
-    'https:///h/images/x',
-    'https:h/images/x',
     'nbd:unix:/a',
     'x',
   ]) {
