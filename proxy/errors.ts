@@ -44,18 +44,6 @@ export class DaemonUntrustedError extends ServiceError {
   }
 }
 
-/** It wants a certificate of the proxy. */
-export class DaemonRefusesUsError extends ServiceError {
-  readonly code = 'ERR_DAEMON_REFUSES_US'
-  readonly statusCode = 502
-
-  constructor(cause: unknown) {
-    super('the host of the image does not accept the certificate of the proxy, or wants one', {
-      cause,
-    })
-  }
-}
-
 /** It closed the connection before the answer was complete. */
 export class DaemonGoneError extends ServiceError {
   readonly code = 'ERR_DAEMON_GONE'
@@ -121,16 +109,11 @@ export class DaemonAnswerError extends ServiceError {
 const TRUST =
   /^(CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_(CA|PURPOSE)|PATH_LENGTH|HOSTNAME_|CRL_|ERROR_IN_|ERR_TLS_CERT)/
 
-/** Alerts of a daemon that wants a certificate of us, another one, or none that it knows. */
-const REFUSED_US =
-  /_ALERT_(CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_(UNKNOWN|EXPIRED))$/
-
 /** What Node reports, as one of the above. */
 export function daemonError(error: Error, isConnected: boolean): ServiceError {
   if (error instanceof ServiceError) return error
   const { code = '' } = error as NodeJS.ErrnoException
   if (TRUST.test(code)) return new DaemonUntrustedError(withoutAdvice(error))
-  if (REFUSED_US.test(code)) return new DaemonRefusesUsError(error)
   if (!isConnected) return new DaemonUnreachableError(error)
   if (code.startsWith('HPE_'))
     return new DaemonAnswerError('not well-formed HTTP', { cause: error })

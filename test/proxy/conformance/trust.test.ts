@@ -88,7 +88,7 @@ t.test('a daemon that asks for a certificate gets one, if there is one', async (
   }
   const shown = { cert_file: own.certFile, key_file: own.keyFile }
   t.match(await ask({ backend_http: shown }), { status: 200, text: 'known' })
-  t.match(await ask({}), { status: 502, text: /does not accept the certificate of the proxy/ })
+  t.equal((await ask({})).status, 502)
 })
 
 t.test('223: the Unix socket of a daemon on this host', async (t) => {
