@@ -48,12 +48,8 @@ function normalized(literal: string): string {
   return (url?.hostname ?? literal).slice(1, -1)
 }
 
-/**
- * A star is any text: it also spans dots. In a pattern that begins as an address it is only what an
- * address may have there: `192.0.2.*` must not be 192.0.2.example.com.
- */
+/** A star is any text: it also spans dots. */
 function hostPattern(name: string): RegExp {
-  const star = /^[\d.]+\*/.test(name) ? '[\\d.]*' : '.*'
   const parts = name.split('*').map((part) => part.replace(/[.[\]]/g, '\\$&'))
-  return new RegExp(`^${parts.join(star)}$`, 'i')
+  return new RegExp(`^${parts.join('.*')}$`, 'i')
 }

@@ -6,7 +6,7 @@ import { TLSSocket } from 'node:tls'
 import { RequestBody } from '../core/http/body.js'
 import { IncompleteBodyError, BodyTimeoutError } from '../core/http/errors.js'
 import { ClientWatch } from '../core/http/watch.js'
-import { DaemonAnswerError, daemonError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
+import { daemonError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
 
 export interface Deadlines {
   readonly connectMs: number
@@ -22,9 +22,6 @@ export interface DaemonAnswer {
   /** Its body, with a read() that rejects with a daemon error; to be released. */
   readonly body: AnswerBody
 }
-
-/** Answers with a status 1xx before the final one; a daemon sends one at most. */
-const MAX_INTERIM = 16
 
 export class DaemonRequest {
   /** Rejects with an error of proxy/errors.ts, or the reason of cancel(). */
@@ -52,7 +49,6 @@ export class DaemonRequest {
       this.cancel(new DaemonTimeoutError('it takes no more of the body')),
     )
     request.once('continue', () => this.#continued.resolve(undefined))
-    this.#boundInterim()
     const connecting = setTimeout(
       () => this.cancel(new DaemonTimeoutError('no connection')),
       connectMs,
@@ -162,16 +158,6 @@ export class DaemonRequest {
   cancel(reason: Error): void {
     this.#reason ??= reason
     this.#request.destroy(reason)
-  }
-
-  /** Each costs little, but who sends them without end would have all of this process. */
-  #boundInterim(): void {
-    let seen = 0
-    const onInterim = (): void => {
-      if (++seen > MAX_INTERIM)
-        this.cancel(new DaemonAnswerError('one interim answer after another'))
-    }
-    this.#request.on('continue', onInterim).on('information', onInterim)
   }
 
   /** A daemon that still waits for a body would take the next request for it. */

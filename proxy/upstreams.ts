@@ -90,9 +90,7 @@ export class Upstream {
     const { isTls, host } = this.url
     // SNI has names only; an address is compared with the certificate all the same.
     const servername = isIP(host) === 0 ? host : ''
-    this.#agent = createAgent(
-      isTls ? { ...trust, servername, rejectUnauthorized: true } : undefined,
-    )
+    this.#agent = createAgent(isTls ? { ...trust, servername } : undefined)
     this.#turns = new Turns({
       limit: options.maxConnections,
       waitMs: options.connectMs,

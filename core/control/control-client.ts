@@ -129,7 +129,7 @@ export function formatAddress(address: ControlAddress): string {
 function addressOptions(address: ControlAddress): RequestOptions | TlsRequestOptions {
   if ('socketPath' in address || address.tls === undefined) return address
   const { host, port, tls } = address
-  return { protocol: 'https:', host, port, ...tls, minVersion: 'TLSv1.2', rejectUnauthorized: true }
+  return { protocol: 'https:', host, port, ...tls, minVersion: 'TLSv1.2' }
 }
 
 async function exchange(options: RequestOptions, body?: string | Uint8Array): Promise<Answer> {

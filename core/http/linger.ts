@@ -7,6 +7,7 @@ import type { Socket } from 'node:net'
 
 const LINGER_MS = 2000
 const LINGER_BYTES = 1024 * 1024
+const LOOK_MS = 100
 
 /** Changes how Node closes this socket after a response, when `isWanted` says so. */
 export function linger(socket: Socket, isWanted: () => boolean): void {
@@ -17,16 +18,15 @@ export function linger(socket: Socket, isWanted: () => boolean): void {
   }
 }
 
-/** Who sends more than is thrown away has to wait, and can read the answer meanwhile. */
 function closeSlowly(socket: Socket): void {
-  let left = LINGER_BYTES
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
-  socket.once('close', () => clearTimeout(timer))
+  const until = performance.now() + LINGER_MS
+  const upTo = socket.bytesRead + LINGER_BYTES
   socket.end()
-  // Its bytes went to the HTTP parser past JavaScript until now. The server executes nothing of them.
-  socket.on('data', (chunk: Buffer) => {
-    left -= chunk.length
-    if (left < 0) socket.pause()
-  })
+  // The HTTP parser goes on consuming; the server executes nothing of it.
   socket.resume()
+  const timer = setInterval(() => {
+    if (performance.now() < until && socket.bytesRead < upTo) return
+    socket.destroy()
+  }, LOOK_MS)
+  socket.once('close', () => clearInterval(timer))
 }

@@ -77,12 +77,7 @@ async function tlsOptions(
   const { host } = address
   try {
     const ca = caFile === undefined ? {} : { ca: await readFile(caFile) }
-    return {
-      host,
-      rejectUnauthorized: true,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ...ca,
-    }
+    return { host, ...(isIP(host) === 0 ? { servername: host } : {}), ...ca }
   } catch (cause) {
     throw new BackendOpenError('the certificates for NBD servers cannot be read', { cause })
   }

@@ -46,20 +46,17 @@ t.test('a client that still sends reads the answer', async (t) => {
   await within('closing', 1000, closed(server))
 })
 
-t.test('no more than a megabyte is thrown away, then the client has to wait', async (t) => {
+t.test('no more than a megabyte is thrown away', async (t) => {
   const { server, client } = await pair(t)
   linger(server, () => true)
-  server.write('answer')
   server.destroySoon()
-  const flood = setInterval(() => client.write(Buffer.alloc(MIB / 4)), 2)
+  const isClosed = closed(server)
+  const start = performance.now()
+  const flood = setInterval(() => client.write(Buffer.alloc(MIB / 4)), 5)
   t.teardown(() => clearInterval(flood))
-  await until('it reads no more', () => server.bytesRead > MIB && server.isPaused())
-  const { bytesRead } = server
-  client.resume()
-  await until('the answer', () => client.readableEnded)
-  t.equal(server.destroyed, false)
-  t.ok(server.bytesRead <= bytesRead + MIB / 4, 'but for what was on its way to the stream')
-  await within('closing', 3500, closed(server))
+  await within('closing', 1500, isClosed)
+  t.ok(performance.now() - start < 1500, 'not by time')
+  t.ok(server.bytesRead >= MIB)
 })
 
 t.test('nobody is waited for longer than two seconds', async (t) => {

@@ -351,27 +351,6 @@ t.test('the proxy and odd daemons', async (t) => {
     await until('the connection that waits for a body is not kept', () => fake.open() === 0)
   })
 
-  t.test('interim answers without end are none', async (t) => {
-    for (const interim of ['100 Continue', '102 Processing', '103 Early Hints']) {
-      const fake = await startFakeDaemon(t, ({ socket }) => {
-        const go = (): void => {
-          if (socket.writable) socket.write(`HTTP/1.1 ${interim}\r\n\r\n`, () => setImmediate(go))
-        }
-        go()
-      })
-      const url = await addTicket(proxy, fake)
-      const reply = await request(proxy.remote, 'PUT', url, { body: Buffer.alloc(10) })
-      t.equal(reply.status, 502, interim)
-      await until('its connection has ended', () => fake.open() === 0)
-      t.equal((await get(fake)).status, 502, interim)
-    }
-    const few = await startFakeDaemon(t, ({ socket }) => {
-      socket.write('HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(3) + `${OK}Content-Length: 0\r\n\r\n`)
-    })
-    const url = await addTicket(proxy, few)
-    t.equal((await request(proxy.remote, 'PUT', url, { body: Buffer.alloc(10) })).status, 200)
-  })
-
   t.test('a ticket removed here ends the connection to the daemon, and the client', async (t) => {
     const fake = await startFakeDaemon(t, ({ socket, method }) => {
       if (method === 'GET') socket.write(`${OK}Content-Length: 100\r\n\r\nhalf`)
