@@ -6,7 +6,13 @@ import { TLSSocket } from 'node:tls'
 import { RequestBody } from '../core/http/body.js'
 import { IncompleteBodyError, BodyTimeoutError } from '../core/http/errors.js'
 import { ClientWatch } from '../core/http/watch.js'
-import { daemonError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
+import { DaemonAnswerError, daemonError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
+
+/**
+ * Answers before the answer (1xx) to one request. Daemons give none or `100 Continue`, things in between
+ * perhaps a few; each costs time here, and none of them is an answer that a deadline waits for.
+ */
+const MAX_INTERIM = 16
 
 export interface Deadlines {
   readonly connectMs: number
@@ -38,6 +44,7 @@ export class DaemonRequest {
   readonly #continued = Promise.withResolvers<undefined>()
   #isConnected = false
   #isComplete = false
+  #interim = 0
   #handed = 0
 
   constructor(request: ClientRequest, deadlines: Deadlines) {
@@ -49,6 +56,7 @@ export class DaemonRequest {
       this.cancel(new DaemonTimeoutError('it takes no more of the body')),
     )
     request.once('continue', () => this.#continued.resolve(undefined))
+    request.on('information', () => this.#countInterim())
     const connecting = setTimeout(
       () => this.cancel(new DaemonTimeoutError('no connection')),
       connectMs,
@@ -158,6 +166,11 @@ export class DaemonRequest {
   cancel(reason: Error): void {
     this.#reason ??= reason
     this.#request.destroy(reason)
+  }
+
+  #countInterim(): void {
+    if (++this.#interim <= MAX_INTERIM) return
+    this.cancel(new DaemonAnswerError(`more than ${MAX_INTERIM} interim ones (1xx)`))
   }
 
   /** A daemon that still waits for a body would take the next request for it. */

@@ -94,6 +94,36 @@ t.test('the proxy and odd daemons', async (t) => {
     await until('the connections end', () => fake.open() === 0)
   })
 
+  t.test('a daemon that answers for ever, but nothing, is 502, and cut', async (t) => {
+    for (const line of ['100 Continue', '102 Processing', '199 Whatever']) {
+      const flood = Buffer.from(`HTTP/1.1 ${line}\r\n\r\n`.repeat(1000))
+      const fake = await startFakeDaemon(t, ({ socket }) => {
+        const go = (): void => {
+          while (!socket.destroyed && socket.write(flood)) continue
+        }
+        socket.on('drain', go)
+        go()
+      })
+      const url = await addTicket(proxy, fake)
+      for (const method of ['PUT', 'GET']) {
+        const reply = await request(
+          proxy.remote,
+          method,
+          url,
+          method === 'PUT' ? { body: 'x' } : {},
+        )
+        t.match(reply, { status: 502, text: /more than 16 interim ones/ }, `${method} ${line}`)
+        await until('the connection ends', () => fake.open() === 0)
+      }
+    }
+    t.match(proxy.logText(), 'more than 16 interim ones')
+  })
+
+  t.test('a few interim answers are no harm', async (t) => {
+    const few = 'HTTP/1.1 102 Processing\r\n\r\n'.repeat(16)
+    t.equal((await answered(t, `${few}${OK}Content-Length: 0\r\n\r\n`)).status, 200)
+  })
+
   t.test('a daemon that falls silent in the middle cuts the client', async (t) => {
     const fake = await startFakeDaemon(t, ({ socket }) => {
       socket.write(`${OK}Content-Length: 100\r\n\r\nhalf`)
