@@ -415,6 +415,20 @@ t.test('the proxy and odd daemons', async (t) => {
     }
   })
 
+  t.test('a client that leaves behind its whole upload ends nothing at once', async (t) => {
+    const patient = await startProxy(t, { proxy: { allow_http: true, response_timeout: 1 } })
+    const fake = await startFakeDaemon(t, () => undefined)
+    const url = await addTicket(patient, fake)
+    const wire = await Wire.open(patient.remote)
+    await wire.send(`PUT ${url} HTTP/1.1\r\n${HOST}Content-Length: 4\r\n\r\nbody`)
+    const put = await fake.when(1)
+    await until('the body is there', () => put.body().toString() === 'body')
+    wire.destroy()
+    await until('the daemon is given up', () => fake.open() === 0)
+    t.match(patient.logText(), 'ERR_DAEMON_TIMEOUT')
+    await until('the ticket is idle', async () => !(await patient.ticket(url.slice(8))).active)
+  })
+
   t.test('an old daemon that has no OPTIONS can read and write', async (t) => {
     for (const status of ['405 No', '204 Empty']) {
       const fake = await startFakeDaemon(t, ({ socket }) => {
