@@ -20,11 +20,13 @@ const DAEMON_PORT = 54322
 const MAX_PORT = 65535
 const PATTERN = /^(\[[\da-f:.]+\]|[\w.*-]+)(?::(\d{1,5}|\*))?$/i
 
-/** Undefined when something in it is no pattern. */
-export function parsePatterns(text: string): Pattern[] | undefined {
-  const words = text.split(/[\s,]+/).filter((word) => word !== '')
-  const patterns = words.map(parsePattern)
-  return patterns.every((pattern) => pattern !== undefined) ? patterns : undefined
+export function splitPatterns(text: string): string[] {
+  return text.split(/[\s,]+/).filter((word) => word !== '')
+}
+
+/** Of a text whose words are patterns, as the configuration has checked. */
+export function parsePatterns(text: string): Pattern[] {
+  return splitPatterns(text).flatMap((word) => parsePattern(word) ?? [])
 }
 
 export function isAllowed({ host, port }: Place, patterns: readonly Pattern[]): boolean {
@@ -33,7 +35,8 @@ export function isAllowed({ host, port }: Place, patterns: readonly Pattern[]): 
   )
 }
 
-function parsePattern(word: string): Pattern | undefined {
+/** Undefined when it is none. */
+export function parsePattern(word: string): Pattern | undefined {
   const [, name, port = String(DAEMON_PORT)] = PATTERN.exec(word) ?? []
   if (name === undefined || (port !== '*' && Number(port) > MAX_PORT)) return undefined
   return {

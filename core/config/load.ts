@@ -123,7 +123,7 @@ function typedValue(option: Option<unknown>, entry: IniEntry | undefined, name: 
   if (entry === undefined) return option.default
   const value = option.parse(entry.value)
   if (value !== undefined) return value
-  const found = JSON.stringify(entry.value)
+  const found = JSON.stringify(option.wrongPart?.(entry.value) ?? entry.value)
   throw new ConfigError(`${place(entry)}: ${name}: must be ${option.allowed}, not ${found}`)
 }
 
