@@ -34,8 +34,19 @@ t.test('IPv6 addresses are compared, not their spelling', async (t) => {
   t.notOk(allows('[fd00::2]', 'fd00::1'))
 })
 
+t.test('a pattern that begins like an address is not for names', async (t) => {
+  t.ok(allows('192.0.2.*', '192.0.2.7'))
+  t.notOk(allows('192.0.2.*', '192.0.2.evil.test'))
+  t.notOk(allows('192.0.2.*', '192.0.2.7.evil.test'))
+  t.notOk(allows('192.0.2.*', '192.0.3.7'))
+  t.notOk(allows('1*', '1.evil.test'))
+  t.ok(allows('*.2.7', '192.0.2.7'))
+  t.ok(allows('*.*', 'host.example.com'), 'without a digit it is not')
+  t.ok(allows('192.0.2.*.example.com', '192.0.2.7.example.com'), 'nor with a letter')
+})
+
 t.test('what is no pattern is refused', async (t) => {
-  for (const word of ['a:b', 'a:65536', 'http://a', 'fd00::1', 'a/24', 'a:', '[a']) {
+  for (const word of ['a:b', 'a:65536', 'http://a', 'fd00::1', 'a/24', 'a:', '[a', '[a]', '[1]']) {
     t.equal(parsePattern(word), undefined, word)
   }
 })
