@@ -50,6 +50,11 @@ t.test('anything else is refused', async (t) => {
     'https://h/images/../tickets/x',
     'https://user:secret@h/images/x',
     'https:///images/x',
+    'https:h/images/x',
+    'https:/h/images/x',
+    'https:///h/images/x',
+    ' https://h/images/x',
+    'ht\ntps://h/images/x',
     'nbd:unix:/a',
     'x',
   ]) {
