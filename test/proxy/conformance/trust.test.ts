@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { startDaemon, ticketFields, type Daemon, type Sections } from '../../support/daemon.js'
+import { setEnvironment } from '../../support/environment.js'
 import { startFakeDaemon } from '../../support/fake-daemon.js'
 import { request, type Reply } from '../../support/http.js'
 import { testPki } from '../../support/pki.js'
@@ -35,6 +36,11 @@ t.test('221-222: certificates', async (t) => {
       status: 502,
       text: 'the host of the image has no certificate that is trusted here\n',
     })
+  })
+
+  t.test('the environment switches nothing off', async (t) => {
+    setEnvironment(t, 'NODE_TLS_REJECT_UNAUTHORIZED', '0')
+    t.equal((await through(t, files(strange.caFile, ''))).status, 502)
   })
 
   t.test('then that of tls, then the system store', async (t) => {
