@@ -95,6 +95,16 @@ export class NoDirtyExtentsError extends ServiceError {
   }
 }
 
+/** The daemon's ticket has more of the image than the one here. */
+export class ChecksumBeyondTicketError extends ServiceError {
+  readonly code = 'ERR_CHECKSUM_BEYOND_TICKET'
+  readonly statusCode = 403
+
+  constructor(size: number | bigint) {
+    super(`a checksum is of the whole image, of which the ticket has only ${size} bytes`)
+  }
+}
+
 /** The ticket's URL leads back here. */
 export class LoopError extends ServiceError {
   readonly code = 'ERR_LOOP'

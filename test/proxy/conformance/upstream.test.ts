@@ -467,6 +467,41 @@ t.test('the proxy and odd daemons', async (t) => {
     t.equal(dirty.status, 405)
   })
 
+  t.test('a checksum of more than the ticket has is refused', async (t) => {
+    const members = (size: number): string => {
+      const json = JSON.stringify({ features: ['checksum'], size })
+      return `${OK}Content-Length: ${json.length}\r\n\r\n${json}`
+    }
+    const old = 'HTTP/1.1 204 Empty\r\n\r\n'
+    const whole = `${OK}Content-Length: ${MiB + 1}\r\n\r\n`
+    const part = `HTTP/1.1 206 Part\r\nContent-Range: bytes ${MiB}-${MiB}/*\r\n`
+    const none = 'HTTP/1.1 416 No\r\nContent-Length: 0\r\n\r\n'
+    for (const [options, range, status] of [
+      [members(MiB), '', 200],
+      [members(1), '', 200],
+      [members(MiB + 1), '', 403],
+      [old, none, 200],
+      [old, `${part}Content-Length: 1\r\n\r\nx`, 403],
+      [old, whole, 403],
+      [old, `${OK}Content-Length: 1\r\n\r\nx`, 200],
+    ] as const) {
+      const fake = await startFakeDaemon(t, ({ socket, method, path }) => {
+        if (path.includes('/checksum')) socket.write(`${OK}Content-Length: 2\r\n\r\n{}`)
+        else socket.write(method === 'OPTIONS' ? options : range)
+      })
+      const url = await addTicket(proxy, fake)
+      for (const query of ['', '?manifest=y']) {
+        const reply = await request(proxy.remote, 'GET', `${url}/checksum${query}`)
+        t.equal(reply.status, status, `${options} ${range}`)
+        if (status === 403) t.match(reply.text, `has only ${MiB} bytes`)
+      }
+      const isAsked = fake.asked.some(({ path }) => path.includes('/checksum'))
+      t.equal(isAsked, status === 200)
+      const asked = fake.asked.find(({ method, path }) => method === 'GET' && path === url)
+      t.equal(asked?.headers.get('range'), options === old ? `bytes=${MiB}-${MiB}` : undefined)
+    }
+  })
+
   t.test('PATCH that is refused is done otherwise only for a daemon without it', async (t) => {
     const features = '{"features": ["zero", "flush"]}'
     const fake = await startFakeDaemon(t, ({ socket, method }) => {
