@@ -45,6 +45,7 @@ export class DaemonRequest {
   #isConnected = false
   #isComplete = false
   #isHastened = false
+  #hastened: NodeJS.Timeout | undefined
   #interim = 0
   #handed = 0
 
@@ -156,14 +157,16 @@ export class DaemonRequest {
   end(body?: Buffer): void {
     this.#isComplete = true
     this.#request.end(body)
-    const { answerMs, silenceMs } = this.#deadlines
-    this.#awaitAnswer(this.#isHastened ? Math.min(answerMs, silenceMs) : answerMs)
+    this.#answerTimer = this.#answerWithin(this.#deadlines.answerMs)
+    if (this.#isHastened) this.hasten()
   }
 
   /** Nobody waits for the answer any more: it may take no longer than any answer that needs no work. */
   hasten(): void {
     this.#isHastened = true
-    if (this.#answerTimer !== undefined) this.#awaitAnswer(this.#deadlines.silenceMs)
+    if (!this.#isComplete) return
+    // Beside the other, which may come first.
+    this.#hastened ??= this.#answerWithin(this.#deadlines.silenceMs)
   }
 
   /** Ends the connection now. */
@@ -172,10 +175,9 @@ export class DaemonRequest {
     this.#request.destroy(reason)
   }
 
-  #awaitAnswer(ms: number): void {
-    clearTimeout(this.#answerTimer)
-    if (this.settled.aborted) return
-    this.#answerTimer = setTimeout(() => this.cancel(new DaemonTimeoutError('no answer')), ms)
+  #answerWithin(ms: number): NodeJS.Timeout | undefined {
+    if (this.settled.aborted) return undefined
+    return setTimeout(() => this.cancel(new DaemonTimeoutError('no answer')), ms)
   }
 
   #countInterim(): void {
@@ -191,6 +193,7 @@ export class DaemonRequest {
   #stop(connecting: NodeJS.Timeout): void {
     clearTimeout(connecting)
     clearTimeout(this.#answerTimer)
+    clearTimeout(this.#hastened)
     this.#watch.stop()
   }
 }
