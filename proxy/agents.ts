@@ -23,7 +23,9 @@ const OPTIONS: http.AgentOptions = {
 }
 
 export function createAgent(tls: https.AgentOptions | undefined): http.Agent {
-  return tls === undefined ? new http.Agent(OPTIONS) : new https.Agent({ ...OPTIONS, ...tls })
+  if (tls === undefined) return new http.Agent(OPTIONS)
+  // Said, as Node's default obeys NODE_TLS_REJECT_UNAUTHORIZED of the environment.
+  return new https.Agent({ ...OPTIONS, ...tls, rejectUnauthorized: true })
 }
 
 /** Ends idle connections, and those in use when they become idle: nothing new goes this way. */

@@ -3,10 +3,10 @@
  * of storage are of no use here. docs/proxy.md explains what is the proxy's own.
  */
 import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
-import { boolean, integer, string, type ConfigOf } from '../core/config/schema.js'
+import { boolean, integer, list, string, type ConfigOf } from '../core/config/schema.js'
 import { checkServer, seconds, serverSchema } from '../core/config/server.js'
 import { MiB } from '../core/units.js'
-import { parsePatterns } from './allowed-daemons.js'
+import { parsePattern, splitPatterns } from './allowed-daemons.js'
 
 export const schema = {
   ...serverSchema,
@@ -29,10 +29,11 @@ export const schema = {
     }),
   },
   proxy: {
-    allowed_daemons: string({
+    allowed_daemons: list({
       default: '*:54322',
       allowed: 'patterns host or host:port, separated by blanks or commas',
-      accept: (text) => parsePatterns(text) !== undefined,
+      split: splitPatterns,
+      accept: (word) => parsePattern(word) !== undefined,
       description:
         'Daemons that tickets may name. A second fence behind the control service: who can misuse ' +
         'that one still reaches nothing else from here.',
@@ -93,7 +94,7 @@ function checkDaemons(
   { allow_http, allowed_daemons }: ProxyConfig['proxy'],
   { warn }: Report,
 ): void {
-  const patterns = allowed_daemons.split(/[\s,]+/).filter((word) => word !== '')
+  const patterns = splitPatterns(allowed_daemons)
   if (patterns.length === 0) {
     warn('proxy', 'allowed_daemons', 'is empty, so no ticket can be used')
   }

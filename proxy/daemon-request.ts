@@ -6,7 +6,13 @@ import { TLSSocket } from 'node:tls'
 import { RequestBody } from '../core/http/body.js'
 import { IncompleteBodyError, BodyTimeoutError } from '../core/http/errors.js'
 import { ClientWatch } from '../core/http/watch.js'
-import { daemonError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
+import { DaemonAnswerError, daemonError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
+
+/**
+ * Answers before the answer (1xx) to one request. Daemons give none or `100 Continue`, things in between
+ * perhaps a few; each costs time here, and none of them is an answer that a deadline waits for.
+ */
+const MAX_INTERIM = 16
 
 export interface Deadlines {
   readonly connectMs: number
@@ -38,6 +44,9 @@ export class DaemonRequest {
   readonly #continued = Promise.withResolvers<undefined>()
   #isConnected = false
   #isComplete = false
+  #isHastened = false
+  #hastened: NodeJS.Timeout | undefined
+  #interim = 0
   #handed = 0
 
   constructor(request: ClientRequest, deadlines: Deadlines) {
@@ -49,6 +58,7 @@ export class DaemonRequest {
       this.cancel(new DaemonTimeoutError('it takes no more of the body')),
     )
     request.once('continue', () => this.#continued.resolve(undefined))
+    request.on('information', () => this.#countInterim())
     const connecting = setTimeout(
       () => this.cancel(new DaemonTimeoutError('no connection')),
       connectMs,
@@ -147,17 +157,32 @@ export class DaemonRequest {
   end(body?: Buffer): void {
     this.#isComplete = true
     this.#request.end(body)
-    if (this.settled.aborted) return
-    this.#answerTimer = setTimeout(
-      () => this.cancel(new DaemonTimeoutError('no answer')),
-      this.#deadlines.answerMs,
-    )
+    this.#answerTimer = this.#answerWithin(this.#deadlines.answerMs)
+    if (this.#isHastened) this.hasten()
+  }
+
+  /** Nobody waits for the answer any more: it may take no longer than any answer that needs no work. */
+  hasten(): void {
+    this.#isHastened = true
+    if (!this.#isComplete) return
+    // Beside the other, which may come first.
+    this.#hastened ??= this.#answerWithin(this.#deadlines.silenceMs)
   }
 
   /** Ends the connection now. */
   cancel(reason: Error): void {
     this.#reason ??= reason
     this.#request.destroy(reason)
+  }
+
+  #answerWithin(ms: number): NodeJS.Timeout | undefined {
+    if (this.settled.aborted) return undefined
+    return setTimeout(() => this.cancel(new DaemonTimeoutError('no answer')), ms)
+  }
+
+  #countInterim(): void {
+    if (++this.#interim <= MAX_INTERIM) return
+    this.cancel(new DaemonAnswerError(`more than ${MAX_INTERIM} interim ones (1xx)`))
   }
 
   /** A daemon that still waits for a body would take the next request for it. */
@@ -168,6 +193,7 @@ export class DaemonRequest {
   #stop(connecting: NodeJS.Timeout): void {
     clearTimeout(connecting)
     clearTimeout(this.#answerTimer)
+    clearTimeout(this.#hastened)
     this.#watch.stop()
   }
 }

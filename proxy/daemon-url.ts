@@ -20,8 +20,9 @@ export interface UrlRules {
 
 /** Throws UnsupportedDaemonUrlError or DaemonNotAllowedError. */
 export function parseDaemonUrl(text: string, { allowed, allowHttp }: UrlRules): DaemonUrl {
-  const url = URL.parse(text)
-  if (url === null || !/^https?:$/.test(url.protocol)) throw new UnsupportedDaemonUrlError()
+  // URL also takes a host behind one slash, three or none, where others find a path.
+  const url = /^https?:\/\/[^/\s]/i.test(text) ? URL.parse(text) : null
+  if (url === null) throw new UnsupportedDaemonUrlError()
   const isTls = url.protocol === 'https:'
   if (!isTls && !allowHttp) throw new UnsupportedDaemonUrlError()
   if (url.username !== '' || url.password !== '') throw new UnsupportedDaemonUrlError()

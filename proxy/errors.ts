@@ -44,6 +44,16 @@ export class DaemonUntrustedError extends ServiceError {
   }
 }
 
+/** It wants a certificate of the proxy, and got none, or not one that it trusts. */
+export class DaemonDistrustsError extends ServiceError {
+  readonly code = 'ERR_DAEMON_DISTRUSTS'
+  readonly statusCode = 502
+
+  constructor(cause: unknown) {
+    super('the host of the image wants a certificate that it trusts, and got none', { cause })
+  }
+}
+
 /** It closed the connection before the answer was complete. */
 export class DaemonGoneError extends ServiceError {
   readonly code = 'ERR_DAEMON_GONE'
@@ -85,6 +95,16 @@ export class NoDirtyExtentsError extends ServiceError {
   }
 }
 
+/** The daemon's ticket has more of the image than the one here. */
+export class ChecksumBeyondTicketError extends ServiceError {
+  readonly code = 'ERR_CHECKSUM_BEYOND_TICKET'
+  readonly statusCode = 403
+
+  constructor(size: number | bigint) {
+    super(`a checksum is of the whole image, of which the ticket has only ${size} bytes`)
+  }
+}
+
 /** The ticket's URL leads back here. */
 export class LoopError extends ServiceError {
   readonly code = 'ERR_LOOP'
@@ -109,11 +129,19 @@ export class DaemonAnswerError extends ServiceError {
 const TRUST =
   /^(CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|INVALID_(CA|PURPOSE)|PATH_LENGTH|HOSTNAME_|CRL_|ERROR_IN_|ERR_TLS_CERT)/
 
+/**
+ * The other side's, told by an alert. With TLS 1.3 that comes when there is a connection already, and is an
+ * error code; before, it is in the text of EPROTO.
+ */
+const DISTRUST =
+  /alert[_ ](certificate|(bad|unsupported|no)[_ ]certificate|unknown[_ ]ca|access[_ ]denied)/i
+
 /** What Node reports, as one of the above. */
 export function daemonError(error: Error, isConnected: boolean): ServiceError {
   if (error instanceof ServiceError) return error
   const { code = '' } = error as NodeJS.ErrnoException
   if (TRUST.test(code)) return new DaemonUntrustedError(withoutAdvice(error))
+  if (DISTRUST.test(`${code} ${error.message}`)) return new DaemonDistrustsError(error)
   if (!isConnected) return new DaemonUnreachableError(error)
   if (code.startsWith('HPE_'))
     return new DaemonAnswerError('not well-formed HTTP', { cause: error })

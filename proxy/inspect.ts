@@ -16,6 +16,7 @@ import {
   whileValid,
   type RelayServices,
 } from './relay.js'
+import { requireWhole } from './whole-image.js'
 
 /** The daemon gets what was understood here, not what was written. */
 export async function relayPatch(exchange: Exchange, services: RelayServices): Promise<void> {
@@ -105,6 +106,7 @@ export async function relayChecksum(exchange: Exchange, services: RelayServices)
       const { limit } = relay.ticket
       const options = { op: 'checksum', offset: 0, size: limit, endsWithClient: true } as const
       await operateThere(exchange, relay, options, async ({ signal }) => {
+        await requireWhole(exchange, relay, signal)
         const { method } = exchange
         const call = { method, suffix, headers: requestHeaders(exchange), isRepeatable: true }
         const answer = await ask(relay.upstream, { ...call, isWork: true }, signal)

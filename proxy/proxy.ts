@@ -44,7 +44,7 @@ export async function startProxy(options: StartOptions<ProxyConfig>): Promise<Pr
 function upstreamOptions({ config, logger }: StartOptions<ProxyConfig>): UpstreamOptions {
   const { proxy } = config
   return {
-    allowed: parsePatterns(proxy.allowed_daemons) ?? [],
+    allowed: parsePatterns(proxy.allowed_daemons),
     allowHttp: proxy.allow_http,
     usesLocalSocket: proxy.use_local_socket,
     maxConnections: proxy.max_connections_per_ticket,

@@ -75,7 +75,12 @@ async function send(
     const headers = { ...requestHeaders(exchange, 'upload'), ...framing(exchange, upload) }
     const call = { method: 'PUT', suffix: upload.suffix, headers, isWork: true }
     const request = await relay.upstream.begin(call, signal)
-    const stop = cancelOn(signal, request)
+    const stopCancel = cancelOn(signal, request)
+    const stopHasten = hastenOn(exchange.closed, request)
+    const stop = (): void => {
+      stopCancel()
+      stopHasten()
+    }
     const progress = { isBodyTouched: false }
     try {
       await request.connected() // until then nothing is taken from the client
@@ -97,6 +102,14 @@ async function send(
       if (!mayRepeat || progress.isBodyTouched || signal.aborted) throw error
     }
   }
+}
+
+/** What a client sent before it went is written, but a daemon that hangs must not hold it all for long. */
+function hastenOn(closed: AbortSignal, request: DaemonRequest): () => void {
+  const hasten = (): void => request.hasten()
+  if (closed.aborted) hasten()
+  closed.addEventListener('abort', hasten)
+  return () => closed.removeEventListener('abort', hasten)
 }
 
 /** False when the daemon has answered before the end of the body. */

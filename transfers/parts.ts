@@ -49,10 +49,11 @@ function nbdServersOf(domains: Domains, runDir: string, group: number | undefine
     /** One that runs is the one of before a restart of the service: its clients are not disturbed. */
     start: async ({ id, direction }, disk) => {
       const found = await servers.find(id)
-      if (found !== undefined) return found.url
+      if (found !== undefined) return { url: found.url, isNew: false }
       const { format, sparse: isSparse } = disk
       const path = await domains.readyPath(disk)
-      return (await servers.start(id, { path, format, direction, isSparse })).url
+      const { url } = await servers.start(id, { path, format, direction, isSparse })
+      return { url, isNew: true }
     },
     stop: (id) => servers.stop(id),
     isAlive: async (id) => (await servers.find(id)) !== undefined,

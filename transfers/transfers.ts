@@ -47,6 +47,8 @@ export async function startTransfers(
   })
   const store = await openStore(transfers.database)
   const common = { store, hosts, volumes, clock: systemClock }
+  const failed = Promise.withResolvers<never>()
+  failed.promise.catch(() => undefined) // nobody may be there to hear of it yet
   const manager = new Manager({
     ...common,
     verifier,
@@ -56,6 +58,7 @@ export async function startTransfers(
     policies: policiesOf(config),
     name: transfers.instance,
     callMs: transfers.control_timeout * 1000,
+    onOver: failed.reject,
   })
   const checkMs = transfers.host_check_interval * 1000
   const domains = new DomainWatch({ store, volumes, clock: systemClock, logger, checkMs })
@@ -72,6 +75,7 @@ export async function startTransfers(
     await manager.start()
     const server = await parts.serve(new Service({ ...common, manager }))
     return {
+      failed: failed.promise,
       reload: (changed) => {
         const tls = hosts.usesTls ? controlTls(changed) : undefined
         server.reload(changed)

@@ -125,7 +125,8 @@ function typedValue(option: Option<unknown>, entry: IniEntry | undefined, name: 
   if (entry === undefined) return option.default
   const value = option.parse(entry.value)
   if (value !== undefined) return value
-  const found = JSON.stringify(option.redact?.(entry.value) ?? entry.value)
+  const part = option.wrongPart?.(entry.value) ?? entry.value
+  const found = JSON.stringify(option.redact?.(part) ?? part)
   throw new ConfigError(`${place(entry)}: ${name}: must be ${option.allowed}, not ${found}`)
 }
 

@@ -17,6 +17,8 @@ export interface Option<T> {
   readonly parse: (text: string) => T | undefined
   /** What may be shown of a text that may hold a secret, whether it is allowed or not. */
   readonly redact?: (text: string) => string
+  /** Of a text that is not allowed the part to be named; all of it where there is none. */
+  readonly wrongPart?: (text: string) => string | undefined
 }
 
 export type SectionSchema = Readonly<Record<string, Option<unknown>>>
@@ -37,6 +39,20 @@ interface Range {
   min?: number
   max?: number
   multipleOf?: number
+}
+
+/** A list, separated as `split` does it. */
+export function list(
+  spec: Base<string> & {
+    allowed: string
+    split: (text: string) => readonly string[]
+    accept: (item: string) => boolean
+  },
+): Option<string> {
+  const wrongPart = (text: string): string | undefined =>
+    spec.split(text).find((item) => !spec.accept(item))
+  const accept = (text: string): boolean => wrongPart(text) === undefined
+  return { ...string({ ...spec, accept }), wrongPart }
 }
 
 export function string(

@@ -129,7 +129,9 @@ export function formatAddress(address: ControlAddress): string {
 function addressOptions(address: ControlAddress): RequestOptions | TlsRequestOptions {
   if ('socketPath' in address || address.tls === undefined) return address
   const { host, port, tls } = address
-  return { protocol: 'https:', host, port, ...tls, minVersion: 'TLSv1.2' }
+  // The last is said, as Node's default obeys NODE_TLS_REJECT_UNAUTHORIZED of the environment.
+  const secure = { minVersion: 'TLSv1.2', rejectUnauthorized: true } as const
+  return { protocol: 'https:', host, port, ...tls, ...secure }
 }
 
 async function exchange(options: RequestOptions, body?: string | Uint8Array): Promise<Answer> {

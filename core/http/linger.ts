@@ -7,7 +7,6 @@ import type { Socket } from 'node:net'
 
 const LINGER_MS = 2000
 const LINGER_BYTES = 1024 * 1024
-const LOOK_MS = 100
 
 /** Changes how Node closes this socket after a response, when `isWanted` says so. */
 export function linger(socket: Socket, isWanted: () => boolean): void {
@@ -18,15 +17,22 @@ export function linger(socket: Socket, isWanted: () => boolean): void {
   }
 }
 
+/**
+ * Beyond LINGER_BYTES the client is left with its full buffers instead of being reset: who always sends
+ * when something can be sent, as nginx does, looks at what it got only when nothing can.
+ */
 function closeSlowly(socket: Socket): void {
-  const until = performance.now() + LINGER_MS
-  const upTo = socket.bytesRead + LINGER_BYTES
+  let left = LINGER_BYTES
+  // Node's HTTP parser, which took bytes past the stream, gets them from it with this listener. It goes on
+  // consuming; the server executes nothing of it, but may resume.
+  socket.on('data', (chunk: Buffer) => {
+    left -= chunk.length
+    if (left <= 0) socket.pause()
+  })
   socket.end()
-  // The HTTP parser goes on consuming; the server executes nothing of it.
   socket.resume()
-  const timer = setInterval(() => {
-    if (performance.now() < until && socket.bytesRead < upTo) return
-    socket.destroy()
-  }, LOOK_MS)
-  socket.once('close', () => clearInterval(timer))
+  // The parser may have stopped the handle, of which the stream knows nothing.
+  socket._read(0)
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+  socket.once('close', () => clearTimeout(timer))
 }

@@ -2,7 +2,8 @@
 import type { Exchange } from '../http/exchange.js'
 
 const MAX_AGE_SECONDS = '86400'
-const METHODS = 'OPTIONS,GET,HEAD,PUT,PATCH'
+/** Those of `Allow`, which are ovirt-imageio's. HEAD needs no permission (Fetch, 2.2.1). */
+const METHODS = 'OPTIONS,GET,PUT,PATCH'
 /** What a script may read beyond the few fields it always may. */
 const EXPOSED = 'content-range,content-disposition,content-length,accept-ranges,etag,content-digest'
 

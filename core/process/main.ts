@@ -36,6 +36,8 @@ export interface RunningServer<C> {
   /** SIGHUP, besides log level and log file. Throws when something cannot be used. */
   reload(config: C): void
   stop(): Promise<void>
+  /** Rejects when it can do no more of its work, though it runs: the process ends with status 1. */
+  readonly failed?: Promise<never>
 }
 
 const TICKET_USAGE = `
@@ -167,14 +169,20 @@ async function serve<C extends ProcessConfig>(
   if (config.daemon.systemd_enable) ready()
   logger.info('ready')
 
-  const signal = await stopped.promise
-  logger.info({ signal }, 'stopping')
+  let status = 0
+  try {
+    const signal = await Promise.race([stopped.promise, ...(server.failed ? [server.failed] : [])])
+    logger.info({ signal }, 'stopping')
+  } catch (error) {
+    logger.fatal({ err: error }, 'cannot go on')
+    status = 1
+  }
   if (config.daemon.systemd_enable) stopping()
   await server.stop()
   endWatchdog()
   logger.info('stopped')
   await log.close()
-  process.exit(0)
+  process.exit(status)
 }
 
 /** What is wrong keeps the old state: a typing error must not take the service down. */

@@ -1,17 +1,18 @@
 /** docs/proxy.md: its tables are the schema, its examples load, and the servers in front of it work. */
 import t, { type Test } from 'tap'
-import { spawn, spawnSync } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { loadProxyConfig, schema } from '../../proxy/config.js'
 import { freePort, type TicketFields } from '../support/daemon.js'
 import { request } from '../support/http.js'
 import { testPki } from '../support/pki.js'
 import { startPair, startProxy } from '../support/proxy.js'
 import { until } from '../support/wait.js'
-import { Wire, type Target } from '../support/wire.js'
+import { Wire } from '../support/wire.js'
 
 const page = readFileSync('docs/proxy.md', 'utf8')
 const MiB = 1024 * 1024
@@ -108,7 +109,7 @@ async function tryFront(
     await ended
     rmSync(dir, { recursive: true, force: true })
   })
-  const front: Target = { host: '127.0.0.1', port, ca: testPki().ca }
+  const front = { host: '127.0.0.1', port, ca: testPki().ca }
   await until('it listens', () =>
     Wire.open(front).then(
       (wire) => (wire.destroy(), true),
@@ -148,8 +149,12 @@ async function tryFront(
       'one proxy has all',
     )
   }
-  await pair.proxy.stop()
+  for (let count = 0; count < 20; count++) {
+    t.equal(await refusedUpload(front, `unknown-${count}`), '403')
+  }
   await readAll('bytes=30-39')
+  await pair.proxy.stop()
+  await readAll('bytes=40-49')
   const log = join(dir, 'images.log')
   const logged = output + (existsSync(log) ? readFileSync(log, 'utf8') : '')
   for (const { id } of images) t.notMatch(logged, id, 'ids are not logged')
@@ -160,6 +165,19 @@ async function tryFront(
     await other.addTicket({ uuid: image.id, size, url, ...fields })
     return image
   }
+}
+
+interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** The status of an upload that a proxy refuses while it comes; to be tried by anybody. */
+async function refusedUpload({ host, port }: Address, id: string): Promise<string> {
+  const url = `https://${host}:${port}/images/${id}`
+  const command = `head -c 64M /dev/zero | curl -sS --cacert "$1" -T - -o /dev/null -w '%{http_code}' "$0"`
+  const { stdout } = await promisify(execFile)('sh', ['-c', command, url, testPki().caFile])
+  return stdout
 }
 
 /** The only example in that language. */

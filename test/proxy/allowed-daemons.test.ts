@@ -1,8 +1,8 @@
 import t from 'tap'
-import { isAllowed, parsePatterns } from '../../proxy/allowed-daemons.js'
+import { isAllowed, parsePattern, parsePatterns } from '../../proxy/allowed-daemons.js'
 
 function allows(text: string, host: string, port = 54322): boolean {
-  return isAllowed({ host, port }, parsePatterns(text) ?? [])
+  return isAllowed({ host, port }, parsePatterns(text))
 }
 
 t.test('a host without a port is on the port of daemons', async (t) => {
@@ -34,8 +34,19 @@ t.test('IPv6 addresses are compared, not their spelling', async (t) => {
   t.notOk(allows('[fd00::2]', 'fd00::1'))
 })
 
+t.test('a pattern that begins like an address is not for names', async (t) => {
+  t.ok(allows('192.0.2.*', '192.0.2.7'))
+  t.notOk(allows('192.0.2.*', '192.0.2.evil.test'))
+  t.notOk(allows('192.0.2.*', '192.0.2.7.evil.test'))
+  t.notOk(allows('192.0.2.*', '192.0.3.7'))
+  t.notOk(allows('1*', '1.evil.test'))
+  t.ok(allows('*.2.7', '192.0.2.7'))
+  t.ok(allows('*.*', 'host.example.com'), 'without a digit it is not')
+  t.ok(allows('192.0.2.*.example.com', '192.0.2.7.example.com'), 'nor with a letter')
+})
+
 t.test('what is no pattern is refused', async (t) => {
-  for (const text of ['a:b', 'a:65536', 'http://a', 'fd00::1', 'a/24', 'a:', '[a', 'a b:x']) {
-    t.equal(parsePatterns(text), undefined, text)
+  for (const word of ['a:b', 'a:65536', 'http://a', 'fd00::1', 'a/24', 'a:', '[a', '[a]', '[1]']) {
+    t.equal(parsePattern(word), undefined, word)
   }
 })

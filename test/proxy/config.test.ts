@@ -43,4 +43,6 @@ t.test('what opens too much, or nothing, is warned of', async (t) => {
 t.test('what is no pattern keeps it from starting', async (t) => {
   const text = `${NO_TLS}[proxy]\nallowed_daemons = http://a\n`
   t.throws(() => load(text), { code: 'ERR_CONFIG', message: /must be patterns host or host:port/ })
+  const long = `${NO_TLS}[proxy]\nallowed_daemons = host1, host2:x host3\n`
+  t.throws(() => load(long), { message: /, not "host2:x"$/ })
 })

@@ -2,7 +2,7 @@ import t from 'tap'
 import { parsePatterns } from '../../proxy/allowed-daemons.js'
 import { normalizeDaemonUrl, parseDaemonUrl } from '../../proxy/daemon-url.js'
 
-const rules = { allowed: parsePatterns('*:*') ?? [], allowHttp: false }
+const rules = { allowed: parsePatterns('*:*'), allowHttp: false }
 
 t.test('host, port and path', async (t) => {
   t.match(parseDaemonUrl('https://host7.example.com:54322/images/x', rules), {
@@ -50,12 +50,17 @@ t.test('anything else is refused', async (t) => {
     'https://h/images/../tickets/x',
     'https://user:secret@h/images/x',
     'https:///images/x',
+    'https:h/images/x',
+    'https:/h/images/x',
+    'https:///h/images/x',
+    ' https://h/images/x',
+    'ht\ntps://h/images/x',
     'nbd:unix:/a',
     'x',
   ]) {
     const code = 'ERR_UNSUPPORTED_DAEMON_URL'
     t.throws(() => parseDaemonUrl(url, rules), { code }, url)
   }
-  const none = { ...rules, allowed: parsePatterns('other') ?? [] }
+  const none = { ...rules, allowed: parsePatterns('other') }
   t.throws(() => parseDaemonUrl('https://h/images/x', none), { code: 'ERR_DAEMON_NOT_ALLOWED' })
 })

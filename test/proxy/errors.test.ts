@@ -14,6 +14,10 @@ t.test('what Node reports becomes a reason', async (t) => {
     ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', false, 'ERR_DAEMON_UNTRUSTED'],
     ['DEPTH_ZERO_SELF_SIGNED_CERT', false, 'ERR_DAEMON_UNTRUSTED'],
     ['CERT_HAS_EXPIRED', false, 'ERR_DAEMON_UNTRUSTED'],
+    ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', true, 'ERR_DAEMON_DISTRUSTS'],
+    ['ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE', true, 'ERR_DAEMON_DISTRUSTS'],
+    ['EPROTO … SSL routines:ssl3_read_bytes:tlsv1 alert unknown ca', false, 'ERR_DAEMON_DISTRUSTS'],
+    ['EPROTO … ssl/tls alert handshake failure', false, 'ERR_DAEMON_UNREACHABLE'],
   ] as const) {
     t.equal(daemonError(failure(code), isConnected).code, expected, code)
   }

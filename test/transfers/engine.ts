@@ -98,6 +98,7 @@ export class Engine {
       ...{ verifier, nbd, logger, timers, policies },
       name: options.name ?? 'test',
       callMs: 5000,
+      onOver: (reason) => logger.fatal(reason.message),
     })
     this.service = new Service({ ...common, manager: this.manager })
   }

@@ -110,12 +110,16 @@ export class NamedServers implements NbdServers {
   readonly alive = new Set<Id>()
   readonly started: Id[] = []
   fault: Error | undefined
+  /** Starting takes this long. */
+  whenStarted: () => Promise<void> = () => Promise.resolve()
 
-  start({ id }: Transfer): Promise<string> {
-    if (this.fault !== undefined) return Promise.reject(this.fault)
-    if (!this.alive.has(id)) this.started.push(id)
+  async start({ id }: Transfer): Promise<{ url: string; isNew: boolean }> {
+    if (this.fault !== undefined) throw this.fault
+    const isNew = !this.alive.has(id)
+    if (isNew) this.started.push(id)
     this.alive.add(id)
-    return Promise.resolve(`nbd:unix:/nonexistent/${id}.sock`)
+    await this.whenStarted()
+    return { url: `nbd:unix:/nonexistent/${id}.sock`, isNew }
   }
 
   stop(id: Id): Promise<void> {

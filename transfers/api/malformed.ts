@@ -9,9 +9,15 @@ const STATUSES: Readonly<Record<string, number>> = {
   ERR_HTTP_REQUEST_TIMEOUT: 408,
 }
 
+/** Of who speaks, but no good HTTP. */
+const PARSER = /^(HPE_|ERR_HTTP_REQUEST_TIMEOUT$)/
+/** To take the answer. */
+const PATIENCE_MS = 2000
+
 export function answerMalformed(error: Error & { readonly code?: string }, socket: Socket): void {
   const { code = '' } = error
-  if (code === 'ECONNRESET' || !socket.writable) {
+  // Also a handshake that failed or never came: nothing can be said there, and waiting for that never ends.
+  if (!PARSER.test(code) || !socket.writable) {
     socket.destroy()
     return
   }
@@ -29,4 +35,6 @@ export function answerMalformed(error: Error & { readonly code?: string }, socke
     ].join('\r\n'),
   )
   socket.destroySoon()
+  const timer = setTimeout(() => socket.destroy(), PATIENCE_MS)
+  socket.once('close', () => clearTimeout(timer))
 }

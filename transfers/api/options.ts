@@ -62,6 +62,7 @@ export interface ApiOptions {
   readonly streams?: StreamLimits
   readonly maxConnections?: number
   readonly maxConnectionsPerAddress?: number
+  readonly handshakeTimeoutMs?: number
   /** Milliseconds of the wall clock. */
   readonly now?: () => number
 }
@@ -81,6 +82,7 @@ export function withDefaults(options: ApiOptions): ApiSettings {
     streams: STREAM_LIMITS,
     maxConnections: 1024,
     maxConnectionsPerAddress: 256,
+    handshakeTimeoutMs: 10_000,
     now: Date.now,
     ...options,
   }

@@ -12,10 +12,9 @@ const HEAD_TIMEOUT_MS = 10_000
 const REQUEST_TIMEOUT_MS = 60_000
 /** Clients poll each second, or wait for a minute. */
 const KEEP_ALIVE_MS = 75_000
-const HANDSHAKE_TIMEOUT_MS = 10_000
 
 export function createServer(
-  { tls, maxConnections, maxConnectionsPerAddress }: ApiSettings,
+  { tls, maxConnections, maxConnectionsPerAddress, handshakeTimeoutMs }: ApiSettings,
   handler: RequestListener,
 ): Server {
   const options: http.ServerOptions = {
@@ -29,7 +28,7 @@ export function createServer(
     tls === undefined
       ? http.createServer(options, handler)
       : https.createServer(
-          { ...options, ...tlsOptions(tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+          { ...options, ...tlsOptions(tls), handshakeTimeout: handshakeTimeoutMs },
           handler,
         )
   // Node's own answer to expectations other than 100-continue is a refusal.

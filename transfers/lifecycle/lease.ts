@@ -1,18 +1,18 @@
 /** The lease of this process, as far as it can know. */
 import { randomUUID } from 'node:crypto'
-import type { Logger } from '../../core/log.js'
 import type { Id } from '../model.js'
 import type { Store } from '../store/store.js'
 import { LeaseLostError } from './context.js'
 
 export interface LeaseOptions {
   readonly store: Store
-  readonly logger: Logger
   /** Of the instance; a process started later with it takes over from this one. */
   readonly name: string
   readonly leaseMs: number
   /** How long a call to a host may take: what is sent arrives while the lease lasts. */
   readonly callMs: number
+  /** Called once when this process can drive nothing any more: only a new one can. */
+  readonly onOver: (reason: Error) => void
 }
 
 export class Lease {
@@ -35,7 +35,7 @@ export class Lease {
 
   async renew(): Promise<void> {
     if (this.#isOver) return
-    const { store, name, leaseMs, logger } = this.#options
+    const { store, name, leaseMs, onOver } = this.#options
     const asked = performance.now()
     if (await store.leases.renew(name, this.token, leaseMs)) {
       this.#endsAt = asked + leaseMs
@@ -43,7 +43,11 @@ export class Lease {
     }
     this.#isOver = true
     this.#endsAt = -Infinity
-    logger.fatal({ name }, 'another process drives the transfers under the name of this instance')
+    onOver(
+      new Error(
+        `the lease of the instance ${name} is over: another process has taken its name, or this one stood still`,
+      ),
+    )
   }
 
   /** Throws LeaseLostError unless it outlasts a call. */

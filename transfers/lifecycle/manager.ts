@@ -9,7 +9,7 @@ import { newMemory } from './memory.js'
 import { breakLooseLocks, continueDisks, stopOrphans } from './recovery.js'
 
 export type ManagerOptions = Omit<Context, 'token' | 'requireLease' | 'changed'> &
-  Pick<LeaseOptions, 'name' | 'callMs'>
+  Pick<LeaseOptions, 'name' | 'callMs' | 'onOver'>
 
 /** Renewals that may fail before the lease ends. */
 const RENEWALS_PER_LEASE = 5
@@ -24,9 +24,9 @@ export class Manager {
   readonly #work = new Set<Promise<unknown>>()
   #isStopped = false
 
-  constructor({ name, callMs, ...options }: ManagerOptions) {
-    const { logger, store, timers } = options
-    this.#lease = new Lease({ store, logger, name, callMs, leaseMs: timers.leaseMs })
+  constructor({ name, callMs, onOver, ...options }: ManagerOptions) {
+    const { store, timers } = options
+    this.#lease = new Lease({ store, name, callMs, onOver, leaseMs: timers.leaseMs })
     this.#context = {
       ...options,
       token: this.#lease.token,

@@ -66,8 +66,11 @@ export interface Verifier {
 
 /** Servers that outlive the process of this service. */
 export interface NbdServers {
-  /** Starts the server of a transfer, or finds it running. Resolves with its URL, always the same. */
-  start(transfer: Transfer, disk: Disk): Promise<string>
+  /**
+   * Starts the server of a transfer, or finds it running. Its URL is always the same; `isNew` is one
+   * that was started now.
+   */
+  start(transfer: Transfer, disk: Disk): Promise<{ readonly url: string; readonly isNew: boolean }>
   /** Succeeds also when there is none. */
   stop(transferId: Id): Promise<void>
   isAlive(transferId: Id): Promise<boolean>

@@ -44,7 +44,10 @@ export async function imageUrl(context: Context, session: Session): Promise<stri
   if (transfer.backend === 'file') return context.volumes.url(disk)
   await noteServerEnd(context, transfer, session.host.tickets)
   context.requireLease()
-  return context.nbd.start(transfer, disk)
+  const { url, isNew } = await context.nbd.start(transfer, disk)
+  // Starting takes a while. Who drives the transfer by now may have finished it.
+  if (isNew) await orUndo(context.requireLease, () => context.nbd.stop(transfer.id))
+  return url
 }
 
 export async function installTicket(
@@ -54,7 +57,19 @@ export async function installTicket(
 ): Promise<void> {
   await noteTicket(context, session.transfer, session.host.tickets)
   context.requireLease()
-  await session.host.tickets.install(ticketOf(context, session, url))
+  const { tickets } = session.host
+  await tickets.install(ticketOf(context, session, url))
+  await orUndo(context.requireLease, () => tickets.remove(session.ticketId))
+}
+
+/** Throws what `check` throws, when what was done is undone as far as that is possible. */
+async function orUndo(check: () => void, undo: () => Promise<void>): Promise<void> {
+  try {
+    check()
+  } catch (error) {
+    await undo().catch(() => undefined)
+    throw error
+  }
 }
 
 /** Clients of the API can do without the proxy; it is tried again while the transfer lasts. */

@@ -133,7 +133,8 @@ export class SqlLeases implements Leases {
   async renew(name: string, token: Id, ttlMs: number): Promise<boolean> {
     return this.#transaction(async (sql) => {
       const { changes } = await sql.query(
-        `UPDATE instances SET expires = ${sql.now} + $3 WHERE name = $1 AND token = $2`,
+        `UPDATE instances SET expires = ${sql.now} + $3
+           WHERE name = $1 AND token = $2 AND expires > ${sql.now}`,
         [name, token, ttlMs],
       )
       return changes === 1

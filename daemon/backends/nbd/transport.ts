@@ -65,7 +65,8 @@ export class Transport {
     if (this.feed.held > 0) throw new NbdProtocolError('there is data before TLS')
     const plain = this.#socket
     plain.removeAllListeners('data')
-    const secure = tls.connect({ ...options, socket: plain })
+    // Said, as Node's default obeys NODE_TLS_REJECT_UNAUTHORIZED of the environment.
+    const secure = tls.connect({ ...options, socket: plain, rejectUnauthorized: true })
     this.#socket = secure
     this.#watch(secure)
     this.#readFrom(secure)

@@ -94,6 +94,36 @@ t.test('the proxy and odd daemons', async (t) => {
     await until('the connections end', () => fake.open() === 0)
   })
 
+  t.test('a daemon that answers for ever, but nothing, is 502, and cut', async (t) => {
+    for (const line of ['100 Continue', '102 Processing', '199 Whatever']) {
+      const flood = Buffer.from(`HTTP/1.1 ${line}\r\n\r\n`.repeat(1000))
+      const fake = await startFakeDaemon(t, ({ socket }) => {
+        const go = (): void => {
+          while (!socket.destroyed && socket.write(flood)) continue
+        }
+        socket.on('drain', go)
+        go()
+      })
+      const url = await addTicket(proxy, fake)
+      for (const method of ['PUT', 'GET']) {
+        const reply = await request(
+          proxy.remote,
+          method,
+          url,
+          method === 'PUT' ? { body: 'x' } : {},
+        )
+        t.match(reply, { status: 502, text: /more than 16 interim ones/ }, `${method} ${line}`)
+        await until('the connection ends', () => fake.open() === 0)
+      }
+    }
+    await until('the log tells', () => proxy.logText().includes('more than 16 interim ones'))
+  })
+
+  t.test('a few interim answers are no harm', async (t) => {
+    const few = 'HTTP/1.1 102 Processing\r\n\r\n'.repeat(16)
+    t.equal((await answered(t, `${few}${OK}Content-Length: 0\r\n\r\n`)).status, 200)
+  })
+
   t.test('a daemon that falls silent in the middle cuts the client', async (t) => {
     const fake = await startFakeDaemon(t, ({ socket }) => {
       socket.write(`${OK}Content-Length: 100\r\n\r\nhalf`)
@@ -385,6 +415,20 @@ t.test('the proxy and odd daemons', async (t) => {
     }
   })
 
+  t.test('a client that leaves behind its whole upload ends nothing at once', async (t) => {
+    const patient = await startProxy(t, { proxy: { allow_http: true, response_timeout: 1 } })
+    const fake = await startFakeDaemon(t, () => undefined)
+    const url = await addTicket(patient, fake)
+    const wire = await Wire.open(patient.remote)
+    await wire.send(`PUT ${url} HTTP/1.1\r\n${HOST}Content-Length: 4\r\n\r\nbody`)
+    const put = await fake.when(1)
+    await until('the body is there', () => put.body().toString() === 'body')
+    wire.destroy()
+    await until('the daemon is given up', () => fake.open() === 0)
+    await until('the log tells', () => patient.logText().includes('ERR_DAEMON_TIMEOUT'))
+    await until('the ticket is idle', async () => !(await patient.ticket(url.slice(8))).active)
+  })
+
   t.test('an old daemon that has no OPTIONS can read and write', async (t) => {
     for (const status of ['405 No', '204 Empty']) {
       const fake = await startFakeDaemon(t, ({ socket }) => {
@@ -421,6 +465,41 @@ t.test('the proxy and odd daemons', async (t) => {
     t.strictSame(extents.json, [{ start: 0, length: 5000, zero: false, hole: false }])
     const dirty = await request(proxy.remote, 'GET', `${url}/extents?context=dirty`)
     t.equal(dirty.status, 405)
+  })
+
+  t.test('a checksum of more than the ticket has is refused', async (t) => {
+    const members = (size: number): string => {
+      const json = JSON.stringify({ features: ['checksum'], size })
+      return `${OK}Content-Length: ${json.length}\r\n\r\n${json}`
+    }
+    const old = 'HTTP/1.1 204 Empty\r\n\r\n'
+    const whole = `${OK}Content-Length: ${MiB + 1}\r\n\r\n`
+    const part = `HTTP/1.1 206 Part\r\nContent-Range: bytes ${MiB}-${MiB}/*\r\n`
+    const none = 'HTTP/1.1 416 No\r\nContent-Length: 0\r\n\r\n'
+    for (const [options, range, status] of [
+      [members(MiB), '', 200],
+      [members(1), '', 200],
+      [members(MiB + 1), '', 403],
+      [old, none, 200],
+      [old, `${part}Content-Length: 1\r\n\r\nx`, 403],
+      [old, whole, 403],
+      [old, `${OK}Content-Length: 1\r\n\r\nx`, 200],
+    ] as const) {
+      const fake = await startFakeDaemon(t, ({ socket, method, path }) => {
+        if (path.includes('/checksum')) socket.write(`${OK}Content-Length: 2\r\n\r\n{}`)
+        else socket.write(method === 'OPTIONS' ? options : range)
+      })
+      const url = await addTicket(proxy, fake)
+      for (const query of ['', '?manifest=y']) {
+        const reply = await request(proxy.remote, 'GET', `${url}/checksum${query}`)
+        t.equal(reply.status, status, `${options} ${range}`)
+        if (status === 403) t.match(reply.text, `has only ${MiB} bytes`)
+      }
+      const isAsked = fake.asked.some(({ path }) => path.includes('/checksum'))
+      t.equal(isAsked, status === 200)
+      const asked = fake.asked.find(({ method, path }) => method === 'GET' && path === url)
+      t.equal(asked?.headers.get('range'), options === old ? `bytes=${MiB}-${MiB}` : undefined)
+    }
   })
 
   t.test('PATCH that is refused is done otherwise only for a daemon without it', async (t) => {

@@ -1,6 +1,8 @@
 /** Clients of Debian against the API over TLS: curl, and libgovirt as viewers use it. */
 import t from 'tap'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import net from 'node:net'
 import { join } from 'node:path'
 import { readTlsMaterial } from '../../../core/http/tls.js'
 import { replaceCertificate } from '../../../transfers/api/server.js'
@@ -8,6 +10,7 @@ import { request, type Reply } from '../../support/http.js'
 import { testPki } from '../../support/pki.js'
 import { PYTHON, withoutGovirt } from '../../support/python.js'
 import { run, without } from '../../support/tools.js'
+import { within } from '../../support/wait.js'
 import { A, PASSWORD, start, USER } from './start.js'
 
 const pki = testPki()
@@ -115,4 +118,16 @@ t.test('a new certificate is for new connections', async (t) => {
   await t.rejects(ask(other.ca))
   replaceCertificate(server, readTlsMaterial(other.keyFile, other.certFile))
   t.equal((await ask(other.ca)).status, 200)
+})
+
+t.test('who connects and says nothing takes no place for long', async (t) => {
+  const limits = { maxConnectionsPerAddress: 2, handshakeTimeoutMs: 50 }
+  const { target, ask } = await start(t, { tls, ...limits })
+  for (let round = 0; round < 3; round++) {
+    const silent = [1, 2].map(() => net.connect(target))
+    for (const socket of silent) socket.on('error', () => undefined)
+    await Promise.all(silent.map((socket) => once(socket, 'connect')))
+    await Promise.all(silent.map((socket) => within('its end', 5000, once(socket, 'close'))))
+  }
+  t.equal((await ask('GET', '')).status, 200)
 })

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { TicketControl, type TicketRequest } from '../../../transfers/hosts/ticket-control.js'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
+import { setEnvironment } from '../../support/environment.js'
 import { testPki, type Pki } from '../../support/pki.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
@@ -90,6 +91,7 @@ t.test('the life of a ticket, over TLS with certificates on both sides', async (
     ...address,
     tls: { ...tls, cert: readFileSync(stranger.certFile), key: readFileSync(stranger.keyFile) },
   }
+  setEnvironment(t, 'NODE_TLS_REJECT_UNAUTHORIZED', '0')
   for (const wrong of [wrongServer, wrongClient]) {
     const control = new TicketControl({ address: wrong, ...LIMITS })
     await t.rejects(control.install(ticket()), { code: 'ERR_HOST_UNREACHABLE' })

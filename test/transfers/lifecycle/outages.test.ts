@@ -11,6 +11,7 @@ import { startPostgres, withoutPostgres } from '../../support/postgres.js'
 import { startProxy } from '../../support/proxy.js'
 import { until } from '../../support/wait.js'
 import { hostOf, startEngine } from '../engine.js'
+import { NamedServers } from '../storage.js'
 
 const SIZE = 65536
 
@@ -240,9 +241,32 @@ t.test('a second process of one name drives, the first one stops', async (t) => 
   const b = await startEngine(t, { daemon, openStore, from: a })
   await until('a knows', () => {
     a.clock.advance(3_600_000 / 5)
-    return a.logText().includes('another process drives')
+    return a.logText().includes('another process has taken its name')
   })
   await b.service.act(id, 'finalize')
   await b.inPhase(id, 'finished_success')
   t.same(a.verifier.asked, [diskId], 'once')
+})
+
+t.test('what a process that stood still has begun it takes back when it wakes', async (t) => {
+  const daemon = await startDaemon(t)
+  const dir = t.testdir()
+  const openStore = () => SqliteStore.open(join(dir, 'transfers.sqlite'))
+  const a = await startEngine(t, { daemon, openStore, dir })
+  const { nbd } = a
+  if (!(nbd instanceof NamedServers)) throw new Error('the servers of this test are names')
+  const { id: diskId } = await a.addDisk({ format: 'cow' })
+  const standing = Promise.withResolvers<undefined>()
+  const starts = { count: 0 }
+  nbd.whenStarted = () => (starts.count++ === 0 ? standing.promise : Promise.resolve())
+  const { id } = await a.addTransfer({ diskId, format: 'raw' })
+  await until('it starts a server', () => starts.count === 1)
+  const b = await startEngine(t, { daemon, openStore, from: a })
+  await until('a knows', () => {
+    a.clock.advance(3_600_000 / 5)
+    return a.logText().includes('another process has taken its name')
+  })
+  standing.resolve(undefined)
+  await until('a has ended it', () => !nbd.alive.has(id))
+  await b.stop()
 })

@@ -156,7 +156,7 @@ function suite(t: Test, newDatabase: (t: Test) => Promise<string>): void {
       return transfers.length > 0 && transfers
     })
     t.same(claimed, [transfer.id])
-    t.ok(await store.leases.renew('A', 'a', LONG), 'nobody else has the name')
+    t.notOk(await store.leases.renew('A', 'a', LONG), 'over is over, though nobody has the name')
     t.same(await store.leases.claim('a'), { transfers: [], disks: [] })
   })
 

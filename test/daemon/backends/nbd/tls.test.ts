@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { MiB } from '../../../../core/units.js'
 import { freePort } from '../../../support/daemon.js'
+import { setEnvironment } from '../../../support/environment.js'
 import { nbdkitTls } from '../../../support/nbd.js'
 import { GREETING, pack, scriptedTcpServer } from '../../../support/nbd-script.js'
 import { testPki } from '../../../support/pki.js'
@@ -34,6 +35,8 @@ t.test('TLS servers', { skip: without('nbdkit') }, async (t) => {
   })
 
   t.test('a certificate of nobody we trust is refused', async (t) => {
+    await t.rejects(openExport(t, `nbds://127.0.0.1:${port}`), refused(/certificate/))
+    setEnvironment(t, 'NODE_TLS_REJECT_UNAUTHORIZED', '0')
     await t.rejects(openExport(t, `nbds://127.0.0.1:${port}`), refused(/certificate/))
     const missing = { caFile: '/nonexistent' }
     await t.rejects(openExport(t, `nbds://127.0.0.1:${port}`, missing), refused(/cannot be read/))
