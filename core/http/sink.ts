@@ -1,4 +1,5 @@
 /** A response body as a sink of bytes. */
+import type { Pace } from '../rate/pace.js'
 import { ClientGoneError } from './errors.js'
 import { ClientWatch, type WatchOptions } from './watch.js'
 
@@ -15,6 +16,8 @@ export interface SinkOptions extends WatchOptions {
   readonly onSent: (size: number) => void
   /** The client takes nothing, or too little: must end the connection, which fails the write. */
   readonly onTimeout: () => void
+  /** Says how fast the body may go out; any speed without. */
+  readonly pace?: Pace | undefined
 }
 
 /**
@@ -43,9 +46,13 @@ export class ResponseSink {
    * to stop a write that waits for the client ends the connection.
    */
   async write(chunk: Buffer): Promise<void> {
-    this.start()
+    if (chunk.length === 0) this.start()
     for (let offset = 0; offset < chunk.length;) {
-      const piece = chunk.subarray(offset, offset + this.#pieceSize)
+      const { pace, closed } = this.#options
+      const wanted = Math.min(this.#pieceSize, chunk.length - offset)
+      const size = pace?.isLimited === true ? await pace.take(wanted, closed) : wanted
+      this.start() // not before: who is canceled while it is held back can be told so
+      const piece = chunk.subarray(offset, offset + size)
       const startedAt = performance.now()
       await this.#send(piece)
       offset += piece.length

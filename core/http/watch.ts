@@ -7,6 +7,8 @@ export interface WatchOptions {
   readonly inactivityMs: number
   /** Bytes per second the client must move, averaged over `inactivityMs`; 0 is off. */
   readonly minRate: number
+  /** While it is true the client may be unable to move anything, for a reason of ours. */
+  readonly isExcused?: () => boolean
 }
 
 /** Longest time between two looks. */
@@ -53,8 +55,8 @@ export class ClientWatch {
     const moved = this.#moved
     this.#moved = 0
     this.#windowBytes += moved
-    if (this.#waiting === 0) return
-    const { inactivityMs, minRate } = this.#options
+    const { inactivityMs, minRate, isExcused } = this.#options
+    if (this.#waiting === 0 || isExcused?.() === true) return
     this.#silentMs = moved > 0 ? 0 : this.#silentMs + this.#tickMs
     this.#windowMs += this.#tickMs
     const isWindowFull = this.#windowMs >= inactivityMs
