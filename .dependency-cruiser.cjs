@@ -16,6 +16,13 @@ module.exports = {
       to: { path: '^(daemon|proxy|transfers|ctl|start|test|bench)/' },
     },
     {
+      name: 'rates-stand-alone',
+      comment: 'whoever moves bytes asks them, and is not known there',
+      severity: 'error',
+      from: { path: '^core/rate/' },
+      to: { pathNot: '^core/rate/' },
+    },
+    {
       name: 'operations-see-neither-http-nor-tickets',
       severity: 'error',
       from: { path: '^daemon/operations/' },

@@ -2,6 +2,7 @@
 import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
 import { DEFAULT_CONFIG_DIR } from '../core/config/load.js'
 import { VERSION } from '../core/http/version.js'
+import { BYTE_SIZE_RULE, parseByteSize } from './byte-size.js'
 
 interface Common {
   readonly confDir: string
@@ -11,10 +12,16 @@ interface Common {
 export type Command =
   /** What is known without a daemon: help, version. */
   | { readonly name: 'help'; readonly text: string }
-  | (Common & { readonly name: 'add'; readonly file: string })
+  | (Common & { readonly name: 'add'; readonly file: string; readonly rate: bigint | undefined })
   | (Common & { readonly name: 'show'; readonly id: string })
   | (Common & { readonly name: 'list' })
-  | (Common & { readonly name: 'modify'; readonly id: string; readonly timeout: number })
+  | (Common & {
+      readonly name: 'modify'
+      readonly id: string
+      /** One of them at least. */
+      readonly timeout: number | undefined
+      readonly rate: bigint | undefined
+    })
   | (Common & { readonly name: 'delete'; readonly id: string })
   | (Common & { readonly name: 'revoke' | 'unrevoke'; readonly id: string })
   | (Common & { readonly name: 'revocations' })
@@ -27,14 +34,17 @@ export class UsageError extends Error {
 interface Syntax {
   readonly argument?: 'FILE' | 'ID' | 'TRANSFER'
   readonly takesTimeout?: boolean
+  readonly takesRate?: boolean
   readonly help: string
 }
 
 const SYNTAX = {
   add: {
     argument: 'FILE',
+    takesRate: true,
     help: `Installs the ticket in FILE, a JSON object as the management engine sends it; - is standard
-input. An id that exists is replaced: its running transfers are cancelled.`,
+input. An id that exists is replaced: its running transfers are cancelled. With --max-bytes-per-second
+the limit of the ticket is this one, whatever FILE says.`,
   },
   show: {
     argument: 'ID',
@@ -44,7 +54,9 @@ input. An id that exists is replaced: its running transfers are cancelled.`,
   modify: {
     argument: 'ID',
     takesTimeout: true,
-    help: 'Makes a ticket expire N seconds from now; 0 ends it at once.',
+    takesRate: true,
+    help: `Changes a ticket, and with it the transfers that run. --timeout N makes it expire N seconds from
+now; 0 ends it at once. --max-bytes-per-second N limits how fast it goes; 0 is no limit.`,
   },
   delete: {
     argument: 'ID',
@@ -73,6 +85,7 @@ const OPTIONS = {
   'conf-dir': { type: 'string', short: 'c', default: DEFAULT_CONFIG_DIR },
   json: { type: 'boolean', default: false },
   timeout: { type: 'string' },
+  'max-bytes-per-second': { type: 'string' },
   version: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 } as const satisfies ParseArgsOptionsConfig
@@ -92,19 +105,28 @@ export function parseCommandLine(argv: readonly string[]): Command {
   if (name === undefined) throw new UsageError(`unknown command ${word}`)
   if (values.help) return { name: 'help', text: commandHelp(name) }
 
-  const { argument, takesTimeout }: Syntax = SYNTAX[name]
+  const { argument, takesTimeout, takesRate }: Syntax = SYNTAX[name]
   const common = { confDir: values['conf-dir'], json: values.json || (old?.json ?? false) }
   if (rest.length > (argument ? 1 : 0)) throw new UsageError(`${word}: too many arguments`)
   if (values.timeout !== undefined && !takesTimeout) {
     throw new UsageError(`${word}: --timeout belongs to modify`)
   }
+  const rate = bytesPerSecond(values['max-bytes-per-second'], word)
+  if (rate !== undefined && !takesRate) {
+    throw new UsageError(`${word}: --max-bytes-per-second belongs to add and modify`)
+  }
   if (name === 'list' || name === 'revocations') return { name, ...common }
   const [value] = rest
   if (value === undefined || value === '')
     throw new UsageError(`${word}: ${argument ?? ''} is missing`)
-  if (name === 'add') return { name, ...common, file: value }
-  if (name === 'modify')
-    return { name, ...common, id: value, timeout: seconds(values.timeout, word) }
+  if (name === 'add') return { name, ...common, file: value, rate }
+  if (name === 'modify') {
+    const timeout = seconds(values.timeout, word)
+    if (timeout === undefined && rate === undefined) {
+      throw new UsageError(`${word}: --timeout N or --max-bytes-per-second N is missing`)
+    }
+    return { name, ...common, id: value, timeout, rate }
+  }
   return { name, ...common, id: value }
 }
 
@@ -128,11 +150,20 @@ function parse(argv: readonly string[]) {
   }
 }
 
-function seconds(text: string | undefined, word: string): number {
-  if (text === undefined) throw new UsageError(`${word}: --timeout N is missing`)
+function seconds(text: string | undefined, word: string): number | undefined {
+  if (text === undefined) return undefined
   const value = Number(text)
   if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value
   throw new UsageError(`${word}: --timeout must be a number of seconds`)
+}
+
+function bytesPerSecond(text: string | undefined, word: string): bigint | undefined {
+  if (text === undefined) return undefined
+  const rate = parseByteSize(text)
+  if (rate === undefined) {
+    throw new UsageError(`${word}: --max-bytes-per-second ${BYTE_SIZE_RULE}`)
+  }
+  return rate
 }
 
 const COMMON_HELP = `Options:
@@ -152,6 +183,8 @@ Commands:
   show ID                 show one ticket
   list                    show all tickets
   modify ID --timeout N   make a ticket expire in N seconds
+  modify ID --max-bytes-per-second N
+                          limit its speed; N may be 10M, 1G, 0 is no limit
   delete ID               cancel and remove a ticket
 
 Signed tickets:
@@ -168,7 +201,8 @@ Exit status: 0 done, 1 the daemon refused or cannot be reached, 2 wrong argument
 `
 
 function commandHelp(name: Name): string {
-  const { argument, takesTimeout, help }: Syntax = SYNTAX[name]
-  const usage = ['imageioctl', name, argument, takesTimeout && '--timeout N', '[OPTIONS]']
+  const { argument, takesTimeout, takesRate, help }: Syntax = SYNTAX[name]
+  const own = [takesTimeout && '[--timeout N]', takesRate && '[--max-bytes-per-second N]']
+  const usage = ['imageioctl', name, argument, ...own, '[OPTIONS]']
   return `Usage: ${usage.filter(Boolean).join(' ')}\n\n${help}\n\n${COMMON_HELP}`
 }

@@ -7,7 +7,7 @@ import { clientOf } from './control-address.js'
 import { ControlError, type ControlClient } from '../core/control/control-client.js'
 import { runSigning } from './sign-ticket.js'
 import { formatList, formatRevocations, formatTicket } from './table.js'
-import { indentJson, parseTicket, parseTickets, ticketId } from './ticket-json.js'
+import { indentJson, parseTicket, parseTickets, ticketId, withRate } from './ticket-json.js'
 
 export interface Terminal {
   readonly stdin: AsyncIterable<Uint8Array>
@@ -47,7 +47,8 @@ async function execute(
       const name = command.file === '-' ? 'standard input' : command.file
       const ticket = command.file === '-' ? await readAll(stdin) : await readTicket(command.file)
       if (ticket.length > MAX_TICKET_BYTES) throw new ControlError(`${name}: too long for a ticket`)
-      await client.add(ticketId(ticket, name), ticket)
+      const id = ticketId(ticket, name)
+      await client.add(id, command.rate === undefined ? ticket : withRate(ticket, command.rate))
       return ''
     }
     case 'show': {
@@ -59,7 +60,10 @@ async function execute(
       return command.json ? indentJson(tickets) : formatList(parseTickets(tickets))
     }
     case 'modify':
-      await client.extend(command.id, command.timeout)
+      await client.change(command.id, {
+        timeout: command.timeout,
+        max_bytes_per_second: command.rate,
+      })
       return ''
     case 'delete':
       await client.remove(command.id)

@@ -3,6 +3,7 @@ import { parseArgs, type ParseArgsOptionsConfig } from 'node:util'
 import { signedTicketsSchema } from '../core/tickets/signed/config.js'
 import { TokenRefusedError } from '../core/tickets/signed/errors.js'
 import { signToken, type TokenClaims } from '../core/tickets/signed/sign.js'
+import { BYTE_SIZE_RULE, parseByteSize } from './byte-size.js'
 import { UsageError } from './command-line.js'
 import { ControlError } from '../core/control/control-client.js'
 import { isImageUrl } from './image-url.js'
@@ -30,6 +31,7 @@ const OPTIONS = {
   dirty: { type: 'boolean', default: false },
   filename: { type: 'string' },
   'inactivity-timeout': { type: 'string' },
+  'max-bytes-per-second': { type: 'string' },
   'print-url': { type: 'string' },
   help: { type: 'boolean', short: 'h', default: false },
 } as const satisfies ParseArgsOptionsConfig
@@ -56,6 +58,7 @@ takes no --conf-dir, and is the first word of the command line.
       --dirty                   dirty extents may be asked for
       --filename NAME           under which browsers save a download
       --inactivity-timeout N    seconds a client may be silent
+      --max-bytes-per-second N  how fast it may go, in both directions together; 0 is no limit
       --print-url BASE          print BASE/images/TOKEN, for clients that can send no header
   -h, --help                    this text
 `
@@ -124,6 +127,7 @@ function claimsOf(values: Values, now: number): TokenClaims {
   const [first, ...others] = audience
   if (first === undefined) throw new UsageError('sign-ticket: --audience is missing')
   const inactivity = values['inactivity-timeout']
+  const rate = values['max-bytes-per-second']
   const begin = values['not-before']
   const notBefore = begin === undefined ? undefined : now + duration(begin, 'not-before')
   const exp = now + duration(values.expires, 'expires')
@@ -138,13 +142,14 @@ function claimsOf(values: Values, now: number): TokenClaims {
     transfer_id: required(values, 'transfer-id'),
     url: imageUrl(required(values, 'url')),
     ops: values.ops.split(','),
-    size: bytes(required(values, 'size')),
+    size: bytes(required(values, 'size'), 'size'),
     ...(sparse ? { sparse } : {}),
     ...(dirty ? { dirty } : {}),
     ...(filename === undefined ? {} : { filename }),
     ...(inactivity === undefined
       ? {}
       : { inactivity_timeout: Number(integer(inactivity, 'inactivity-timeout')) }),
+    ...(rate === undefined ? {} : { max_bytes_per_second: bytes(rate, 'max-bytes-per-second') }),
   }
 }
 
@@ -167,12 +172,10 @@ function imageUrl(text: string): string {
   )
 }
 
-const SIZE_UNITS = ['', 'K', 'M', 'G', 'T']
-
-function bytes(text: string): bigint {
-  const [, digits, unit = ''] = /^(\d{1,20})(?:([KMGT])(?:iB)?)?$/.exec(text) ?? []
-  if (digits !== undefined) return BigInt(digits) * 1024n ** BigInt(SIZE_UNITS.indexOf(unit))
-  throw new UsageError('sign-ticket: --size must be a number of bytes, or one like 10M or 6GiB')
+function bytes(text: string, name: string): bigint {
+  const size = parseByteSize(text)
+  if (size !== undefined) return size
+  throw new UsageError(`sign-ticket: --${name} ${BYTE_SIZE_RULE}`)
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600, d: 86_400 }

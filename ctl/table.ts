@@ -60,6 +60,7 @@ export function formatTicket(ticket: TicketInfo): string {
     ['size', exactBytes(size)],
     ['moved', exactBytes(moved) + percent(moved, size)],
     ['inspected', exactBytes(ticket.get('inspected'))],
+    ['limit', rate(ticket.get('max_bytes_per_second'))],
     ['sparse', plain(ticket.get('sparse'))],
     ['signed', plain(ticket.get('signed'))],
     ['dirty', plain(ticket.get('dirty'))],
@@ -127,6 +128,11 @@ function bytes(value: unknown): string {
 function exactBytes(value: unknown): string {
   const size = asInteger(value)
   return size === undefined ? NONE : `${humanBytes(size)} (${size} bytes)`
+}
+
+function rate(value: unknown): string {
+  const size = asInteger(value)
+  return size === undefined ? NONE : `${humanBytes(size)}/s (${size} bytes)`
 }
 
 function percent(part: unknown, whole: unknown): string {

@@ -15,6 +15,11 @@ export function ticketId(bytes: Uint8Array, name: string): string {
   return uuid
 }
 
+/** The same ticket with this limit. */
+export function withRate(bytes: Uint8Array, bytesPerSecond: Integer): string {
+  return toJson({ ...(parseExactJson(bytes) as object), max_bytes_per_second: bytesPerSecond })
+}
+
 export function parseTicket(bytes: Uint8Array): TicketInfo {
   const ticket = asTicket(parse(bytes, ANSWER))
   if (ticket === undefined) throw new ControlError(`${ANSWER}: not a ticket`)

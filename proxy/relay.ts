@@ -243,7 +243,11 @@ async function stream(
   { status, headers, size, limit = Infinity, onMoved }: Streamed,
 ): Promise<void> {
   const watch = watchOf(ticket, minBodyRate)
-  const sink = exchange.sink(status, headers, { watch, cut: () => exchange.cut() })
+  const sink = exchange.sink(status, headers, {
+    watch,
+    cut: () => exchange.cut(),
+    ...(onMoved === undefined ? {} : { pace: ticket.rate }), // of the image, that is
+  })
   try {
     const moved = onMoved ?? ((): void => ticket.touch())
     const beyond = (): Error => new DaemonAnswerError('more than the ticket allows')

@@ -125,7 +125,7 @@ async function sendBody(
   let left = size ?? Infinity
   const abort = new AbortController()
   const stop = follow(abort, [signal, request.settled])
-  const body = exchange.body(watchOf(ticket, minBodyRate), abort.signal)
+  const body = exchange.body(watchOf(ticket, minBodyRate), abort.signal, ticket.rate)
   try {
     await pump.run(body, request, {
       size,

@@ -165,6 +165,13 @@ export const serverSchema = {
         'Bytes per second a body must move, averaged over the inactivity timeout; 0 is off. One ' +
         'byte a minute would hold a backend for ever.',
     }),
+    max_bytes_per_second: integer({
+      default: 0,
+      min: 0,
+      description:
+        'Bytes of images per second that all transfers together send and receive; 0 is no limit. ' +
+        'Tickets share it evenly, and may have a limit of their own.',
+    }),
     idle_timeout: seconds({
       default: 60,
       min: 1,

@@ -1,4 +1,5 @@
 /** The client of the control service: one request per connection, as the engine does it. */
+import { toJson } from '../json.js'
 import { request as requestPlain, type RequestOptions } from 'node:http'
 import { request as requestTls, type RequestOptions as TlsRequestOptions } from 'node:https'
 
@@ -31,6 +32,14 @@ export class ControlError extends Error {
     super(message, options)
     this.statusCode = options.statusCode
   }
+}
+
+/** Names as on the wire; what is undefined stays. */
+export interface TicketChange {
+  /** Seconds from now. */
+  readonly timeout?: number | undefined
+  /** 0 is no limit. */
+  readonly max_bytes_per_second?: number | bigint | undefined
 }
 
 interface Answer {
@@ -68,8 +77,11 @@ export class ControlClient {
 
   /** Makes a ticket expire `seconds` from now. */
   async extend(id: string, seconds: number): Promise<void> {
-    const json = JSON.stringify({ timeout: seconds })
-    await this.#send('PATCH', ticketPath(id), this.#timeoutMs, json)
+    await this.change(id, { timeout: seconds })
+  }
+
+  async change(id: string, change: TicketChange): Promise<void> {
+    await this.#send('PATCH', ticketPath(id), this.#timeoutMs, toJson(change))
   }
 
   /** Cancels and removes; resolves when nothing holds the image any more. */

@@ -3,6 +3,7 @@
  * first read: what a client sends ahead stays in bounded socket buffers until somebody wants it.
  */
 import type { Readable } from 'node:stream'
+import type { Pace } from '../rate/pace.js'
 import { BodyTimeoutError, BodyTooLargeError, IncompleteBodyError } from './errors.js'
 import { ClientWatch, type WatchOptions } from './watch.js'
 
@@ -38,6 +39,10 @@ export interface BodyOptions extends WatchOptions {
   readonly held?: Buffer | undefined
   /** Called with the size of each piece that arrived. */
   readonly onReceived: (size: number) => void
+  /** Says how fast the body may be read; any speed without. */
+  readonly pace?: Pace | undefined
+  /** With a pace: aborted when the client has gone. Nothing is held back from then on. */
+  readonly closed?: AbortSignal
 }
 
 interface PendingRead {
@@ -55,21 +60,64 @@ export class RequestBody implements ReadableBody {
   #isStarted = false
   #isEnded = false
   #isCut = false
+  /** The connection has ended. */
+  #isGone = false
   #error: Error | undefined
   #rest: Buffer[] = []
   #pending: PendingRead | undefined
   #filled = 0
   #lingering: NodeJS.Timeout | undefined
+  /** Ends waiting for the pace. */
+  #hold: AbortController | undefined
 
   constructor(stream: Readable, options: BodyOptions) {
     this.#stream = stream
     this.#options = options
     this.#watch = new ClientWatch(options, () => this.#fail(new BodyTimeoutError()))
     options.signal.addEventListener('abort', this.#onAbort)
+    options.closed?.addEventListener('abort', this.#onGone)
+    if (options.closed?.aborted === true) this.#onGone()
+    // Before the first read, too: the pace may hold that back.
+    stream.once('close', this.#onClose)
     if (options.held !== undefined) this.#rest.push(options.held)
   }
 
   read(target: Buffer, lingerMs?: number): Promise<number> {
+    const { pace } = this.#options
+    if (pace?.isLimited !== true) return this.#read(target, lingerMs)
+    return this.#readPaced(pace, target, lingerMs)
+  }
+
+  /** Nobody waits for the client while the pace is waited for, so it is not to blame for that. */
+  async #readPaced(pace: Pace, target: Buffer, lingerMs?: number): Promise<number> {
+    const granted = await this.#granted(pace, target.length)
+    if (granted === undefined) return this.#read(target, lingerMs)
+    let size = 0
+    try {
+      size = await this.#read(target.subarray(0, granted), lingerMs)
+      return size
+    } finally {
+      pace.giveBack(granted - size)
+    }
+  }
+
+  /** Undefined when the client has gone: what is here already is little, and is not held back. */
+  async #granted(pace: Pace, upTo: number): Promise<number | undefined> {
+    const isOver = this.#isEnded ? this.#rest.length === 0 : this.#isCut
+    if (isOver || this.#isGone || this.#error !== undefined) return undefined
+    const hold = new AbortController()
+    this.#hold = hold
+    try {
+      return await pace.take(upTo, hold.signal)
+    } catch (error) {
+      if (!hold.signal.aborted) throw error
+      return undefined
+    } finally {
+      this.#hold = undefined
+    }
+  }
+
+  #read(target: Buffer, lingerMs: number | undefined): Promise<number> {
     if (this.#options.signal.aborted) this.#onAbort()
     this.#start()
     this.#filled = 0
@@ -95,12 +143,14 @@ export class RequestBody implements ReadableBody {
    */
   cut(): void {
     this.#isCut = true
+    if (!this.#isEnded) this.#hold?.abort()
     this.#keepHeld()
     this.#checkCut()
   }
 
   /** The connection ended, but all of the body had come before. */
   complete(): void {
+    this.#onGone()
     this.#keepHeld()
     this.#onEnd()
   }
@@ -109,8 +159,15 @@ export class RequestBody implements ReadableBody {
     clearTimeout(this.#lingering)
     this.#watch.stop()
     this.#options.signal.removeEventListener('abort', this.#onAbort)
+    this.#options.closed?.removeEventListener('abort', this.#onGone)
+    this.#stream.off('close', this.#onClose)
     if (!this.#isStarted) return
-    this.#stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose)
+    this.#stream.off('data', this.#onData).off('end', this.#onEnd)
+  }
+
+  readonly #onGone = (): void => {
+    this.#isGone = true
+    this.#hold?.abort()
   }
 
   #keepHeld(): void {
@@ -122,7 +179,7 @@ export class RequestBody implements ReadableBody {
     if (this.#isStarted) return
     this.#isStarted = true
     this.#options.onStart()
-    this.#stream.on('data', this.#onData).once('end', this.#onEnd).once('close', this.#onClose)
+    this.#stream.on('data', this.#onData).once('end', this.#onEnd)
     if (this.#stream.readableEnded) this.#isEnded = true
     else if (this.#stream.destroyed) this.cut()
   }
@@ -171,6 +228,7 @@ export class RequestBody implements ReadableBody {
 
   #fail(error: Error): void {
     this.#error ??= error
+    this.#hold?.abort()
     if (this.#isStarted) this.#stream.pause()
     const pending = this.#settle()
     // What has come is handed over; the next read tells why there is no more.

@@ -31,6 +31,8 @@ export class Connection {
   bytesSent = 0
   bytesReceived = 0
   requests = 0
+  /** Bodies that are held back by us at this moment. */
+  #held = 0
   /** No request that arrives from now on is executed. */
   isClosing = false
   /**
@@ -115,6 +117,23 @@ export class Connection {
     this.#tail = this.#tail.then(task).finally(() => {
       this.#queued--
     })
+  }
+
+  /**
+   * Whether a limit holds back any body here. In HTTP/2 others may then be unable to move, since what
+   * nobody reads fills the window of the connection.
+   */
+  get isHeldBack(): boolean {
+    return this.#held > 0
+  }
+
+  async holdBack<T>(wait: Promise<T>): Promise<T> {
+    this.#held++
+    try {
+      return await wait
+    } finally {
+      this.#held--
+    }
   }
 
   /** The response that is sent now is the last one. */

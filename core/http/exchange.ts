@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
 import type { Readable } from 'node:stream'
+import type { Pace } from '../rate/pace.js'
 import { parseExactJson, stringifyJson } from '../json.js'
 import type { Logger } from '../log.js'
 import { RequestBody, readAll, takeHeld, type BodyOptions, type ReadableBody } from './body.js'
@@ -170,9 +171,16 @@ export class Exchange {
   }
 
   /** The request body, to be released by the caller. */
-  body(watch: WatchOptions = this.#watch, signal: AbortSignal = this.closed): ReadableBody {
+  body(
+    watch: WatchOptions = this.#watch,
+    signal: AbortSignal = this.closed,
+    pace?: Pace,
+  ): ReadableBody {
     const options: BodyOptions = {
       ...watch,
+      isExcused: this.#isExcused,
+      pace: this.#paced(pace),
+      closed: this.closed,
       signal,
       held: this.#held,
       onStart: () => {
@@ -207,10 +215,12 @@ export class Exchange {
   sink(
     status: number,
     headers: Headers,
-    { watch = this.#watch, cut }: { watch?: WatchOptions; cut: () => void },
+    { watch = this.#watch, cut, pace }: { watch?: WatchOptions; cut: () => void; pace?: Pace },
   ): ResponseSink {
     return new ResponseSink(this.#response, {
       ...watch,
+      isExcused: this.#isExcused,
+      pace: this.#paced(pace),
       closed: this.closed,
       total: this.#movedByFront,
       ...(this.connection.front === undefined
@@ -285,6 +295,21 @@ export class Exchange {
     if (!isHttp1(this.#request) || !this.#request.complete) return
     if (this.#body === undefined) this.#held ??= takeHeld(this.#bodyStream)
     else this.#endBody(this.#body)
+  }
+
+  readonly #isExcused = (): boolean => this.connection.isHeldBack
+
+  /** The connection knows what waits for the pace. */
+  #paced(pace: Pace | undefined): Pace | undefined {
+    if (pace === undefined) return undefined
+    const { connection } = this
+    return {
+      get isLimited() {
+        return pace.isLimited
+      },
+      take: (upTo, signal) => connection.holdBack(pace.take(upTo, signal)),
+      giveBack: (size) => pace.giveBack(size),
+    }
   }
 
   #endBody(body: RequestBody): void {

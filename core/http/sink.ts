@@ -1,4 +1,5 @@
 /** A response body as a sink of bytes. */
+import type { Pace } from '../rate/pace.js'
 import { ClientGoneError } from './errors.js'
 import { ClientWatch, type WatchOptions } from './watch.js'
 
@@ -20,6 +21,8 @@ export interface SinkOptions extends WatchOptions {
   readonly sendAround?: (piece: Buffer) => Promise<void> | undefined
   /** The client takes nothing, or too little: must end the connection, which fails the write. */
   readonly onTimeout: () => void
+  /** Says how fast the body may go out; any speed without. */
+  readonly pace?: Pace | undefined
 }
 
 /**
@@ -50,12 +53,18 @@ export class ResponseSink {
    * to stop a write that waits for the client ends the connection.
    */
   async write(chunk: Buffer): Promise<void> {
-    this.start()
-    const { sendAround } = this.#options
-    const mayGoAround = sendAround !== undefined && chunk.length >= MIN_AROUND
-    if (mayGoAround && (await this.#sendAround(chunk, sendAround))) return
+    if (chunk.length === 0) this.start()
+    const { sendAround, pace: limit } = this.#options
+    if (sendAround !== undefined && chunk.length >= MIN_AROUND && limit?.isLimited !== true) {
+      this.start()
+      if (await this.#sendAround(chunk, sendAround)) return
+    }
     for (let offset = 0; offset < chunk.length;) {
-      const piece = chunk.subarray(offset, offset + this.#pieceSize)
+      const { pace, closed } = this.#options
+      const wanted = Math.min(this.#pieceSize, chunk.length - offset)
+      const size = pace?.isLimited === true ? await pace.take(wanted, closed) : wanted
+      this.start() // not before: who is canceled while it is held back can be told so
+      const piece = chunk.subarray(offset, offset + size)
       const startedAt = performance.now()
       await this.#send(piece)
       offset += piece.length

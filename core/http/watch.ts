@@ -9,6 +9,8 @@ export interface WatchOptions {
   readonly minRate: number
   /** Bytes moved so far, where nobody calls moved(). */
   readonly total?: (() => number) | undefined
+  /** While it is true the client may be unable to move anything, for a reason of ours. */
+  readonly isExcused?: () => boolean
 }
 
 /** Longest time between two looks. */
@@ -59,8 +61,8 @@ export class ClientWatch {
     this.#moved = 0
     this.#total = total
     this.#windowBytes += moved
-    if (this.#waiting === 0) return
-    const { inactivityMs, minRate } = this.#options
+    const { inactivityMs, minRate, isExcused } = this.#options
+    if (this.#waiting === 0 || isExcused?.() === true) return
     this.#silentMs = moved > 0 ? 0 : this.#silentMs + this.#tickMs
     this.#windowMs += this.#tickMs
     const isWindowFull = this.#windowMs >= inactivityMs

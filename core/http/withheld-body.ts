@@ -2,6 +2,7 @@
  * A request body that the native front holds back, as a source of bytes: filled into the caller's
  * buffers on the front's threads. Reads as RequestBody does.
  */
+import type { Pace } from '../rate/pace.js'
 import type { BodyOptions, ReadableBody } from './body.js'
 import { BodyTimeoutError, IncompleteBodyError } from './errors.js'
 import { ClientWatch } from './watch.js'
@@ -20,6 +21,9 @@ export class WithheldBody implements ReadableBody {
   readonly #options: BodyOptions
   readonly #watch: ClientWatch
   readonly #onAbort = (): void => this.#fail(this.#options.signal.reason as Error)
+  readonly #onClosed = (): void => this.#hold?.abort()
+  /** While a read is held back. */
+  #hold: AbortController | undefined
   #left: number
   #isStarted = false
   #error: Error | undefined
@@ -31,6 +35,7 @@ export class WithheldBody implements ReadableBody {
     this.#left = source.length
     this.#watch = new ClientWatch(options, () => this.#fail(new BodyTimeoutError()))
     options.signal.addEventListener('abort', this.#onAbort)
+    options.closed?.addEventListener('abort', this.#onClosed)
   }
 
   /** All of it was taken: what comes next on the connection is another request. */
@@ -39,6 +44,39 @@ export class WithheldBody implements ReadableBody {
   }
 
   async read(target: Buffer): Promise<number> {
+    const { pace } = this.#options
+    // What is read ahead was asked for when there was no limit.
+    if (pace?.isLimited !== true || this.#left === 0 || this.#ahead !== undefined) {
+      return this.#read(target)
+    }
+    const granted = await this.#granted(pace, Math.min(target.length, this.#left))
+    if (granted === undefined) return this.#read(target)
+    let size = 0
+    try {
+      size = await this.#read(target.subarray(0, granted))
+      return size
+    } finally {
+      pace.giveBack(granted - size)
+    }
+  }
+
+  /** Nobody waits for the client meanwhile. Undefined when there is nothing to hold back any more. */
+  async #granted(pace: Pace, upTo: number): Promise<number | undefined> {
+    const { signal, closed } = this.#options
+    if (signal.aborted || closed?.aborted === true || this.#error !== undefined) return undefined
+    const hold = new AbortController()
+    this.#hold = hold
+    try {
+      return await pace.take(upTo, hold.signal)
+    } catch (error) {
+      if (!hold.signal.aborted) throw error
+      return undefined
+    } finally {
+      this.#hold = undefined
+    }
+  }
+
+  async #read(target: Buffer): Promise<number> {
     if (this.#options.signal.aborted) this.#onAbort()
     this.#throwIfFailed()
     if (!this.#isStarted) {
@@ -59,6 +97,7 @@ export class WithheldBody implements ReadableBody {
   /** The front goes on into it without waiting to be asked, which costs it a turn of two threads. */
   ahead(target: Buffer): void {
     if (this.#error !== undefined || this.#ahead !== undefined || !this.#isStarted) return
+    if (this.#options.pace?.isLimited === true) return
     const read = this.#source.read(target)
     read.catch(() => undefined) // told by the read of it, if there is one
     this.#ahead = { target, read }
@@ -74,6 +113,7 @@ export class WithheldBody implements ReadableBody {
   release(): void {
     this.#watch.stop()
     this.#options.signal.removeEventListener('abort', this.#onAbort)
+    this.#options.closed?.removeEventListener('abort', this.#onClosed)
   }
 
   /** The connection has gone, whatever became of it: no bytes. */
@@ -103,6 +143,7 @@ export class WithheldBody implements ReadableBody {
 
   #fail(error: Error): void {
     this.#error ??= error
+    this.#hold?.abort()
     this.#source.cancel()
   }
 }

@@ -13,6 +13,7 @@ import { Transport } from '../../native/transport.js'
 import { parseExactJson } from '../json.js'
 import type { Logger } from '../log.js'
 import { dropPrivileges } from '../privileges.js'
+import { RateLimiter } from '../rate/rate-limiter.js'
 import { parseDefinition, type DefinitionOptions } from '../tickets/definition.js'
 import { TicketGate } from '../tickets/gate.js'
 import { ticketRoutes } from '../tickets/routes.js'
@@ -59,7 +60,9 @@ export class Server {
     const { config, logger } = options
     logger.info({ version: VERSION, host: hostname(), node: process.version }, 'starting')
     const tls = readTls(config)
-    const store = new TicketStore({ expiredGrace: config.control.expired_ticket_grace, logger })
+    const rates = new RateLimiter({ bytesPerSecond: config.limits.max_bytes_per_second })
+    const { expired_ticket_grace: expiredGrace } = config.control
+    const store = new TicketStore({ expiredGrace, logger, rates })
     const signed = await openSignedTickets(options, images, store)
     const server = new Server(options, images, { tls, store, signed })
     try {

@@ -21,6 +21,8 @@ export interface TicketDefinition {
   readonly sparse: boolean
   /** Dirty extents are wanted. */
   readonly dirty: boolean
+  /** Bytes of the image per second, in both directions together; 0 is no limit. */
+  readonly maxBytesPerSecond: number
 }
 
 export interface DefinitionOptions {
@@ -35,6 +37,7 @@ export const TRANSFER_ID_LENGTH = 18
 const MAX_SIZE = 2n ** 64n
 /** Seconds; the engine holds times in 31 bits. */
 const MAX_TIMEOUT = 2 ** 31 - 1
+const RATE = 'max_bytes_per_second'
 
 /** Throws TicketInvalidError. */
 export function parseDefinition(json: unknown, options: DefinitionOptions): TicketDefinition {
@@ -60,12 +63,23 @@ export function parseDefinition(json: unknown, options: DefinitionOptions): Tick
     filename: fields.has('filename') ? parseFilename(fields.text('filename')) : undefined,
     sparse: fields.has('sparse') && fields.flag('sparse'),
     dirty: fields.has('dirty') && fields.flag('dirty'),
+    maxBytesPerSecond: fields.has(RATE) ? fields.rate(RATE) : 0,
   }
 }
 
-/** The seconds of PATCH /tickets/{id}. Throws TicketInvalidError. */
-export function parseExtension(json: unknown): number {
-  return new Fields(json).seconds('timeout', 0)
+/** What PATCH /tickets/{id} changes; what is undefined stays. */
+export interface TicketChange {
+  /** Seconds from now. */
+  readonly timeout: number | undefined
+  readonly maxBytesPerSecond: number | undefined
+}
+
+/** Throws TicketInvalidError. */
+export function parseChange(json: unknown): TicketChange {
+  const fields = new Fields(json)
+  const maxBytesPerSecond = fields.has(RATE) ? fields.rate(RATE) : undefined
+  const isRateOnly = maxBytesPerSecond !== undefined && !fields.has('timeout')
+  return { timeout: isRateOnly ? undefined : fields.seconds('timeout', 0), maxBytesPerSecond }
 }
 
 class Fields {
@@ -103,6 +117,12 @@ class Fields {
     const value = this.required(key)
     if (isInteger(value) && value >= min) return Number(value > MAX_TIMEOUT ? MAX_TIMEOUT : value)
     throw new TicketInvalidError(`${key} must be an integer of at least ${min} seconds`)
+  }
+
+  rate(key: string): number {
+    const value = this.required(key)
+    if (isInteger(value) && value >= 0) return Math.min(Number(value), Number.MAX_SAFE_INTEGER)
+    throw new TicketInvalidError(`${key} must be an integer of at least 0, which is no limit`)
   }
 }
 

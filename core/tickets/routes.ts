@@ -3,7 +3,7 @@ import { BadRequestError } from '../http/errors.js'
 import type { Exchange } from '../http/exchange.js'
 import type { Route } from '../http/routes.js'
 import { shortId } from '../log.js'
-import { parseDefinition, parseExtension, type DefinitionOptions } from './definition.js'
+import { parseChange, parseDefinition, type DefinitionOptions } from './definition.js'
 import { logFields, type TicketStore } from './store.js'
 import type { Ticket } from './ticket.js'
 
@@ -39,8 +39,7 @@ export function ticketRoutes(options: TicketRoutesOptions): Route[] {
 
   const patch = async (exchange: Exchange): Promise<void> => {
     requireId(exchange)
-    const seconds = parseExtension(await exchange.readJson())
-    store.extend(exchange.id, seconds)
+    store.change(exchange.id, parseChange(await exchange.readJson()))
     exchange.send(200)
   }
 

@@ -1,7 +1,13 @@
 /** All tickets of the process. They live in memory only. */
 import { hash, randomBytes } from 'node:crypto'
 import { shortId, type Logger } from '../log.js'
-import { TRANSFER_ID_LENGTH, type TicketDefinition, type TicketOp } from './definition.js'
+import type { RateLimiter } from '../rate/rate-limiter.js'
+import {
+  TRANSFER_ID_LENGTH,
+  type TicketChange,
+  type TicketDefinition,
+  type TicketOp,
+} from './definition.js'
 import {
   NoSuchTicketError,
   SignedTicketsBusyError,
@@ -9,13 +15,15 @@ import {
   TicketDeniedError,
   TicketInvalidError,
 } from './errors.js'
-import { monotonicSeconds, Ticket, type Clock } from './ticket.js'
+import { monotonicSeconds, Ticket, type Clock, type TicketOptions } from './ticket.js'
 
 export interface StoreOptions {
   /** Seconds an expired ticket that nobody uses stays listed. */
   readonly expiredGrace: number
   readonly logger: Logger
   readonly clock?: Clock
+  /** Of all tickets together. */
+  readonly rates?: RateLimiter
 }
 
 /** What who shows no good ticket is told, whatever is wrong with it. */
@@ -48,7 +56,7 @@ export class TicketStore {
       await this.#end(old, timeoutMs)
       this.#forget(key, old)
     }
-    this.#tickets.set(key, new Ticket(definition, this.#options.clock ?? monotonicSeconds))
+    this.#tickets.set(key, this.#make(definition))
     const { size, ops, timeout, sparse, dirty } = definition
     this.#log(definition, 'ticket added', { size: String(size), ops, timeout, sparse, dirty })
   }
@@ -69,8 +77,7 @@ export class TicketStore {
     }
     if (this.#signed >= max) this.#makeRoom()
     if (this.#signed >= max) throw new SignedTicketsBusyError()
-    const clock = this.#options.clock ?? monotonicSeconds
-    const ticket = new Ticket(definition, clock, { isSigned: true })
+    const ticket = this.#make(definition, { isSigned: true })
     this.#tickets.set(key, ticket)
     this.#signed++
     const { size, ops, timeout, sparse, dirty } = definition
@@ -104,13 +111,21 @@ export class TicketStore {
     return ticket?.isSigned === true ? undefined : ticket
   }
 
-  extend(id: string, seconds: number): void {
+  /** All that is asked for, or nothing. Throws NoSuchTicketError, TicketInvalidError. */
+  change(id: string, { timeout, maxBytesPerSecond }: TicketChange): void {
     const ticket = this.get(id)
-    if (ticket.isSigned) {
+    const { definition } = ticket
+    if (timeout !== undefined && ticket.isSigned) {
       throw new TicketInvalidError('a signed ticket ends when its token says, or is revoked')
     }
-    ticket.extend(seconds)
-    this.#log(ticket.definition, 'ticket extended', { timeout: seconds })
+    if (timeout !== undefined) {
+      ticket.extend(timeout)
+      this.#log(definition, 'ticket extended', { timeout })
+    }
+    if (maxBytesPerSecond !== undefined) {
+      ticket.rate.setRate(maxBytesPerSecond)
+      this.#log(definition, 'ticket limited', { max_bytes_per_second: maxBytesPerSecond })
+    }
   }
 
   /**
@@ -142,6 +157,11 @@ export class TicketStore {
   /** Ends the store's own timer. */
   close(): void {
     clearInterval(this.#sweep)
+  }
+
+  #make(definition: TicketDefinition, options: TicketOptions = {}): Ticket {
+    const { clock = monotonicSeconds, rates } = this.#options
+    return new Ticket(definition, clock, { ...options, ...(rates === undefined ? {} : { rates }) })
   }
 
   async #end(ticket: Ticket, timeoutMs: number): Promise<void> {

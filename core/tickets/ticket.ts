@@ -2,6 +2,8 @@
  * Permission to use one image, with what was done under it. It knows the operations that run and what
  * connections have opened for it, and ends both when it is canceled.
  */
+import { RateLimiter } from '../rate/rate-limiter.js'
+import type { Share } from '../rate/share.js'
 import { ByteRanges } from './byte-ranges.js'
 import type { TicketDefinition, TicketOp } from './definition.js'
 import {
@@ -39,6 +41,12 @@ export type UseKind =
   /** Keeps the image open for a request, which may still be refused: no sign of life by itself. */
   | 'hold'
 
+export interface TicketOptions {
+  readonly isSigned?: boolean
+  /** Shared with other tickets. */
+  readonly rates?: RateLimiter
+}
+
 /** `expires` must fit in 31 bits for the engine. */
 const MAX_SECONDS = 2 ** 31 - 1
 
@@ -48,6 +56,8 @@ export class Ticket {
   readonly limit: number
   /** Its rights come from a token; its id is no secret and opens nothing. */
   readonly isSigned: boolean
+  /** How fast its bodies may move. */
+  readonly rate: Share
   readonly #clock: Clock
   readonly #contexts = new Set<TicketContext>()
   readonly #transferred = new ByteRanges()
@@ -68,9 +78,10 @@ export class Ticket {
   constructor(
     definition: TicketDefinition,
     clock: Clock = monotonicSeconds,
-    { isSigned = false } = {},
+    { isSigned = false, rates = new RateLimiter() }: TicketOptions = {},
   ) {
     this.definition = definition
+    this.rate = rates.share(definition.maxBytesPerSecond)
     this.isSigned = isSigned
     this.limit = Number(
       definition.size > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : definition.size,
@@ -216,7 +227,10 @@ export class Ticket {
 
   /** Starts the end: nothing new begins, what runs is told to stop. Idempotent. */
   cancel(): void {
-    if (!this.isCanceled) this.#canceling.abort(new TicketCanceledError())
+    if (this.isCanceled) return
+    const reason = new TicketCanceledError()
+    this.#canceling.abort(reason)
+    this.rate.end(reason)
   }
 
   /** Resolves with true when nobody uses it any more, with false after `ms`. */
@@ -240,12 +254,13 @@ export class Ticket {
   }
 
   /**
-   * The info of GET /tickets/{id}: these keys and integers only (control-api.md, 4), for signed
-   * tickets, which the engine does not make, that they are, and when data may be lost, that it may.
+   * The info of GET /tickets/{id}: these keys and integers only (control-api.md, 4), and what the engine
+   * does not ask for: that a ticket is signed, that it is limited, that data may be lost.
    */
   info(): Record<string, unknown> {
     const { definition } = this
     const { transferId, filename, ops } = definition
+    const { bytesPerSecond } = this.rate
     return {
       active: this.isActive,
       canceled: this.isCanceled,
@@ -266,6 +281,7 @@ export class Ticket {
       ...(this.#inspected > 0 ? { inspected: this.#inspected } : {}),
       ...(this.isSigned ? { signed: true } : {}),
       ...(this.#lost === undefined ? {} : { broken: true }),
+      ...(bytesPerSecond > 0 ? { max_bytes_per_second: bytesPerSecond } : {}),
     }
   }
 

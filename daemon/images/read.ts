@@ -57,7 +57,8 @@ async function download(
   headers: Headers,
 ): Promise<void> {
   const watch = watchOf(image.ticket, services)
-  const sink = exchange.sink(status, headers, { watch, cut: () => exchange.cut() })
+  const pace = image.ticket.rate
+  const sink = exchange.sink(status, headers, { watch, cut: () => exchange.cut(), pace })
   const digested = DigestedBody.of(exchange, headers, sink, size)
   const options = { op: 'read', offset, size, endsWithClient: true } as const
   try {

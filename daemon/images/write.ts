@@ -30,7 +30,7 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
     // A client that has gone does not end the work: what it sent is written (images-api.md, 6.5).
     const options = { op: 'write', offset, size, endsWithClient: false } as const
     await operate(exchange, image, services.buffers, options, async (context) => {
-      const body = exchange.body(watchOf(ticket, services), context.signal)
+      const body = exchange.body(watchOf(ticket, services), context.signal, ticket.rate)
       try {
         const limit = ticket.limit - offset
         await writeRange(backend, offset, size, check.of(body), {

@@ -14,6 +14,23 @@ t.test('every command is understood, with options on either side of it', async (
   t.match(parseCommandLine(['modify', '--timeout', '300', 'id']), modify)
 })
 
+t.test('a limit is a number of bytes, with a unit or without, and 0 is none', async (t) => {
+  for (const [text, rate] of [
+    ['0', 0n],
+    ['1000', 1000n],
+    ['64K', 65_536n],
+    ['10MiB', 10_485_760n],
+    ['1G', 1_073_741_824n],
+  ] as const) {
+    const option = ['--max-bytes-per-second', text]
+    const modify = { name: 'modify', id: 'id', timeout: undefined, rate }
+    t.match(parseCommandLine(['modify', 'id', ...option]), modify)
+    t.match(parseCommandLine(['add', ...option, 'file']), { name: 'add', file: 'file', rate })
+  }
+  const both = ['modify', 'id', '--timeout', '5', '--max-bytes-per-second', '7']
+  t.match(parseCommandLine(both), { timeout: 5, rate: 7n })
+})
+
 t.test('the names of the earlier tool mean the same, and show-ticket prints JSON', async (t) => {
   t.match(parseCommandLine(['add-ticket', 'file']), { name: 'add', json: false })
   t.match(parseCommandLine(['show-ticket', 'id']), { name: 'show', json: true })
@@ -46,7 +63,9 @@ t.test('help is printed when asked for, and when nothing was asked for', async (
     const text = new RegExp(`^Usage: imageioctl ${name}`)
     t.match(parseCommandLine([name, '--help']), { name: 'help', text })
   }
-  t.match(parseCommandLine(['mod-ticket', '-h']), { text: /modify ID --timeout N/ })
+  t.match(parseCommandLine(['mod-ticket', '-h']), {
+    text: /modify ID \[--timeout N\] \[--max-bytes-per-second N\]/,
+  })
 })
 
 t.test('what makes no sense is a usage error that says why', async (t) => {
@@ -60,7 +79,12 @@ t.test('what makes no sense is a usage error that says why', async (t) => {
     [['show', 'a', 'b'], /too many/],
     [['list', 'a'], /too many/],
     [['list', '--timeout', '5'], /belongs to modify/],
-    [['modify', 'id'], /--timeout N is missing/],
+    [['modify', 'id'], /--timeout N or --max-bytes-per-second N is missing/],
+    [['modify', '--max-bytes-per-second', '-5', 'id'], /max-bytes-per-second/],
+    [['modify', '--max-bytes-per-second', '10MB', 'id'], /must be a number of bytes, or one like/],
+    [['modify', '--max-bytes-per-second', '1.5M', 'id'], /must be a number of bytes/],
+    [['add', '--max-bytes-per-second', '', 'file'], /must be a number of bytes/],
+    [['list', '--max-bytes-per-second', '5'], /belongs to add and modify/],
     [['modify', '--timeout', '-5', 'id'], /timeout/],
     [['modify', '--timeout=-5', 'id'], /number of seconds/],
     [['modify', '--timeout', '1.5', 'id'], /number of seconds/],

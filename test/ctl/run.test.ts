@@ -127,12 +127,27 @@ t.test('list asks for the tickets and prints a table or JSON', async (t) => {
   t.match(asked[0], { method: 'GET', url: '/tickets' })
 })
 
-t.test('modify sends the seconds, delete the method', async (t) => {
+t.test('add with a limit changes nothing else of the ticket', async (t) => {
+  const { asked, ctl } = await withService(t, { status: 200 })
+  const json = '{"uuid": "id", "size": 18446744073709551616, "max_bytes_per_second": 5, "x": [1]}'
+  const added = await ctl(['add', '-', '--max-bytes-per-second', '0'], json)
+  t.match(added, { status: 0, output: '' })
+  t.match(asked, [
+    { body: '{"uuid":"id","size":18446744073709551616,"max_bytes_per_second":0,"x":[1]}' },
+  ])
+})
+
+t.test('modify sends the seconds and the limit, delete the method', async (t) => {
   const { asked, ctl } = await withService(t, { status: 200 })
   t.match(await ctl(['modify', 'id', '--timeout', '300']), { status: 0, output: '' })
+  const limit = ['--max-bytes-per-second', '10M']
+  t.match(await ctl(['modify', 'id', ...limit]), { status: 0, output: '' })
+  t.match(await ctl(['modify', 'id', '--timeout', '3', ...limit]), { status: 0, output: '' })
   t.match(await ctl(['delete', 'id']), { status: 0, output: '' })
   t.match(asked, [
     { method: 'PATCH', url: '/tickets/id', body: '{"timeout":300}' },
+    { method: 'PATCH', body: '{"max_bytes_per_second":10485760}' },
+    { method: 'PATCH', body: '{"timeout":3,"max_bytes_per_second":10485760}' },
     { method: 'DELETE', url: '/tickets/id', body: '' },
   ])
 })

@@ -78,6 +78,7 @@ t.test('every option is a claim', async (t) => {
   const { output } = await imageioctl(
     ...['sign-ticket', '--key', secret, ...ARGUMENTS, '--audience', 'site', '--ops', 'read,write'],
     ...['--expires', '2d', '--not-before', '30m', '--sparse', '--dirty', '--filename', 'a.img'],
+    ...['--max-bytes-per-second', '10M'],
     ...['--inactivity-timeout', '7', '--kid', 'other', '--print-url', 'https://proxy:54322/'],
   )
   const [, token = ''] = /^https:\/\/proxy:54322\/images\/(.*)\n$/.exec(output) ?? []
@@ -88,7 +89,7 @@ t.test('every option is a claim', async (t) => {
   t.equal(Number(nbf) - Number(iat), 1800)
   t.match(payload, {
     ...{ aud: ['host', 'site'], ops: ['read', 'write'], sparse: true, dirty: true },
-    ...{ filename: 'a.img', inactivity_timeout: 7 },
+    ...{ filename: 'a.img', inactivity_timeout: 7, max_bytes_per_second: 10_485_760 },
   })
 })
 

@@ -56,6 +56,14 @@ t.test('the state is the most important thing about a ticket', async (t) => {
   t.equal(state(['active', true], ['broken', true]), 'broken')
 })
 
+t.test('a limit is shown where there is one', async (t) => {
+  t.match(
+    formatTicket(having(['max_bytes_per_second', 10_485_760])),
+    /^limit +10 MiB\/s \(10485760 /m,
+  )
+  t.notMatch(formatTicket(ticket), 'limit')
+})
+
 t.test('a ticket is shown without its secret, with exact sizes and progress', async (t) => {
   const text = formatTicket(ticket)
   t.notMatch(text, /4240/)

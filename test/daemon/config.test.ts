@@ -176,3 +176,16 @@ t.test('the examples of the documentation load without a warning', async (t) => 
   t.match(loaded[1]?.config.control, { transport: 'tcp', port: 54324 })
   t.equal(logSettings(loaded[2]!.config).destination.kind, 'stderr')
 })
+
+t.test('a limit of speed is a number of bytes, and none by default', async (t) => {
+  const rate = (line: string): number =>
+    load(t, `${NO_TLS}[limits]\n${line}\n`).config.limits.max_bytes_per_second
+  t.equal(rate(''), 0)
+  t.equal(rate('max_bytes_per_second = 625000000'), 625_000_000)
+  const { config } = load(t, `${NO_TLS}[limits]\nmax_bytes_per_second = 5\n`)
+  t.match(showConfig(config), '"max_bytes_per_second": 5')
+  for (const value of ['-1', '10M', '1.5', '']) {
+    const text = `${NO_TLS}[limits]\nmax_bytes_per_second = ${value}\n`
+    refused(t, text, /\[limits\] max_bytes_per_second: must be an integer/)
+  }
+})

@@ -129,12 +129,15 @@ const CLAIMS = [
   'dirty',
   'filename',
   'inactivity_timeout',
+  'max_bytes_per_second',
 ] as const
 
 /** Equal for equal rights only; no secret, so nothing is given for it alone. */
 function identify(definition: TicketDefinition): string {
   const { transferId, url, ops, size, sparse, dirty, filename, inactivityTimeout } = definition
+  const { maxBytesPerSecond } = definition
   const rights = [transferId, url, ops, String(size), sparse, dirty, filename, inactivityTimeout]
-  const digest = createHash('sha256').update(JSON.stringify(rights)).digest('hex')
+  const all = maxBytesPerSecond > 0 ? [...rights, maxBytesPerSecond] : rights
+  const digest = createHash('sha256').update(JSON.stringify(all)).digest('hex')
   return `${digest.slice(0, 32)}-signed`
 }

@@ -21,6 +21,7 @@ export interface TokenClaims {
   readonly dirty?: boolean
   readonly filename?: string
   readonly inactivity_timeout?: number
+  readonly max_bytes_per_second?: number | bigint
 }
 
 export interface SigningKey {

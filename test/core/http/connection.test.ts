@@ -142,3 +142,17 @@ t.test('shutting down ends an idle connection, and waits for a busy one', async 
   client.resume()
   await until('the client sees the end', () => client.readableEnded)
 })
+
+t.test('it knows whether anything on it is held back', async (t) => {
+  const connection = connectionWith()
+  const [first, second] = [Promise.withResolvers<number>(), Promise.withResolvers<number>()]
+  t.equal(connection.isHeldBack, false)
+  const holds = [connection.holdBack(first.promise), connection.holdBack(second.promise)]
+  t.equal(connection.isHeldBack, true)
+  first.resolve(1)
+  t.equal(await holds[0], 1)
+  t.equal(connection.isHeldBack, true)
+  second.reject(new Error('canceled'))
+  await t.rejects(holds[1] ?? first.promise, { message: 'canceled' })
+  t.equal(connection.isHeldBack, false)
+})

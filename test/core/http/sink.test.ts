@@ -1,6 +1,8 @@
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import { ResponseSink, type SinkOptions } from '../../../core/http/sink.js'
+import { RateLimiter } from '../../../core/rate/rate-limiter.js'
+import { VirtualClock } from '../rate/virtual-clock.js'
 
 const KIB = 1024
 
@@ -193,4 +195,62 @@ t.test('after its release nobody is given up', async (t) => {
   sink.release()
   await new Promise((resolve) => setTimeout(resolve, 60))
   t.strictSame(events, ['start'])
+})
+
+/** Of which 1024 bytes may be sent at once, and as many each second. */
+function paced(t: Test, options: Partial<SinkOptions> = {}) {
+  const clock = new VirtualClock()
+  const pace = new RateLimiter({ clock }).share(KIB)
+  return { clock, pace, ...make(t, { pace, ...options }) }
+}
+
+t.test('a body goes out as fast as its pace allows', async (t) => {
+  const { sink, written, clock, events } = paced(t)
+  const sizes = drain(written, sink.write(Buffer.alloc(2500)))
+  for (let second = 0; second < 3; second++) {
+    while (events.length < second + 2) await turn()
+    t.equal(events.length, second + 2)
+    await clock.pass(1000)
+  }
+  t.strictSame(await sizes, [KIB, KIB, 452])
+  t.strictSame(events, ['start', KIB, KIB, 452])
+  t.equal(clock.timers, 0)
+})
+
+t.test(
+  'the header waits for the first byte, so that there may still be another answer',
+  async (t) => {
+    const { sink, pace, clock, events } = paced(t)
+    await pace.take(KIB, new AbortController().signal)
+    const write = sink.write(Buffer.alloc(5))
+    await turn()
+    t.strictSame(events, [])
+    const reason = new Error('canceled')
+    pace.end(reason)
+    await t.rejects(write, reason)
+    t.strictSame(events, [])
+    t.equal(clock.timers, 0)
+  },
+)
+
+t.test('a client that goes while it is held back ends the write at once', async (t) => {
+  const closed = new AbortController()
+  const { sink, pace, clock } = paced(t, { closed: closed.signal })
+  await pace.take(KIB, new AbortController().signal)
+  const write = sink.write(Buffer.alloc(5))
+  await turn()
+  const reason = new Error('gone')
+  closed.abort(reason)
+  await t.rejects(write, reason)
+  t.equal(clock.timers, 0)
+})
+
+t.test('time in which the body is held back is not the time of the client', async (t) => {
+  const { sink, pace, clock, written, events } = paced(t, { inactivityMs: 20, minRate: 1000 })
+  await pace.take(KIB, new AbortController().signal)
+  const write = drain(written, sink.write(Buffer.alloc(5)))
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  await clock.pass(1000)
+  await write
+  t.strictSame(events, ['start', 5])
 })

@@ -125,3 +125,16 @@ t.test('after its stop it is quiet', async (t) => {
   mock.timers.tick(60_000)
   t.equal(expired(), 0)
 })
+
+t.test('time in which it is excused does not count', async (t) => {
+  let isExcused = true
+  const { watch, expired } = make(t, { ...RATE, isExcused: () => isExcused })
+  watch.wait()
+  mock.timers.tick(60_000)
+  t.equal(expired(), 0)
+  isExcused = false
+  mock.timers.tick(9_500)
+  t.equal(expired(), 0)
+  mock.timers.tick(500)
+  t.equal(expired(), 1)
+})

@@ -1,7 +1,7 @@
 import t from 'tap'
 import {
+  parseChange,
   parseDefinition,
-  parseExtension,
   type TicketDefinition,
 } from '../../../core/tickets/definition.js'
 
@@ -37,17 +37,18 @@ t.test('what is not given gets its default', async (t) => {
     filename: undefined,
     sparse: false,
     dirty: false,
+    maxBytesPerSecond: 0,
   })
 })
 
 t.test('what is given is taken', async (t) => {
   const members = {
     ...{ inactivity_timeout: 5, transfer_id: 'tr', filename: 'ä.raw', sparse: true, dirty: true },
-    ...{ ops: ['read', 'write'], timeout: 0, size: 0 },
+    ...{ ops: ['read', 'write'], timeout: 0, size: 0, max_bytes_per_second: 7 },
   }
   t.match(withMembers(members), {
     ...{ inactivityTimeout: 5, transferId: 'tr', filename: 'ä.raw', sparse: true, dirty: true },
-    ...{ ops: ['read', 'write'], timeout: 0, size: 0 },
+    ...{ ops: ['read', 'write'], timeout: 0, size: 0, maxBytesPerSecond: 7 },
   })
 })
 
@@ -83,6 +84,7 @@ t.test('every member has its type, and null is none', async (t) => {
     filename: [1, null, true, 'a\r\nb', 'a\nb', 'a\u0000', 'a\u007f', 'a\u0085', '\t'],
     sparse: [0, 1, null, 'true', 'n'],
     dirty: [0, 1, null, 'true', 'n'],
+    max_bytes_per_second: ['1', null, true, 1.5, -1, -1n, '10M'],
   }
   for (const [key, values] of Object.entries(wrong)) {
     for (const value of values) {
@@ -103,6 +105,11 @@ t.test('times are bounded by what the engine holds', async (t) => {
   t.equal(withMembers({ timeout: 2 ** 31 }).timeout, 2 ** 31 - 1)
   t.equal(withMembers({ timeout: 2n ** 70n }).timeout, 2 ** 31 - 1)
   t.equal(withMembers({ inactivity_timeout: 2n ** 70n }).inactivityTimeout, 2 ** 31 - 1)
+})
+
+t.test('a limit of any size is one', async (t) => {
+  t.equal(withMembers({ max_bytes_per_second: 0 }).maxBytesPerSecond, 0)
+  t.equal(withMembers({ max_bytes_per_second: 2n ** 60n }).maxBytesPerSecond, 2 ** 53 - 1)
 })
 
 t.test('ops may be empty and may repeat', async (t) => {
@@ -139,11 +146,16 @@ t.test('errors do not tell the ticket id', async (t) => {
   }
 })
 
-t.test('an extension is a number of seconds', async (t) => {
-  t.equal(parseExtension({ timeout: 0 }), 0)
-  t.equal(parseExtension({ timeout: 300, size: 'ignored' }), 300)
-  t.equal(parseExtension({ timeout: 2n ** 70n }), 2 ** 31 - 1)
-  for (const json of [null, [], 300, {}, { timeout: -1 }, { timeout: true }, { timeout: '1' }]) {
-    t.throws(() => parseExtension(json), INVALID, JSON.stringify(json))
+t.test('a change is a number of seconds, a limit, or both', async (t) => {
+  const timeoutOf = (json: unknown): unknown => parseChange(json).timeout
+  t.equal(timeoutOf({ timeout: 0 }), 0)
+  t.equal(timeoutOf({ timeout: 300, size: 'ignored' }), 300)
+  t.equal(timeoutOf({ timeout: 2n ** 70n }), 2 ** 31 - 1)
+  const limit = (value: unknown) => ({ max_bytes_per_second: value })
+  t.strictSame(parseChange(limit(5)), { timeout: undefined, maxBytesPerSecond: 5 })
+  t.strictSame(parseChange({ timeout: 1, ...limit(0) }), { timeout: 1, maxBytesPerSecond: 0 })
+  const wrong = [null, [], 300, {}, { timeout: -1 }, { timeout: true }, { timeout: '1' }]
+  for (const json of [...wrong, limit(-1), limit(null), limit('1'), { ...limit(1), timeout: -1 }]) {
+    t.throws(() => parseChange(json), INVALID, JSON.stringify(json))
   }
 })

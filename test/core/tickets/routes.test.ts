@@ -48,6 +48,29 @@ t.test('a ticket is added, shown, extended and removed', async (t) => {
   t.equal((await ask('DELETE', path)).status, 204, 'again')
 })
 
+t.test('a limit is shown while there is one, and changed alone or with the time', async (t) => {
+  const { store, ask } = await control(t)
+  const ticket = fields({ max_bytes_per_second: 1000 })
+  const path = `/tickets/${ticket.uuid}`
+  const limit = async (): Promise<unknown> => {
+    const { max_bytes_per_second: shown } = (await ask('GET', path)).json as Record<string, unknown>
+    return shown
+  }
+  await ask('PUT', path, ticket)
+  t.equal(await limit(), 1000)
+  const left = store.get(ticket.uuid).secondsLeft
+  t.equal((await ask('PATCH', path, { max_bytes_per_second: 0 })).status, 200)
+  t.equal(await limit(), undefined)
+  t.ok(store.get(ticket.uuid).secondsLeft <= left, 'the time is the same')
+  t.equal((await ask('PATCH', path, { max_bytes_per_second: 5, timeout: 1000 })).status, 200)
+  t.equal(await limit(), 5)
+  t.ok(store.get(ticket.uuid).secondsLeft > 900)
+  const wrong = { max_bytes_per_second: -1, timeout: 5000 }
+  t.equal((await ask('PATCH', path, wrong)).status, 400)
+  t.equal(await limit(), 5)
+  t.ok(store.get(ticket.uuid).secondsLeft < 4000, 'nothing was changed')
+})
+
 t.test('sizes are echoed with all digits', async (t) => {
   const { ask } = await control(t)
   for (const size of ['9007199254740993', '18446744073709551616']) {

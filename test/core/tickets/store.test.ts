@@ -63,7 +63,7 @@ t.test('an unknown ticket is 404 for the engine and 403 for everybody else', asy
   const id = await add()
   for (const other of ['', 'x', id.slice(0, -1), `${id} `, id.toUpperCase() + 'X', '__proto__']) {
     t.throws(() => store.get(other), UNKNOWN)
-    t.throws(() => store.extend(other, 1), UNKNOWN)
+    t.throws(() => store.change(other, { timeout: 1, maxBytesPerSecond: undefined }), UNKNOWN)
     t.throws(() => store.authorize(other, 'read'), DENIED)
   }
 })
@@ -74,7 +74,7 @@ t.test('authorization goes on in the ticket', async (t) => {
   t.throws(() => store.authorize(id, 'write'), DENIED)
   clock.seconds += 301
   t.throws(() => store.authorize(id, 'read'), { code: 'ERR_TICKET_EXPIRED' })
-  store.extend(id, 10)
+  store.change(id, { timeout: 10, maxBytesPerSecond: undefined })
   t.equal(store.authorize(id, 'read').secondsLeft, 10)
 })
 
@@ -83,7 +83,7 @@ t.test('no id is in the log, not even as part of a transfer id', async (t) => {
   const ids = [randomUUID(), randomUUID(), 'short', 'abc', randomUUID()]
   for (const id of ids) {
     await add({ id, transferId: `(ticket/${id})` })
-    store.extend(id, 5)
+    store.change(id, { timeout: 5, maxBytesPerSecond: undefined })
     t.throws(() => store.authorize(id, 'write'))
   }
   await add({ id: ids[0]! })

@@ -201,6 +201,21 @@ t.test('the info has exactly the keys of the contract, in integers', async (t) =
   t.notOk('transfer_id' in make({ transferId: '' }).ticket.info())
 })
 
+t.test(
+  'cancellation ends what is held back, and the limit is shown while there is one',
+  async (t) => {
+    const { ticket } = make({ maxBytesPerSecond: 1 })
+    t.equal(ticket.info()['max_bytes_per_second'], 1)
+    const { signal } = new AbortController()
+    await ticket.rate.take(1024, signal)
+    const held = ticket.rate.take(1024, signal)
+    ticket.cancel()
+    await t.rejects(held, { code: 'ERR_TICKET_CANCELED' })
+    ticket.rate.setRate(0)
+    t.notOk('max_bytes_per_second' in ticket.info())
+  },
+)
+
 t.test('the time of expiry fits in 31 bits', async (t) => {
   const { ticket } = make({ timeout: 2 ** 31 - 1 })
   t.equal(ticket.info()['expires'], 2 ** 31 - 1)

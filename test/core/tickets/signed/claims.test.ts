@@ -171,6 +171,7 @@ t.test('equal rights have one id, others another', async (t) => {
     { dirty: true },
     { filename: 'f' },
     { inactivity_timeout: 5 },
+    { max_bytes_per_second: 5 },
   ]
   t.equal(new Set([id, ...changes.map(idOf)]).size, changes.length + 1)
 })

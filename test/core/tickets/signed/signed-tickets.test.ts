@@ -179,7 +179,15 @@ t.test('a token that is known ends at its time, whatever was done with it', asyn
   clock.seconds += 1
   t.equal(ticket.isExpired, true, 'activity does not renew it')
   t.match(await refusal(made), { answer: DENIED, reason: 'exp is over' })
-  t.throws(() => store.extend(ticket.definition.id, 600), { code: 'ERR_TICKET_INVALID' })
+  t.throws(
+    () => store.change(ticket.definition.id, { timeout: 600, maxBytesPerSecond: undefined }),
+    { code: 'ERR_TICKET_INVALID' },
+  )
+  const both = { timeout: 600, maxBytesPerSecond: 5 }
+  t.throws(() => store.change(ticket.definition.id, both), { code: 'ERR_TICKET_INVALID' })
+  t.equal(ticket.rate.bytesPerSecond, 0)
+  store.change(ticket.definition.id, { ...both, timeout: undefined })
+  t.equal(ticket.rate.bytesPerSecond, 5)
 })
 
 t.test('a later token for the same rights goes on with the same ticket', async (t) => {
