@@ -32,6 +32,7 @@ const CALLS: readonly [name: string, kinds: string][] = [
   ['createDigest', 's'],
   ['updateDigest', 'hb'],
   ['updateDigestNow', 'hb'],
+  ['readDigest', 'hnbnn'],
   ['finishDigest', 'h'],
   ['peerCredentials', 'n'],
   ['hasPeerEnded', 'n'],

@@ -481,16 +481,15 @@ bool Connection::Discard() {
     PassEnd();
     return false;
   }
+  // Who sends more has to wait, and can read the answer meanwhile; the server ends it in two
+  // seconds.
+  if (discarded_ > kMaxDiscarded) return false;
   const auto room = in_.Room();
   size_t done = 0;
   const IoStatus status = channel_->Read(room.data(), room.size(), &done);
   discarded_ += done;
   Spend(done);
   if (status == IoStatus::kEnd) has_client_ended_ = true;
-  if (discarded_ > kMaxDiscarded) {
-    Close();
-    return false;
-  }
   Note(status);
   if (state_ == State::kOpen) PassEnd();
   return status == IoStatus::kDone && state_ == State::kOpen;
