@@ -23,8 +23,10 @@ t.test('files, beside nginx', { skip: without('curl', 'nginx') }, async (t) => {
   const rows = await measure(t, '--cases', '^(GET ×4 TLS|PUT ×1 unix)')
   t.strictSame(rows, [
     'GET ×4 TLS: imageio',
+    'GET ×4 TLS: imageio native',
     'GET ×4 TLS: nginx',
     'PUT ×1 unix: imageio',
+    'PUT ×1 unix: imageio native',
     'PUT ×1 unix: nginx',
   ])
 })

@@ -109,6 +109,7 @@ export class Verdicts implements Verifier {
 export class NamedServers implements NbdServers {
   readonly alive = new Set<Id>()
   readonly started: Id[] = []
+  readonly stopped: Id[] = []
   fault: Error | undefined
   /** Starting takes this long. */
   whenStarted: () => Promise<void> = () => Promise.resolve()
@@ -124,6 +125,7 @@ export class NamedServers implements NbdServers {
 
   stop(id: Id): Promise<void> {
     this.alive.delete(id)
+    this.stopped.push(id)
     return Promise.resolve()
   }
 

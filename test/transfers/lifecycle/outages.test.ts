@@ -267,6 +267,6 @@ t.test('what a process that stood still has begun it takes back when it wakes', 
     return a.logText().includes('another process has taken its name')
   })
   standing.resolve(undefined)
-  await until('a has ended it', () => !nbd.alive.has(id))
+  await until('a has ended it', () => nbd.stopped.includes(id))
   await b.stop()
 })
