@@ -217,7 +217,8 @@ t.test('network namespaces', async (t) => {
     t.throws(() => curl(url), 'no way to the daemon')
     // Distance, where the kernel can simulate it, changes nothing but the time it takes.
     for (const name of names) {
-      spawnSync('tc', ['qdisc', 'add', 'dev', `ve${name}`, 'root', 'netem', 'delay', '20ms'])
+      const args = ['qdisc', 'add', 'dev', `ve${name}`, 'root', 'netem', 'delay', '20ms']
+      if (spawnSync('tc', args).status !== 0) t.comment('no latency: this kernel has no netem')
     }
     const relayed = curl(`https://10.213.0.1:${proxy.port}${image.url}`)
     t.ok(relayed.equals(image.bytes()))
