@@ -69,6 +69,7 @@ function imageOpener(config: DaemonConfig, logger: Logger): OpenImage {
       writable,
       dirty,
       signal: ticket.canceled,
+      writer: ticket,
       onWritesLost: (cause) => ticket.breakOff(cause),
     }).catch((cause: unknown) => {
       if (!ticket.isSigned || !(cause instanceof PathNotAllowedError)) throw cause

@@ -17,7 +17,7 @@ import {
   storageError,
 } from './errors.js'
 import { dataRangesOrData, zeroExtents } from './extents.js'
-import type { ImageState, ImageStates } from './image-states.js'
+import type { ImageState, ImageStates, Writer } from './image-states.js'
 import { MAX_ZERO_WRITE } from './zero.js'
 
 export interface DescriptorBackendOptions {
@@ -28,6 +28,7 @@ export interface DescriptorBackendOptions {
   readonly images: ImageStates
   /** Acquired for this backend, released by close(). */
   readonly state: ImageState
+  readonly writer?: Writer | undefined
 }
 
 export type CurrentStatus = Pick<FileStatus, 'size' | 'mtimeNs' | 'ctimeNs'>
@@ -47,6 +48,7 @@ export abstract class DescriptorBackend implements Backend {
   protected readonly state: ImageState
   readonly #images: ImageStates
   readonly #isWritable: boolean
+  readonly #writer: Writer | undefined
   #closing: Promise<void> | undefined
   #callsInFlight = 0
   #onIdle: () => void = () => undefined
@@ -58,6 +60,7 @@ export abstract class DescriptorBackend implements Backend {
     this.maxReaders = options.maxConnections
     this.#images = options.images
     this.#isWritable = options.isWritable
+    this.#writer = options.writer
   }
 
   async size(): Promise<number> {
@@ -110,7 +113,7 @@ export abstract class DescriptorBackend implements Backend {
   async flush(): Promise<void> {
     await this.call(async () => {
       this.state.throwIfWritesLost()
-      await this.sync(this.descriptors())
+      await this.state.flush(() => this.sync(this.descriptors()))
       // Another context's flush may have been the one that was told.
       this.state.throwIfWritesLost()
     })
@@ -223,7 +226,7 @@ export abstract class DescriptorBackend implements Backend {
 
   async #change(change: () => Promise<void>): Promise<void> {
     if (!this.#isWritable) throw new StorageReadOnlyError()
-    await this.call(() => this.state.mutate(change))
+    await this.call(() => this.state.mutate(change, this.#writer))
   }
 }
 

@@ -15,6 +15,14 @@ import type { UnflushedWrites } from './unflushed.js'
  */
 const MAX_REMEMBERED = 10_000
 
+/** Whoever has to be told when what it wrote is lost: a ticket. */
+export interface Writer {
+  /** What it wrote and nobody has flushed since is lost, or may be. */
+  readonly loseWrites: (cause: unknown) => void
+  /** Aborted when it is of no interest any more. */
+  readonly canceled: AbortSignal
+}
+
 export class ImageState {
   readonly lock = new RangeLock()
   /** Connections to a storage server, which may take writes with it. */
@@ -23,17 +31,26 @@ export class ImageState {
   readonly refused = new Set<string>()
   readonly identity: string
   readonly #tick: () => number
+  readonly #onForgotten: () => void
+  /** Those with writes that no flush has covered, with the time of their last, in ticks. */
+  readonly #unflushed = new Map<Writer, number>()
   #generation: number
   #mutations = 0
   #lostWrites: unknown
   /** When writes were lost last. */
   #lostAt = 0
 
-  /** `tick` moves the time of ImageStates. */
-  constructor(identity: string, generation: number, tick: () => number) {
+  /** `tick` moves the time of ImageStates; `onForgotten` is called when a writer has gone. */
+  constructor(
+    identity: string,
+    generation: number,
+    tick: () => number,
+    onForgotten: () => void = () => undefined,
+  ) {
     this.identity = identity
     this.#generation = generation
     this.#tick = tick
+    this.#onForgotten = onForgotten
   }
 
   get generation(): number {
@@ -49,21 +66,60 @@ export class ImageState {
    * Runs what changes the image. The generation moves before the first byte may change and after
    * the last one did, also when it fails: part of it may be written.
    */
-  async mutate<T>(change: () => Promise<T>): Promise<T> {
+  async mutate<T>(change: () => Promise<T>, writer?: Writer): Promise<T> {
     this.#mutations++
-    this.#generation = this.#tick()
+    this.#note(writer)
     try {
       return await change()
     } finally {
-      this.#generation = this.#tick()
+      this.#note(writer)
       this.#mutations--
     }
   }
 
-  /** Writes are lost, or may be: no flush of this image may succeed while anyone has it open. */
+  /** Runs what makes stable all that was written before, and calls loseWrites() when it fails. */
+  async flush(sync: () => Promise<void>): Promise<void> {
+    const covered = new Map(this.#unflushed)
+    await sync()
+    for (const [writer, time] of covered) {
+      if (this.#unflushed.get(writer) === time) this.#unflushed.delete(writer)
+    }
+  }
+
+  /**
+   * Writes are lost, or may be: no flush of this image may succeed while anyone has it open. The system
+   * tells of that once, and only those who have the file open; so all whose writes they may have been
+   * are told, also when they have closed it and will flush on a connection that they open later.
+   */
   loseWrites(cause: unknown): void {
     this.#lostWrites = cause
     this.#lostAt = this.#tick()
+    for (const writer of this.#unflushed.keys()) writer.loseWrites(cause)
+    this.#unflushed.clear()
+  }
+
+  /** Somebody who has closed the image would have to be told. */
+  get isUnflushed(): boolean {
+    return this.#unflushed.size > 0
+  }
+
+  /** Nobody has it open: who opens it next starts over, other than those who were told. */
+  reset(): void {
+    this.#lostAt = 0
+    this.#lostWrites = undefined
+  }
+
+  #note(writer: Writer | undefined): void {
+    this.#generation = this.#tick()
+    if (writer === undefined || writer.canceled.aborted) return
+    if (!this.#unflushed.has(writer)) {
+      writer.canceled.addEventListener('abort', () => this.#forget(writer), { once: true })
+    }
+    this.#unflushed.set(writer, this.#generation)
+  }
+
+  #forget(writer: Writer): void {
+    if (this.#unflushed.delete(writer)) this.#onForgotten()
   }
 
   /** What was lost before `since`, a time of ImageStates, is of no concern. */
@@ -100,7 +156,8 @@ export class ImageStates {
       return known.state
     }
     const generation = this.#written.get(identity) ?? this.#floor
-    const state = new ImageState(identity, generation, () => ++this.#counter)
+    const tick = (): number => ++this.#counter
+    const state = new ImageState(identity, generation, tick, () => this.#drop(state))
     this.#open.set(identity, { state, users: 1 })
     return state
   }
@@ -109,7 +166,15 @@ export class ImageStates {
     const known = this.#open.get(state.identity)
     if (known?.state !== state) return
     known.users--
-    if (known.users > 0) return
+    this.#drop(state)
+  }
+
+  /** Unless somebody has it open or would have to be told of a loss. */
+  #drop(state: ImageState): void {
+    const known = this.#open.get(state.identity)
+    if (known?.state !== state || known.users > 0) return
+    state.reset()
+    if (state.isUnflushed) return
     this.#open.delete(state.identity)
     this.#remember(state)
   }

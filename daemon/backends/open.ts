@@ -24,7 +24,7 @@ import {
   openError,
 } from './errors.js'
 import { FileBackend } from './file.js'
-import { imageIdentity, type ImageStates } from './image-states.js'
+import { imageIdentity, type ImageStates, type Writer } from './image-states.js'
 import { openNbd, type OpenNbdOptions } from './nbd/open.js'
 import { isNbdUrl, normalizeNbdUrl } from './nbd/url.js'
 
@@ -40,6 +40,8 @@ export interface OpenOptions {
   /** Directories the image must lie under once links are followed; none given means any. */
   readonly allowedPaths: readonly string[]
   readonly images: ImageStates
+  /** Who writes, to be told what is lost. */
+  readonly writer?: Writer
 }
 
 /** The same URL as tickets show it: `FILE:/a` is `file:///a`. Throws UnsupportedUrlError. */
@@ -178,6 +180,7 @@ function createBackend(io: AlignedIo, found: FileStatus, options: OpenOptions): 
     maxConnections: options.maxConnections,
     images: options.images,
     state: options.images.acquire(imageIdentity(found)),
+    writer: options.writer,
   }
   return found.type === 'block-device' ? new BlockDeviceBackend(parts) : new FileBackend(parts)
 }

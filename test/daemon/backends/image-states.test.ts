@@ -83,3 +83,54 @@ t.test('lost writes stay lost while the image is open', (t) => {
     })
   t.end()
 })
+
+t.test(
+  'who wrote and closed is told of a loss, until a flush or the end of its ticket',
+  async (t) => {
+    const images = new ImageStates()
+    const told: string[] = []
+    const writer = (name: string, canceled = new AbortController().signal) => ({
+      loseWrites: () => told.push(name),
+      canceled,
+    })
+    const ending = new AbortController()
+    const writeAs = async (name: string, canceled?: AbortSignal): Promise<void> => {
+      const state = images.acquire('a')
+      await state.mutate(write, writer(name, canceled))
+      images.release(state)
+    }
+    await writeAs('flushed')
+    const state = images.acquire('a')
+    await state.flush(async () => {
+      await writeAs('while it was flushed')
+    })
+    images.release(state)
+    await writeAs('closed')
+    await writeAs('ended', ending.signal)
+    ending.abort()
+    t.strictSame(told, [])
+    const again = images.acquire('a')
+    again.loseWrites(new Error('EIO'))
+    t.strictSame(told, ['while it was flushed', 'closed'])
+    images.release(again)
+    t.not(images.acquire('a'), again, 'nothing is kept when nobody has to be told')
+  },
+)
+
+t.test(
+  'an image is kept for those to be told, and starts over when nobody has it open',
+  async (t) => {
+    const images = new ImageStates()
+    const ending = new AbortController()
+    const state = images.acquire('a')
+    state.loseWrites(new Error('EIO'))
+    t.throws(() => state.throwIfWritesLost())
+    await state.mutate(write, { loseWrites: () => undefined, canceled: ending.signal })
+    images.release(state)
+    t.equal(images.acquire('a'), state)
+    t.doesNotThrow(() => state.throwIfWritesLost())
+    images.release(state)
+    ending.abort()
+    t.not(images.acquire('a'), state)
+  },
+)
