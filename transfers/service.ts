@@ -177,11 +177,11 @@ export class Service implements TransferService {
     }
   }
 
-  /** While the ticket is being made it is not told: it would be refused. */
+  /** Before the ticket is known to be there it is not told: it may never be, or come any time. */
   #view(transfer: StoredTransfer): TransferView {
     const { hosts } = this.#options
-    const { hostId, ticketId, phase } = transfer
-    if (ticketId === undefined || phase === 'initializing') {
+    const { hostId, ticketId, sessionExpires } = transfer
+    if (ticketId === undefined || sessionExpires === 0) {
       return { ...transfer, transferUrl: undefined, proxyUrl: undefined }
     }
     return {

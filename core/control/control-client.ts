@@ -89,6 +89,11 @@ export class ControlClient {
     await this.#send('DELETE', ticketPath(id), this.#removeTimeoutMs)
   }
 
+  /** The same, and a request to install it that is still on its way is refused. */
+  async removeForGood(id: string): Promise<void> {
+    await this.#send('DELETE', `${ticketPath(id)}?final=y`, this.#removeTimeoutMs)
+  }
+
   /** Ends a transfer of signed tickets; resolves when nothing holds the image any more. */
   async revoke(transferId: string): Promise<void> {
     await this.#send('PUT', revocationPath(transferId), this.#removeTimeoutMs)

@@ -41,6 +41,16 @@ export class NoSuchTicketError extends ServiceError {
   }
 }
 
+/** The id was removed for good: whoever installs it again does not know yet. */
+export class TicketRemovedError extends ServiceError {
+  readonly code = 'ERR_TICKET_REMOVED'
+  readonly statusCode = 410
+
+  constructor() {
+    super('a ticket of this id was removed for good')
+  }
+}
+
 /** Operations did not end in time: try again. */
 export class TicketBusyError extends ServiceError {
   readonly code = 'ERR_TICKET_BUSY'

@@ -45,6 +45,7 @@ export function ticketRoutes(options: TicketRoutesOptions): Route[] {
 
   const remove = async (exchange: Exchange): Promise<void> => {
     const revoking = Promise.allSettled(revoke(exchange.id))
+    if (exchange.id !== '' && exchange.query.get('final') === 'y') store.forbid(exchange.id)
     if (exchange.id === '') await store.removeAll(removeMs)
     else await store.remove(exchange.id, removeMs)
     for (const result of await revoking) if (result.status === 'rejected') throw result.reason

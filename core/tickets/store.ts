@@ -15,6 +15,7 @@ import {
   TicketDeniedError,
   TicketInvalidError,
 } from './errors.js'
+import { RemovedIds } from './removed-ids.js'
 import { monotonicSeconds, Ticket, type Clock, type TicketOptions } from './ticket.js'
 
 export interface StoreOptions {
@@ -37,24 +38,31 @@ export class TicketStore {
   readonly #tickets = new Map<string, Ticket>()
   /** Tickets are found by a keyed digest of their id, so the time it takes tells nothing about ids. */
   readonly #key = randomBytes(32).toString('hex')
+  readonly #removed: RemovedIds
   readonly #sweep: NodeJS.Timeout
   /** How many are signed. */
   #signed = 0
 
   constructor(options: StoreOptions) {
     this.#options = options
-    this.#sweep = setInterval(() => this.#forgetExpired(), SWEEP_MS).unref()
+    this.#removed = new RemovedIds(options.clock ?? monotonicSeconds)
+    this.#sweep = setInterval(() => {
+      this.#forgetExpired()
+      this.#removed.forgetOld()
+    }, SWEEP_MS).unref()
   }
 
   /**
    * Stores a new ticket. A ticket of the same id is canceled first; throws TicketBusyError when its
-   * operations have not ended after `timeoutMs`.
+   * operations have not ended after `timeoutMs`, TicketRemovedError when the id was removed for good.
    */
   async add(definition: TicketDefinition, timeoutMs: number): Promise<void> {
     const key = this.#digest(definition.id)
+    this.#removed.check(key)
     for (let old = this.#tickets.get(key); old !== undefined; old = this.#tickets.get(key)) {
       await this.#end(old, timeoutMs)
       this.#forget(key, old)
+      this.#removed.check(key) // while that was waited for
     }
     this.#tickets.set(key, this.#make(definition))
     const { size, ops, timeout, sparse, dirty } = definition
@@ -126,6 +134,11 @@ export class TicketStore {
       ticket.rate.setRate(maxBytesPerSecond)
       this.#log(definition, 'ticket limited', { max_bytes_per_second: maxBytesPerSecond })
     }
+  }
+
+  /** From now on no ticket of this id can be added, also if there is none now. */
+  forbid(id: string): void {
+    this.#removed.add(this.#digest(id))
   }
 
   /**

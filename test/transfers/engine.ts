@@ -23,6 +23,7 @@ export interface EngineOptions {
   readonly proxy?: Daemon
   readonly policies?: Partial<Policies>
   readonly timers?: Partial<Timers>
+  readonly controlTimeoutMs?: number
   /** Another instance is another name. */
   readonly name?: string
   readonly openStore?: () => Promise<Store>
@@ -86,7 +87,7 @@ export class Engine {
     this.hosts = new Hosts({
       hosts: options.hosts ?? (daemon === undefined ? [] : [hostOf(daemon)]),
       proxy: proxy && { control: { socketPath: proxy.controlSocket }, url: proxy.url },
-      controlTimeoutMs: 5000,
+      controlTimeoutMs: options.controlTimeoutMs ?? 5000,
       removeTimeoutMs: 15_000,
       checkMs: 10_000,
       clock,

@@ -77,9 +77,16 @@ export class TicketControl {
     return (await this.#ask(() => this.#client.extend(id, seconds).then(() => true))) ?? false
   }
 
-  /** Resolves when nobody can touch the image by this ticket any more. */
+  /** Resolves when nobody can touch the image by this ticket, until it is installed again. */
   async remove(id: string): Promise<void> {
     await this.#ask(() => this.#client.remove(id))
+  }
+
+  /**
+   * The same for ever: an installation that nobody waits for any more, and that comes late, is refused.
+   */
+  async removeForGood(id: string): Promise<void> {
+    await this.#ask(() => this.#client.removeForGood(id))
   }
 
   /** Any answer will do, whatever it says of the path. */

@@ -7,7 +7,7 @@ import { LeaseLostError, type Context, type Next } from './context.js'
 import { finishRemoval } from './disk-work.js'
 import { fateOf } from './fate.js'
 import type { Memory } from './memory.js'
-import { newTicketId, openSession, type Session } from './session.js'
+import { openSession, ticketIdOf, type Session } from './session.js'
 import { ticketSize } from './ticket-size.js'
 
 export async function prepare(
@@ -62,7 +62,7 @@ export async function assign(
   host: ControlledHost,
 ): Promise<Session> {
   const size = ticketSize(transfer, disk, await lengthOf(context, disk))
-  const ticketId = transfer.ticketId ?? newTicketId()
+  const ticketId = await ticketIdOf(context, transfer)
   const fields = { hostId: host.settings.id, ticketId, size, wasStarted: true }
   const stored = await change(context, transfer.id, { fields, onlyIn: STARTABLE })
   return { transfer: stored, disk, host, ticketId }

@@ -20,7 +20,24 @@ export interface Session {
   readonly ticketId: Id
 }
 
-export function newTicketId(): Id {
+/**
+ * The id to install a ticket by. One that was installed once stays, for clients have its URL. Another
+ * one they were never told, and whether it is installed, or will be, is not known: it is not used again.
+ */
+export async function ticketIdOf(
+  { hosts, logger }: Context,
+  transfer: StoredTransfer,
+): Promise<Id> {
+  const { ticketId, sessionExpires, hostId, id } = transfer
+  if (ticketId === undefined) return randomUUID()
+  if (sessionExpires > 0) return ticketId
+  await hosts
+    .get(hostId)
+    ?.tickets.removeForGood(ticketId)
+    .catch((error: unknown) => {
+      // Nobody can use it, nor renew it.
+      logger.info({ transfer: id, err: error }, 'a ticket nobody knows may be left to expire')
+    })
   return randomUUID()
 }
 
@@ -109,8 +126,11 @@ export async function closeSession(context: Context, transfer: StoredTransfer): 
     logger.warn({ transfer: id, err: error }, what)
   }
   if (ticketId !== undefined) {
-    await hostOf(context, transfer).tickets.remove(ticketId)
-    await hosts.proxy?.remove(ticketId).catch(ignore('the ticket of the proxy is left to expire'))
+    // An installation whose outcome nobody knows may be on its way, for an id that a client knows.
+    await hostOf(context, transfer).tickets.removeForGood(ticketId)
+    await hosts.proxy
+      ?.removeForGood(ticketId)
+      .catch(ignore('the ticket of the proxy is left to expire'))
     // From now on all is stored, and a server that does not run has taken nothing with it.
     await change(context, id, { fields: { ticketId: undefined }, isQuiet: true })
   }

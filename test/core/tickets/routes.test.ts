@@ -48,6 +48,18 @@ t.test('a ticket is added, shown, extended and removed', async (t) => {
   t.equal((await ask('DELETE', path)).status, 204, 'again')
 })
 
+t.test('a ticket may be added again, unless it was removed for good', async (t) => {
+  const { ask } = await control(t)
+  const ticket = fields()
+  const path = `/tickets/${ticket.uuid}`
+  t.equal((await ask('PUT', path, ticket)).status, 200)
+  t.equal((await ask('DELETE', path)).status, 204)
+  t.equal((await ask('PUT', path, ticket)).status, 200)
+  t.equal((await ask('DELETE', `${path}?final=y`)).status, 204)
+  t.equal((await ask('PUT', path, ticket)).status, 410)
+  t.equal((await ask('DELETE', `${path}?final=y`)).status, 204, 'again')
+})
+
 t.test('a limit is shown while there is one, and changed alone or with the time', async (t) => {
   const { store, ask } = await control(t)
   const ticket = fields({ max_bytes_per_second: 1000 })

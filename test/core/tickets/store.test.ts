@@ -232,6 +232,34 @@ t.test('a ticket whose image does not close stays, to be removed again', async (
   t.throws(() => store.get(id), UNKNOWN)
 })
 
+t.test('an id that was removed for good is not added again, for a day', async (t) => {
+  const { store, clock, add } = make(t)
+  const [id, other] = [await add(), await add()]
+  store.forbid(id)
+  await store.remove(id, 1000)
+  store.forbid('never added')
+  for (const gone of [id, 'never added']) {
+    await t.rejects(add({ id: gone }), { code: 'ERR_TICKET_REMOVED', statusCode: 410 })
+  }
+  await store.remove(other, 1000)
+  await add({ id: other })
+  clock.seconds += 23 * 3600
+  await t.rejects(add({ id }), { code: 'ERR_TICKET_REMOVED' })
+})
+
+t.test('who waits for a predecessor that is removed for good meanwhile is refused', async (t) => {
+  const { store, add } = make(t)
+  const id = await add()
+  const use = store.get(id).begin('operation')
+  const added = add({ id })
+  store.forbid(id)
+  const removed = store.remove(id, 1000)
+  use.end()
+  await t.rejects(added, { code: 'ERR_TICKET_REMOVED' })
+  await removed
+  t.throws(() => store.get(id), UNKNOWN)
+})
+
 t.test('two who remove the same ticket both succeed', async (t) => {
   const { store, add } = make(t)
   const id = await add()

@@ -82,7 +82,9 @@ const engine = new Engine(mortalStore(await SqliteStore.open(join(dir, 'db'))), 
   },
 })
 const host = engine.hosts.get('host')!
-Object.assign(host, { tickets: mortal(host.tickets, ['install', 'remove', 'state']) })
+Object.assign(host, {
+  tickets: mortal(host.tickets, ['install', 'remove', 'removeForGood', 'state']),
+})
 if (plan === 'refuse') engine.verifier.verdict = { ok: false, reason: 'by plan' }
 await engine.hosts.start()
 await engine.manager.start()
