@@ -12,9 +12,13 @@ import type { ConfigOf, Option, Schema } from './schema.js'
 export const DEFAULT_CONFIG_DIR = '/etc/ovirt-imageio'
 export const VENDOR_DIR = '/usr/lib/ovirt-imageio/conf.d'
 
-/** How a check of several options together says what it found; file and line are added. */
+/**
+ * How a check of several options together says what it found; file and line are added. Nothing is said
+ * of an option whose value is not allowed in the first place, nor of one that is judged by `others` of
+ * its section of which one is.
+ */
 export interface Report {
-  readonly fail: (section: string, key: string, reason: string) => never
+  readonly fail: (section: string, key: string, reason: string, ...others: string[]) => void
   readonly warn: (section: string, key: string, reason: string) => void
 }
 
@@ -43,18 +47,30 @@ export function loadConfig<S extends Schema>(
   const files = findFiles(dir, vendorDir)
   const written = merge(files.map((file) => parseIni(readText(file), file)))
   const effective = applyDefaultSection(written)
-  const config = deepFreeze(typedValues(schema, effective)) as ConfigOf<S>
+  const problems: string[] = []
+  const wrong = new Set<string>()
+  const values = typedValues(schema, effective, (section, key, problem) => {
+    wrong.add(nameOf(section, key))
+    problems.push(problem)
+  })
+  const config = deepFreeze(values) as ConfigOf<S>
+  const unparsed = new Set(wrong)
   const warnings = unknownOptions(schema, written)
   const line = (section: string, key: string, reason: string): string => {
     const entry = effective.get(section)?.get(key)
-    return `${entry ? place(entry) : dir}: [${section}] ${key}: ${reason}`
+    return `${entry ? place(entry) : dir}: ${nameOf(section, key)}: ${reason}`
   }
   check?.(config, {
-    fail: (...reason) => {
-      throw new ConfigError(line(...reason))
+    fail: (section, key, reason, ...others) => {
+      if ([key, ...others].some((one) => unparsed.has(nameOf(section, one)))) return
+      wrong.add(nameOf(section, key))
+      problems.push(line(section, key, reason))
     },
     warn: (...reason) => void warnings.push(line(...reason)),
   })
+  if (problems.length > 0) {
+    throw new ConfigError(problems.join('\n'), { findings: { problems, wrong, config } })
+  }
   return { config, shown: withoutSecrets(schema, config), warnings, files }
 }
 
@@ -113,21 +129,27 @@ function applyDefaultSection(written: IniDocument): IniDocument {
   return new Map(Array.from(written, ([name, own]) => [name, new Map([...defaults, ...own])]))
 }
 
-function typedValues(schema: Schema, document: IniDocument): Record<string, object> {
+/** With the default in place of what is not allowed, which is told. */
+function typedValues(
+  schema: Schema,
+  document: IniDocument,
+  refuse: (section: string, key: string, problem: string) => void,
+): Record<string, object> {
   return mapRecord(schema, (options, section) =>
-    mapRecord(options, (option, key) =>
-      typedValue(option, document.get(section)?.get(key), `[${section}] ${key}`),
-    ),
+    mapRecord(options, (option, key) => {
+      const entry = document.get(section)?.get(key)
+      if (entry === undefined) return option.default
+      const value = option.parse(entry.value)
+      if (value !== undefined) return value
+      refuse(section, key, `${place(entry)}: ${nameOf(section, key)}: ${complaint(option, entry)}`)
+      return option.default
+    }),
   )
 }
 
-function typedValue(option: Option<unknown>, entry: IniEntry | undefined, name: string): unknown {
-  if (entry === undefined) return option.default
-  const value = option.parse(entry.value)
-  if (value !== undefined) return value
-  const part = option.wrongPart?.(entry.value) ?? entry.value
-  const found = JSON.stringify(option.redact?.(part) ?? part)
-  throw new ConfigError(`${place(entry)}: ${name}: must be ${option.allowed}, not ${found}`)
+function complaint(option: Option<unknown>, { value }: IniEntry): string {
+  const part = option.wrongPart?.(value) ?? value
+  return `must be ${option.allowed}, not ${JSON.stringify(option.redact?.(part) ?? part)}`
 }
 
 function withoutSecrets(schema: Schema, config: Readonly<Record<string, object>>): object {
@@ -160,6 +182,10 @@ function mapRecord<A, B>(
   change: (value: A, key: string) => B,
 ): Record<string, B> {
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, change(value, key)]))
+}
+
+function nameOf(section: string, key: string): string {
+  return `[${section}] ${key}`
 }
 
 function place({ file, line }: IniEntry): string {

@@ -1,6 +1,7 @@
 /** What the mains of all servers do: arguments, signals, exit codes. */
 import { parseArgs } from 'node:util'
 import { VERSION } from '../http/version.js'
+import { ConfigError } from '../config/config-error.js'
 import { DEFAULT_CONFIG_DIR, type LoadedConfig } from '../config/load.js'
 import { createLog, type Log } from '../log.js'
 import { ready, stopping, watchdog } from '../systemd.js'
@@ -79,7 +80,7 @@ const OPTIONS = {
 /** Runs the program. All else is the process's: exit status, output, signals. */
 export function run<C extends ProcessConfig>(program: Program<C>): void {
   main(program).catch((error: unknown) => {
-    process.stderr.write(`${program.name}: ${reasonOf(error)}\n`)
+    for (const problem of problemsOf(error)) complain(program.name, problem)
     process.exitCode = 1
   })
 }
@@ -97,13 +98,13 @@ async function main<C extends ProcessConfig>(program: Program<C>): Promise<void>
     return
   }
   const dir = options['conf-dir']
+  if (options['check-config']) {
+    await checkConfig(program, dir)
+    return
+  }
   const { config, shown, warnings } = load(dir)
   if (options['show-config']) {
     print(showConfig(shown))
-    return
-  }
-  if (options['check-config']) {
-    await checkConfig(program, config, warnings)
     return
   }
   const log = createLog(logSettings(config))
@@ -111,19 +112,47 @@ async function main<C extends ProcessConfig>(program: Program<C>): Promise<void>
   await serve(program, { dir, config, log, ticketFile: options.ticket })
 }
 
+/** All that can be found at once, also of a configuration that is wrong in places. */
 async function checkConfig<C extends ProcessConfig>(
-  { name, preflight, problems: findMore = () => [] }: Program<C>,
-  config: C,
-  warnings: readonly string[],
+  program: Program<C>,
+  dir: string,
 ): Promise<void> {
-  const found = await preflight(config)
-  const problems = [...found.problems, ...findMore(config)]
-  for (const warning of [...warnings, ...found.warnings]) {
-    process.stderr.write(`warning: ${warning}\n`)
-  }
-  for (const problem of problems) process.stderr.write(`${name}: ${problem}\n`)
+  const { problems, warnings } = await findings(program, dir)
+  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`)
+  for (const problem of problems) complain(program.name, problem)
   if (problems.length === 0) print('configuration is good\n')
   else process.exitCode = 1
+}
+
+async function findings<C extends ProcessConfig>(
+  { load, preflight, problems: findMore = () => [] }: Program<C>,
+  dir: string,
+): Promise<Preflight> {
+  try {
+    const { config, warnings } = load(dir)
+    const found = await preflight(config)
+    return {
+      problems: [...found.problems, ...findMore(config)],
+      warnings: [...warnings, ...found.warnings],
+    }
+  } catch (error) {
+    if (!(error instanceof ConfigError) || error.findings === undefined) throw error
+    const { problems, wrong, config } = error.findings
+    // What it says of a default that stands in for something else is of no use.
+    const isOfUse = (text: string): boolean => ![...wrong].some((name) => isAbout(name, text))
+    const none: Preflight = { problems: [], warnings: [] }
+    const more = await preflight(config as C).catch(() => none)
+    return {
+      problems: [...problems, ...more.problems.filter(isOfUse)],
+      warnings: more.warnings.filter(isOfUse),
+    }
+  }
+}
+
+/** Of this option, or of its section as a whole. */
+function isAbout(option: string, text: string): boolean {
+  const [section = ''] = option.split(' ')
+  return text.startsWith(`${option}:`) || /^(\[\w+\]) (?!\w+:)/.exec(text)?.[1] === section
 }
 
 interface Serving<C> {
@@ -213,8 +242,18 @@ function readOptions(
 }
 
 function refuseArguments(name: string, reason: string): never {
-  process.stderr.write(`${name}: ${reason}\nTry ${name} --help.\n`)
+  complain(name, `${reason}\nTry ${name} --help.`)
   process.exit(2)
+}
+
+function complain(name: string, problem: string): void {
+  process.stderr.write(`${name}: ${problem}\n`)
+}
+
+/** Of a configuration there may be many. */
+function problemsOf(error: unknown): readonly string[] {
+  const findings = error instanceof ConfigError ? error.findings : undefined
+  return findings?.problems ?? [reasonOf(error)]
 }
 
 function print(text: string): void {

@@ -105,6 +105,31 @@ t.test('a bad value names file, line, section and key', async (t) => {
   })
 })
 
+t.test('all that is wrong is told at once, but what only follows from it', async (t) => {
+  const text = '[one]\nport = 10\nwait = x\n[two]\nenable = maybe\n'
+  const { dir } = setUp(t, { 'a.conf': text })
+  const load = () =>
+    loadConfig(schema, {
+      dir,
+      vendorDir: '/nonexistent',
+      check: (_, { fail }) => {
+        fail('one', 'host', 'is not mine')
+        fail('one', 'host', 'does not go with port', 'port')
+        fail('two', 'enable', 'must be off')
+      },
+    })
+  const problems = [
+    /^.*a\.conf:2: \[one\] port: must be/,
+    /^.*a\.conf:3: \[one\] wait: must be/,
+    /^.*a\.conf:5: \[two\] enable: must be true/,
+    /\[one\] host: is not mine$/,
+  ]
+  const config = { one: { port: 1, wait: 0.5 }, two: { enable: true } }
+  const expected = { code: 'ERR_CONFIG', findings: { problems, config } }
+  t.throws(load, expected)
+  t.throws(load, { message: /port: [^\n]*\n[^\n]*wait: [^]* host: is not mine$/ })
+})
+
 t.test('a bad value that another file overrides does no harm', async (t) => {
   const files = { '1.conf': '[one]\nport = x\n', '2.conf': '[one]\nport = 2\n' }
   t.equal(setUp(t, files).load().config.one.port, 2)
@@ -150,7 +175,7 @@ t.test('a check of several options reports with the place of the one it names', 
     message: `${dir}: [one] host: no`,
   })
 })
-type Fail = (section: string, key: string, reason: string) => never
+type Fail = (section: string, key: string, reason: string) => void
 
 t.test('a secret is neither shown nor told of in errors', async (t) => {
   const redact = (text: string): string => text.replace(/:.*@/, ':***@')

@@ -251,4 +251,25 @@ t.test('--check-config prints a line for each problem and ends with 1', async (t
   t.equal(status, 1)
   t.equal(stdout, '')
   t.match(stderr, /^(imageio-daemon: \[[a-z]+\] [^\n]+\n){3}$/)
+  writeConfig(dir, {
+    ...sections,
+    remote: { host: '192.0.2.1', port: 70_000 },
+    limits: { header_timeout: 0, idle_timeout: 'x' },
+    local: { socket: 'relative' },
+    control: { socket: '/nonexistent/sock' },
+  })
+  const flawed = run().stderr.trimEnd().split('\n')
+  t.match(
+    flawed.sort(),
+    [
+      /conf:12: \[remote\] port: must be/,
+      /conf:15: \[local\] socket: must be/,
+      /conf:24: \[limits\] header_timeout: must be/,
+      /conf:25: \[limits\] idle_timeout: must be/,
+      /: \[control\] socket: \/nonexistent/,
+      /: \[remote\] host: 192\.0\.2\.1 is not an address/,
+    ],
+    'also what the host lacks, when values are wrong',
+  )
+  t.equal(flawed.length, 6)
 })
