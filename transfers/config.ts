@@ -2,6 +2,7 @@
  * Every option of the transfer service: type, default, range and reason. Sections [host_NAME] and
  * [storage_domain_NAME] may be many. docs/transfers.md explains them at length.
  */
+import { hostname } from 'node:os'
 import { isAbsolute } from 'node:path'
 import {
   loadConfig,
@@ -22,6 +23,7 @@ import {
 } from '../core/config/schema.js'
 import { MAX_PORT, seconds, serverSchema } from '../core/config/server.js'
 import { isPostgres, withoutPassword } from './database.js'
+import { reportDuplicates, type Named } from './duplicates.js'
 
 const text = (value: string, description: string) => string({ default: value, description })
 
@@ -248,6 +250,9 @@ export function loadTransfersConfig(
   return { ...loaded, config: loaded.config }
 }
 
+/** The storage domain of storage_dir. */
+export const DEFAULT_DOMAIN = 'default'
+
 const HOST = 'host_'
 const DOMAIN = 'storage_domain_'
 
@@ -276,10 +281,15 @@ function check(config: ConfigOf<typeof schema>, report: Report): void {
     }
   }
   if (transfers.ticket_renewal >= transfers.ticket_timeout) {
-    report.fail('transfers', 'ticket_renewal', 'must be less than ticket_timeout')
+    report.fail('transfers', 'ticket_renewal', 'must be less than ticket_timeout', 'ticket_timeout')
   }
   if (transfers.lease_timeout < 3 * transfers.control_timeout) {
-    report.fail('transfers', 'lease_timeout', 'must be at least three times control_timeout')
+    report.fail(
+      'transfers',
+      'lease_timeout',
+      'must be at least three times control_timeout',
+      'control_timeout',
+    )
   }
   const { proxy_control_socket, proxy_control_url, proxy_url } = transfers
   if (proxy_control_socket !== '' && proxy_control_url !== '') {
@@ -287,15 +297,38 @@ function check(config: ConfigOf<typeof schema>, report: Report): void {
   }
   const hasProxy = proxy_control_socket !== '' || proxy_control_url !== ''
   if (hasProxy !== (proxy_url !== '')) {
-    report.fail('transfers', 'proxy_url', 'goes together with the address of its control service')
+    const reason = 'goes together with the address of its control service'
+    report.fail('transfers', 'proxy_url', reason, 'proxy_control_socket', 'proxy_control_url')
   }
   checkSections(config, report)
+  reportDuplicates('host', namedHosts(config), report)
+  reportDuplicates('storage domain', namedDomains(config), report)
+}
+
+function namedHosts(config: ConfigOf<typeof schema>): Named[] {
+  const more = hostSections(config).map(([name, { id }]) => ({
+    ...{ section: HOST + name, name, id, idKey: 'id' },
+  }))
+  const { local_host, host_name, host_id: id } = config.transfers
+  if (!local_host) return more
+  const keys = { nameKey: 'host_name', idKey: 'host_id' }
+  return [{ section: 'transfers', name: host_name || hostname(), id, ...keys }, ...more]
+}
+
+function namedDomains(config: ConfigOf<typeof schema>): Named[] {
+  const more = domainSections(config).map(([name, { id }]) => ({
+    ...{ section: DOMAIN + name, name, id, idKey: 'id' },
+  }))
+  if (config.transfers.storage_dir === '') return more
+  const keys = { nameKey: 'storage_dir', idKey: 'storage_dir' }
+  return [{ section: 'transfers', name: DEFAULT_DOMAIN, id: '', ...keys }, ...more]
 }
 
 function checkSections(config: ConfigOf<typeof schema>, report: Report): void {
   for (const [name, { control_socket, control_url, transfer_url }] of hostSections(config)) {
     if ((control_socket === '') === (control_url === '')) {
-      report.fail(HOST + name, 'control_url', 'or control_socket must be given, and not both')
+      const reason = 'or control_socket must be given, and not both'
+      report.fail(HOST + name, 'control_url', reason, 'control_socket')
     }
     if (transfer_url === '') report.fail(HOST + name, 'transfer_url', 'must be given')
   }

@@ -1,11 +1,11 @@
 /** Hosts, proxy and storage domains as the configuration names them. */
-import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { ControlAddress, ControlTls } from '../core/control/control-client.js'
 import { readAuthorities, readTlsMaterial } from '../core/http/tls.js'
-import { domainSections, hostSections, type TransfersConfig } from './config.js'
+import { DEFAULT_DOMAIN, domainSections, hostSections, type TransfersConfig } from './config.js'
 import type { HostSettings, ProxySettings } from './hosts/hosts.js'
+import { idOf } from './ids.js'
 import type { Id } from './model.js'
 
 const DAEMON_PORT = 54322
@@ -64,18 +64,8 @@ export function domainsOf(config: TransfersConfig): DomainSettings[] {
     path,
   }))
   if (storage_dir === '') return more
-  const name = 'default'
+  const name = DEFAULT_DOMAIN
   return [{ id: idOf('storage domain', name), name, path: storage_dir }, ...more]
-}
-
-/** A UUID, because some clients take nothing else; the same for the same name, wherever it is made. */
-function idOf(kind: string, name: string): Id {
-  const digest = createHash('sha256').update(`${kind}\0${name}`).digest()
-  digest[6] = ((digest[6] ?? 0) & 0x0f) | 0x80 // version 8: made in a way of its own
-  digest[8] = ((digest[8] ?? 0) & 0x3f) | 0x80
-  const hex = digest.toString('hex')
-  const parts = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)]
-  return [...parts, hex.slice(20, 32)].join('-')
 }
 
 function controlAddress(config: TransfersConfig, socketPath: string, url: string): ControlAddress {

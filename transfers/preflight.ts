@@ -5,6 +5,7 @@ import { readTlsMaterial } from '../core/http/tls.js'
 import type { Preflight } from '../core/process/preflight.js'
 import type { TransfersConfig } from './config.js'
 import { isPostgres } from './database.js'
+import { sharedDirectories } from './distinct-directories.js'
 import { groupOf } from './group.js'
 import { domainsOf, hostsOf, proxyOf } from './inventory.js'
 
@@ -23,6 +24,7 @@ export async function preflight(config: TransfersConfig): Promise<Preflight> {
   for (const { name, path } of domainsOf(config)) {
     await attempt(`storage domain ${name}`, () => checkDirectory(path))
   }
+  problems.push(...(await sharedDirectories(config)))
   const { database, password_file, run_dir } = transfers
   if (!isPostgres(database)) {
     await attempt('[transfers] database', async () =>

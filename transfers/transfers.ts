@@ -6,6 +6,7 @@ import type { StartOptions } from '../core/process/server.js'
 import { systemClock } from './clock.js'
 import type { TransfersConfig } from './config.js'
 import { isPostgres } from './database.js'
+import { requireDistinctDirectories } from './distinct-directories.js'
 import { DomainWatch } from './domain-watch.js'
 import { Hosts } from './hosts/hosts.js'
 import { controlTls, hostsOf, proxyOf } from './inventory.js'
@@ -36,6 +37,7 @@ export async function startTransfers(
 ): Promise<RunningServer<TransfersConfig>> {
   const { volumes, verifier, nbd } = parts
   const { transfers } = config
+  await requireDistinctDirectories(config)
   const hosts = new Hosts({
     hosts: hostsOf(config),
     proxy: proxyOf(config),

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import t from 'tap'
 import { loadTransfersConfig } from '../../transfers/config.js'
 import { domainsOf, hostsOf, proxyOf } from '../../transfers/inventory.js'
@@ -119,6 +120,38 @@ t.test('what cannot work keeps the service from starting, and is named', async (
     t.throws(() => load(text), { code: 'ERR_CONFIG', message }, text)
   }
   t.throws(() => load('', '[tls]\nenable = yes\n'), { message: /\[tls\] key_file/ })
+})
+
+t.test('hosts and domains with one name or one id are refused, and both named', async (t) => {
+  const host = (name: string, id: string) =>
+    `[host_${name}]\nid = ${id}\ncontrol_socket = /${name}\ntransfer_url = https://${name}\n`
+  const domain = (name: string, id: string) =>
+    `[storage_domain_${name}]\nid = ${id}\npath = /${name}\n`
+  const local = '[transfers]\nhost_name = h1\nhost_id = 1\n'
+  for (const [text, message] of [
+    [host('a', '456') + host('b', '456'), /\[host_b\] id: 456 is also the id of \[host_a\] id: /],
+    [local + host('b', '1'), /\[host_b\] id: 1 is also the id of \[transfers\] host_id: /],
+    [local + host('h1', '2'), /\[host_h1\] name: h1 is also the name of \[transfers\] host_name: /],
+    [
+      `[transfers]\n${host(hostname(), '')}`,
+      / is also the name of \[transfers\] host_name: rename/,
+    ],
+    [domain('a', '7') + domain('b', '7'), /\[storage_domain_b\] id: 7 is also the id of/],
+    [
+      domain('default', 'x'),
+      /default\] name: default is also the name of \[transfers\] storage_dir/,
+    ],
+    [
+      domain('a', '36ab2264-c4fe-85ea-9cdc-4bb52f9626c0'),
+      /\[storage_domain_a\] id: 36ab.* is also the id of \[transfers\] storage_dir: each .* its own/,
+    ],
+  ] as const) {
+    t.throws(() => load(text), { code: 'ERR_CONFIG', message }, text)
+  }
+  const both = local + host('h1', '') + host('b', '1')
+  t.throws(() => load(both), { message: /\[host_h1\] name/ }, 'all are told')
+  t.throws(() => load(both), { message: /\[host_b\] id/ })
+  t.doesNotThrow(() => load(local + host('a', '') + host('b', '') + domain('h1', '1')))
 })
 
 t.test('a section of a mistyped kind is told', async (t) => {

@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -92,6 +92,25 @@ t.test('a database that cannot be used is named, without its password', async (t
   t.match(error, { message: /PostgreSQL: .*ECONNREFUSED/ })
   t.notMatch(error, { message: /secret/ })
 })
+
+t.test(
+  'two storage domains with one directory keep it from starting, by whatever path',
+  async (t) => {
+    const daemon = await startDaemon(t)
+    const dir = configure(t, daemon)
+    const link = join(dir, 'link')
+    symlinkSync(dir, link)
+    for (const path of [dir, `${dir}/./`, link]) {
+      appendFileSync(join(dir, 'conf.d', 'more.conf'), `[storage_domain_b]\npath = ${path}\n`)
+      const message =
+        /\[storage_domain_b\] path: .* is the directory of \[transfers\] storage_dir as well/
+      await t.rejects(start(dir), { message }, path)
+      const { config } = loadTransfersConfig(dir, '/nonexistent')
+      t.match((await preflight(config)).problems, [message])
+      rmSync(join(dir, 'conf.d', 'more.conf'))
+    }
+  },
+)
 
 t.test('a password of the database is shown nowhere', async (t) => {
   const daemon = await startDaemon(t)

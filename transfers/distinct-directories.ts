@@ -1,0 +1,46 @@
+/** Storage domains that share a directory, by whatever path: each would list, and remove, the other's volumes. */
+import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { domainSections, type TransfersConfig } from './config.js'
+import { domainsOf, type DomainSettings } from './inventory.js'
+
+/** Throws an Error that names both sections. */
+export async function requireDistinctDirectories(config: TransfersConfig): Promise<void> {
+  const problems = await sharedDirectories(config)
+  if (problems.length > 0) throw new Error(problems.join('\n'))
+}
+
+/** One line each. */
+export async function sharedDirectories(config: TransfersConfig): Promise<string[]> {
+  const problems: string[] = []
+  const seen = new Map<string, DomainSettings>()
+  for (const domain of domainsOf(config)) {
+    const identity = await identityOf(domain.path)
+    const other = seen.get(identity)
+    if (other === undefined) seen.set(identity, domain)
+    else {
+      const same = other.path === domain.path ? '' : `, ${other.path}`
+      problems.push(
+        `${optionOf(config, domain)}: ${domain.path} is the directory of ${optionOf(config, other)} as well${same}: ` +
+          'each storage domain needs its own, change the path of one or remove it',
+      )
+    }
+  }
+  return problems
+}
+
+/** Where its path is written. */
+export function optionOf(config: TransfersConfig, { name }: DomainSettings): string {
+  const isSection = domainSections(config).some(([one]) => one === name)
+  return isSection ? `[storage_domain_${name}] path` : '[transfers] storage_dir'
+}
+
+/** The same through symbolic links and other mounts. One that is not there yet is known by its path. */
+async function identityOf(path: string): Promise<string> {
+  try {
+    const { dev, ino } = await stat(path, { bigint: true })
+    return `${dev}:${ino}`
+  } catch {
+    return resolve(path)
+  }
+}
