@@ -100,6 +100,22 @@ t.test('events tell phase, bytes, rate and the end', async (t) => {
   t.equal(service.watchers, 0)
 })
 
+t.test('why a transfer failed is told, and nothing of what was got over', async (t) => {
+  const started = await start(t)
+  const { service, ask } = started
+  const id = await transfer(started)
+  const wire = await listen(t, started, id)
+  await until('the first event', () => eventsIn(wire).length === 1)
+  const message = 'the image was refused: <it> is "bad"'
+  service.change(id, { phase: 'finished_failure', message })
+  await until('the event', () => eventsIn(wire).length === 2)
+  t.match(JSON.parse(eventsIn(wire)[1] ?? ''), { description: message })
+  const { text } = await ask('GET', `/imagetransfers/${id}`)
+  t.match(text, '<description>the image was refused: &lt;it&gt; is "bad"</description>')
+  service.change(id, { phase: 'finished_success', message: 'nobody used the ticket for 60 s' })
+  t.notMatch((await ask('GET', `/imagetransfers/${id}`)).text, 'description')
+})
+
 t.test('an idle stream shows that it lives, and ends with the server', async (t) => {
   const started = await start(t, { streams: { ...STREAM_LIMITS, heartbeatMs: 10 } })
   const id = await transfer(started)

@@ -51,11 +51,18 @@ t.test('verification', { skip: without('curl', 'qemu-img', 'qemu-nbd') }, async 
     putFile(system, 'base.raw', Buffer.alloc(SIZE))
     await image('create', '-f', 'qcow2', '-b', file('base.raw'), '-F', 'raw', 'overlay.qcow2')
     await addQcow2Disk(system, 'overlay', MiB)
-    await uploaded('overlay', file('overlay.qcow2'), 'finished_failure')
+    const failed = await uploaded('overlay', file('overlay.qcow2'), 'finished_failure')
+    t.match(tag(failed, 'description'), /^the image was refused: .*backing file/)
+    const [, id = ''] = /<image_transfer [^>]*id="([^"]+)"/.exec(failed) ?? []
     const disk = await system.diskStatus('overlay', 'illegal')
     const volume = volumeOf(system, disk)
     t.ok(existsSync(volume), 'kept for a look')
     t.match(system.logText(), /backing file/)
+    await system.stop()
+    await system.start()
+    t.equal((await system.get(`imagetransfers/${id}`)).text, failed, 'also after a restart')
+    const json = (await system.get(`imagetransfers/${id}`, '-H', 'Accept: application/json')).text
+    t.match(JSON.parse(json), { description: /backing file/ })
     const again = '<image_transfer><disk id="overlay"/></image_transfer>'
     await t.rejects(system.post('imagetransfers', again), /409/)
     t.equal((await system.curl('-X', 'DELETE', `${system.url}/disks/overlay`)).status, 200)

@@ -35,6 +35,13 @@ export const TransferSchema = Type.Object(
     id: Id,
     actions: Actions,
     active: Type.String({ description: '`true` while data moves' }),
+    description: Type.Optional(
+      Type.String({
+        description:
+          'Why it failed or was paused by the service, or why the image was refused; in words for ' +
+          'people, which may change',
+      }),
+    ),
     direction: Type.Enum(['upload', 'download']),
     format: Type.Enum(['raw', 'cow'], { description: 'What the bytes on the wire are' }),
     inactivity_timeout: Size('Seconds; 0 is none'),
@@ -73,6 +80,7 @@ export function transferOf(
     ...links.reference('imagetransfers', id),
     actions: links.actions('imagetransfers', id, ACTIONS),
     active: String(transfer.isActive),
+    description: reasonOf(transfer),
     direction: transfer.direction,
     format: transfer.format,
     inactivity_timeout: String(transfer.inactivityTimeout),
@@ -87,4 +95,12 @@ export function transferOf(
     host: host ?? (hostId === undefined ? undefined : links.reference('hosts', hostId)),
     image: { id: diskId },
   }
+}
+
+/**
+ * What a client is told of why it came to this. An engine says no more than the phase; `description` is
+ * an element that its clients know and print, where they print one. What was got over is left out.
+ */
+export function reasonOf({ phase, message }: TransferView): string | undefined {
+  return phase === 'finished_success' ? undefined : message
 }

@@ -6,6 +6,7 @@ import type { ServerResponse } from 'node:http'
 import { FaultError } from '../../fault.js'
 import type { TransferView } from '../../model.js'
 import { found, IdParams, type Context } from '../context.js'
+import { reasonOf } from '../entities/transfer.js'
 
 export function eventRoutes({ app, settings, streams }: Context): void {
   const { service, now } = settings
@@ -18,8 +19,8 @@ export function eventRoutes({ app, settings, streams }: Context): void {
       summary: 'Changes of a transfer, as they happen',
       description:
         'Server-sent events (`text/event-stream`). Each `transfer` has JSON with `phase`, ' +
-        '`transferred` and `size` in bytes, `rate` in bytes per second, and `active`; the first ' +
-        'comes at once. `end` is the last, when the transfer is gone. Lines that begin with a ' +
+        '`transferred` and `size` in bytes, `rate` in bytes per second, `active`, and after a ' +
+        'failure `description`; the first comes at once. `end` is the last, when the transfer is gone. Lines that begin with a ' +
         'colon only show that the connection lives.',
       params: IdParams,
     },
@@ -92,7 +93,8 @@ class Feed {
     }
     const { phase, transferred, size, isActive } = transfer
     const rate = this.#rateOf(transferred)
-    const data = JSON.stringify({ phase, transferred, size, rate, active: isActive })
+    const description = reasonOf(transfer)
+    const data = JSON.stringify({ phase, transferred, size, rate, active: isActive, description })
     this.#raw.write(`event: transfer\ndata: ${data}\n\n`)
   }
 
