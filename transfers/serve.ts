@@ -6,6 +6,7 @@ import { VERSION } from '../core/http/version.js'
 import type { RunningServer } from '../core/process/main.js'
 import type { StartOptions } from '../core/process/server.js'
 import { createApi } from './api/api.js'
+import { STREAM_LIMITS } from './api/options.js'
 import { replaceCertificate } from './api/server.js'
 import type { TransfersConfig } from './config.js'
 import type { TransferService } from './model.js'
@@ -15,6 +16,9 @@ export interface ServeOptions extends Pick<StartOptions<TransfersConfig>, 'confi
   /** Where definitions of virtual machines are kept; undefined refuses them. */
   readonly vmDirectory: string | undefined
 }
+
+/** As many looks at a transfer without a byte more, and it is said to stand still. */
+const LOOKS_WHEN_STILL = 3
 
 /** Resolves when clients are served. */
 export async function serveApi(
@@ -29,6 +33,7 @@ export async function serveApi(
     tls: readTls(config),
     ca: tls.ca_file === '' ? undefined : readFileSync(tls.ca_file),
     vmDirectory,
+    streams: { ...STREAM_LIMITS, stillMs: LOOKS_WHEN_STILL * transfers.poll_interval * 1000 },
   })
   await listen(app.server, transfers)
   const { address, port } = app.server.address() as AddressInfo

@@ -51,7 +51,8 @@ declare module 'fastify' {
 /** Ready to listen. */
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   const settings = withDefaults(options)
-  const { users, now } = settings
+  const { users, clock } = settings
+  const now = (): number => clock.now()
   // fastify's own type, or all others depend on the logger's.
   const logger: FastifyBaseLogger = settings.logger
   const app = fastify({

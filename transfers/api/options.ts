@@ -1,6 +1,7 @@
 /** What the API needs to serve. */
 import type { Logger } from '../../core/log.js'
 import type { TlsMaterial } from '../../core/http/tls.js'
+import { systemClock, type Clock } from '../clock.js'
 import type { Id, TransferService } from '../model.js'
 import type { Users } from '../password-file.js'
 import { FAILURE_LIMITS, type FailureLimits } from './auth/failures.js'
@@ -35,6 +36,8 @@ export interface StreamLimits {
   readonly heartbeatMs: number
   /** A stream ends after so long, whatever happens; its client connects again. */
   readonly maxStreamMs: number
+  /** A transfer without a byte more for so long stands still: longer than between two looks at it. */
+  readonly stillMs: number
 }
 
 export const STREAM_LIMITS: StreamLimits = {
@@ -42,6 +45,7 @@ export const STREAM_LIMITS: StreamLimits = {
   maxStreams: 256,
   heartbeatMs: 15_000,
   maxStreamMs: 60 * 60_000,
+  stillMs: 3000,
 }
 
 export interface ApiOptions {
@@ -63,8 +67,7 @@ export interface ApiOptions {
   readonly maxConnections?: number
   readonly maxConnectionsPerAddress?: number
   readonly handshakeTimeoutMs?: number
-  /** Milliseconds of the wall clock. */
-  readonly now?: () => number
+  readonly clock?: Clock
 }
 
 /** With nothing left out. */
@@ -83,7 +86,7 @@ export function withDefaults(options: ApiOptions): ApiSettings {
     maxConnections: 1024,
     maxConnectionsPerAddress: 256,
     handshakeTimeoutMs: 10_000,
-    now: Date.now,
+    clock: systemClock,
     ...options,
   }
 }

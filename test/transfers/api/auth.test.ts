@@ -1,5 +1,6 @@
 /** Logins: tokens, Basic, cookies; what they cost and how often they may fail. */
 import t from 'tap'
+import { ManualClock } from '../manual-clock.js'
 import { request } from '../../support/http.js'
 import { A, BASIC, PASSWORD, start, USER } from './start.js'
 import { Failures } from '../../../transfers/api/auth/failures.js'
@@ -89,9 +90,9 @@ t.test('requests for tokens that are wrong say why, in JSON', async (t) => {
 })
 
 t.test('failed logins make the address wait; who is known goes on', async (t) => {
-  let now = 1e12
+  const clock = new ManualClock()
   const failures = { maxFailures: 3, windowMs: 60_000, maxAddresses: 10 }
-  const { ask, users, target } = await start(t, { failures, now: () => now })
+  const { ask, users, target } = await start(t, { failures, clock })
   t.equal((await ask('GET', A)).status, 200)
   for (let index = 0; index < 3; index++) {
     t.equal((await ask('GET', A, { headers: { authorization: basic(USER, 'x') } })).status, 401)
@@ -105,7 +106,7 @@ t.test('failed logins make the address wait; who is known goes on', async (t) =>
   t.match(token.json, { error: /Too many/ })
   t.equal(users.checks, checks, 'nothing is looked at')
   t.equal((await ask('GET', A)).status, 200)
-  now += 60_001
+  clock.advance(60_001)
   t.equal((await ask('GET', A, { headers: { authorization: basic(USER, 'x') } })).status, 401)
 })
 

@@ -1,5 +1,6 @@
 /** Waiting for changes instead of polling. */
 import t, { type Test } from 'tap'
+import { ManualClock } from '../manual-clock.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 import { STREAM_LIMITS } from '../../../transfers/api/options.js'
@@ -22,7 +23,8 @@ async function listen(t: Test, { target }: Started, id: string): Promise<Wire> {
   return wire
 }
 
-const eventsIn = (wire: Wire): string[] => wire.peek().match(/(?<=^data: ).*$/gm) ?? []
+const dataIn = (text: string): string[] => text.match(/(?<=^data: ).*$/gm) ?? []
+const eventsIn = (wire: Wire): string[] => dataIn(wire.peek())
 
 t.test('a client that waits hears of the change of phase', async (t) => {
   const started = await start(t)
@@ -73,14 +75,14 @@ t.test('who comes when too many wait is answered at once', async (t) => {
 })
 
 t.test('events tell phase, bytes, rate and the end', async (t) => {
-  let now = 1000
-  const started = await start(t, { now: () => now })
+  const clock = new ManualClock()
+  const started = await start(t, { clock })
   const { service } = started
   const id = await transfer(started)
   const wire = await listen(t, started, id)
   await until('the first event', () => eventsIn(wire).length === 1)
   service.begin(id)
-  now += 2000
+  clock.advance(2000)
   service.change(id, { transferred: 1_000_000, isActive: true })
   await until('three events', () => eventsIn(wire).length === 3)
   service.forget(id)
@@ -98,6 +100,49 @@ t.test('events tell phase, bytes, rate and the end', async (t) => {
   ])
   t.match(all, /event: end\ndata: \{\}\n\n/)
   t.equal(service.watchers, 0)
+})
+
+t.test('nothing is told twice, and what stands still has no rate', async (t) => {
+  const clock = new ManualClock()
+  const started = await start(t, { clock, streams: { ...STREAM_LIMITS, stillMs: 3000 } })
+  const { service } = started
+  const id = await transfer(started)
+  service.begin(id)
+  const wire = await listen(t, started, id)
+  await until('it watches', () => service.watchers === 1)
+  const move = (ms: number, transferred: number): void => {
+    clock.advance(ms)
+    service.change(id, { transferred, isActive: true })
+    service.change(id, { renewalFailures: 0 }) // nobody is told of these
+    service.change(id, { sessionExpires: clock.now() })
+  }
+  move(1000, 1000)
+  move(1000, 3000)
+  clock.advance(2999)
+  service.change(id, { isActive: false })
+  await until('the fourth event', () => eventsIn(wire).length === 4)
+  clock.advance(1)
+  await until('the rate falls', () => eventsIn(wire).length === 5)
+  move(600_000, 9000)
+  service.change(id, { phase: 'paused_user' })
+  clock.advance(600_000)
+  service.forget(id)
+  const all = (await wire.rest()).toString()
+  const told = dataIn(all)
+    .slice(0, -1)
+    .map((text) => {
+      const { transferred, rate, active } = JSON.parse(text) as Record<string, unknown>
+      return [transferred, rate, active]
+    })
+  t.strictSame(told, [
+    [0, 0, false],
+    [1000, 1000, true],
+    [3000, 2000, true],
+    [3000, 2000, false],
+    [3000, 0, false],
+    [9000, 2000, true],
+    [9000, 0, true],
+  ])
 })
 
 t.test('why a transfer failed is told, and nothing of what was got over', async (t) => {

@@ -46,7 +46,7 @@ const RootSchema = Type.Object(
 )
 
 export function rootRoutes({ app, settings, links, vms }: Context): void {
-  const { service, now, instanceId } = settings
+  const { service, clock, instanceId } = settings
   const { base } = links
   const link: WireObject[] = COLLECTIONS.flatMap((rel) => [
     { href: `${base}/${rel}`, rel },
@@ -84,7 +84,7 @@ export function rootRoutes({ app, settings, links, vms }: Context): void {
           users: count(1, 1),
           vms: count(machines.length, 0),
         },
-        time: date(now()),
+        time: date(clock.now()),
         authenticated_user: user,
         effective_user: user,
       })
