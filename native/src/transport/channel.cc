@@ -8,6 +8,11 @@
 
 namespace imageio::transport {
 
+void SetLowMark(int fd, size_t size) {
+  const int mark = static_cast<int>(size);
+  static_cast<void>(setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof(mark)));
+}
+
 IoStatus Channel::Receive(uint8_t* data, size_t size, size_t* done) {
   *done = 0;
   // The kernel tells once and then pretends that the other end has ended in order.

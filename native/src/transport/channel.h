@@ -19,8 +19,11 @@ enum class IoStatus {
   kFailed,     // and error() tells why
 };
 
-// A client's socket, plain or with TLS. Never blocks. Used by one thread at a time; only moved() is
-// for all.
+// So many bytes have to be there before the socket counts as readable.
+void SetLowMark(int fd, size_t size);
+
+// A socket on the network, plain or with TLS. Never blocks. Used by one thread at a time; only
+// moved() is for all.
 class Channel {
  public:
   explicit Channel(FileDescriptor socket) : socket_(std::move(socket)) {}

@@ -50,13 +50,14 @@ struct ReadOrder {
 };
 
 struct WriteOrder {
-  uint64_t after = 0;  // bytes of the server that come before
+  uint64_t after = 0;  // bytes of the owner that come before
   const uint8_t* data = nullptr;
   size_t size = 0;
 };
 
-// A client and, once open, the server's socketpair behind it. One thread at a time drives it, see
-// Run(); what has no lock and is not atomic belongs to that thread.
+// A socket on the network, whose other end is the peer, and, once open, a socketpair whose other
+// end belongs to JavaScript, the owner: to the HTTP server of the client that the peer is. One
+// thread at a time drives it, see Run(); what has no lock and is not atomic belongs to that thread.
 // NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): by meaning, there are few of them
 class Connection {
  public:
@@ -64,10 +65,10 @@ class Connection {
 
   // Bits for Run().
   static constexpr uint32_t kTurn = 0;
-  static constexpr uint32_t kClient = 1;  // the descriptor's event was taken
-  static constexpr uint32_t kServer = 2;
-  static constexpr uint32_t kClientTrouble = 4;  // EPOLLERR, EPOLLHUP
-  static constexpr uint32_t kServerTrouble = 8;
+  static constexpr uint32_t kPeer = 1;  // the descriptor's event was taken
+  static constexpr uint32_t kOwner = 2;
+  static constexpr uint32_t kPeerTrouble = 4;  // EPOLLERR, EPOLLHUP
+  static constexpr uint32_t kOwnerTrouble = 8;
 
   Connection(ConnectionHost& host, ConnectionOptions options, FileDescriptor socket);
   ~Connection();
@@ -95,6 +96,11 @@ class Connection {
   void CancelRead();
 
  private:
+  // Relayed at a time. Of a body that is withheld no more than this can have come ahead.
+  static constexpr size_t kRelayBuffer = size_t{64} * 1024;
+  // A head that takes longer is left to the owner and its clocks.
+  static constexpr std::chrono::milliseconds kHeadPatience{1000};
+
   enum class State { kAccepted, kHello, kHandshake, kOpen, kClosed };
   enum class Inbound { kHead, kBody, kWithheld, kPassThrough };
 
@@ -115,7 +121,7 @@ class Connection {
   bool IsOver() const;
 
   void Begin();
-  void LookAtClient();
+  void LookAtPeer();
   void HandOver();
   void Shake();
   void Open();
@@ -123,14 +129,14 @@ class Connection {
   // Each moves what can be moved and says whether that was anything.
   bool MoveOut();
   bool MoveIn();
-  bool TakeFromServer();
-  bool GiveToClient();
+  bool TakeFromOwner();
+  bool GiveToPeer();
   bool ServeWrite();
   void FinishOut();
   bool Approve();
   bool ApproveHead(std::string_view bytes);
-  bool GiveToServer();
-  bool TakeFromClient();
+  bool GiveToOwner();
+  bool TakeFromPeer();
   bool ServeRead();
   bool Discard();
   void PassEnd();
@@ -138,14 +144,14 @@ class Connection {
   void Tell(EventKind kind, int64_t value = 0, int error = 0, std::string text = {});
   void AnswerRead(int error);
   void AnswerWrite(int error);
-  // The client's side failed.
+  // The peer's side failed.
   void Lose();
   void Close();
   void Arm();
-  // How much a client has to send before it is worth a turn.
+  // How much a peer has to send before it is worth a turn.
   void WaitForBatch();
   void SetDue();
-  // What the client's side waits for; loses it when it failed.
+  // What the peer's side waits for; loses it when it failed.
   void Note(IoStatus status);
   void Spend(size_t size);
 
@@ -169,37 +175,37 @@ class Connection {
 
   FileDescriptor socket_;  // until there is a channel
   std::unique_ptr<Channel> channel_;
-  FileDescriptor server_;
-  Watch client_watch_;
-  Watch server_watch_;
-  bool is_client_in_trouble_ = false;
+  FileDescriptor owner_;
+  Watch peer_watch_;
+  Watch owner_watch_;
+  bool is_peer_in_trouble_ = false;
   size_t peeked_ = 0;
   size_t low_mark_ = 1;
-  bool has_server_hung_up_ = false;
-  bool wants_client_read_ = false;
-  bool wants_client_write_ = false;
-  bool wants_server_read_ = false;
-  bool wants_server_write_ = false;
+  bool has_owner_hung_up_ = false;
+  bool wants_peer_read_ = false;
+  bool wants_peer_write_ = false;
+  bool wants_owner_read_ = false;
+  bool wants_owner_write_ = false;
 
-  // From the client.
+  // From the peer.
   Inbound inbound_ = Inbound::kHead;
   ByteQueue in_;
-  size_t approved_ = 0;    // bytes of in_ that the server gets
+  size_t approved_ = 0;    // bytes of in_ that the owner gets
   std::string head_;       // a head that was rewritten, before them
   int64_t body_left_ = 0;  // of the body that is approved or withheld
   uint64_t request_ = 0;   // the last one whose body was withheld
   Clock::time_point head_since_{};
-  bool has_client_ended_ = false;
+  bool has_peer_ended_ = false;
   bool has_passed_end_ = false;
   bool is_discarding_ = false;
   size_t discarded_ = 0;
 
-  // From the server.
+  // From the owner.
   ByteQueue out_;
   uint64_t forwarded_ = 0;
-  bool has_server_ended_ = false;
-  bool is_server_deaf_ = false;  // takes nothing any more
-  bool has_ended_client_ = false;
+  bool has_owner_ended_ = false;
+  bool is_owner_deaf_ = false;  // takes nothing any more
+  bool has_ended_peer_ = false;
 
   std::optional<ReadOrder> read_;
   size_t read_done_ = 0;

@@ -160,10 +160,10 @@ void Transport::Handle(Subject subject, uint64_t id, uint32_t events) {
   }
   const auto connection = Find(id);
   if (connection == nullptr) return;
-  const bool is_client = subject == Subject::kClient;
+  const bool is_peer = subject == Subject::kClient;
   const bool is_trouble = (events & (EPOLLERR | EPOLLHUP)) != 0;
-  uint32_t happened = is_client ? Connection::kClient : Connection::kServer;
-  if (is_trouble) happened |= is_client ? Connection::kClientTrouble : Connection::kServerTrouble;
+  uint32_t happened = is_peer ? Connection::kPeer : Connection::kOwner;
+  if (is_trouble) happened |= is_peer ? Connection::kPeerTrouble : Connection::kOwnerTrouble;
   connection->Run(happened);
 }
 
