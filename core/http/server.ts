@@ -1,26 +1,21 @@
 /**
  * An HTTP server for one listener: TLS or plain, TCP or Unix socket, HTTP/1.1 and, behind TLS, HTTP/2.
- * Node's own timeouts are set on purpose, as its defaults would break long transfers.
+ * Joins Node's servers, or the native front before them, with the listener's connections and requests.
  */
-import http, { type IncomingMessage, type ServerResponse } from 'node:http'
-import http2, { type Http2Server, type ServerHttp2Session } from 'node:http2'
+import type http from 'node:http'
+import type { Http2Server, ServerHttp2Session } from 'node:http2'
 import https from 'node:https'
-import net, { type AddressInfo, type Socket } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { TLSSocket, type SecureContextOptions } from 'node:tls'
 import type { Transport } from '../../native/transport.js'
 import type { Logger } from '../log.js'
 import type { Admission } from './admission.js'
-import { Connection } from './connection.js'
-import { replyError } from './error-reply.js'
-import { FramingError, MethodNotAllowedError } from './errors.js'
-import { Exchange, type Request, type Response } from './exchange.js'
-import { checkFraming, isHttp1, MAX_FIELDS, MAX_HEAD, PARSER_MAX_HEAD } from './framing.js'
-import { Front, type FrontConnection } from './front.js'
+import { Connections, plainAddress } from './connections.js'
+import { Front } from './front.js'
 import { linger } from './linger.js'
-import { answerMalformed, refuseConnect } from './malformed.js'
-import { METHODS } from './methods.js'
-import { createRouter, type Route, type Router } from './routes.js'
-import { idOf } from './target.js'
+import { createH1, createH2, interpose } from './node-servers.js'
+import { Requests } from './requests.js'
+import type { Route } from './routes.js'
 import { tlsOptions, type TlsMaterial } from './tls.js'
 
 export interface ServerLimits {
@@ -53,44 +48,42 @@ export interface HttpServerOptions {
 export type ListenAddress =
   { readonly path: string } | { readonly host: string; readonly port: number }
 
-/** How often idle connections are looked for. */
-const SWEEP_MS = 500
-/** How often Node looks for requests whose header does not end. */
-const HEADER_CHECK_MS = 1000
 /** Connections that may wait for accept(2). */
 const BACKLOG = 511
-const STREAMS_PER_SESSION = 16
 
 export class HttpServer {
   readonly #options: HttpServerOptions
+  readonly #connections: Connections
+  readonly #requests: Requests
   readonly #server: http.Server | https.Server
   readonly #h2: Http2Server
   readonly #front: Front | undefined
   #relayed: http.Server | undefined
-  readonly #fronted = new WeakMap<Socket, FrontConnection>()
-  /** Also those whose TLS handshake is not finished, which are no connections yet. */
-  readonly #sockets = new Set<Socket>()
-  readonly #connections = new Set<Connection>()
-  readonly #bySource = new WeakMap<object, Connection>()
-  readonly #exchanges = new WeakMap<object, Exchange>()
-  readonly #sweep: NodeJS.Timeout
-  #router: Router | undefined
   #clientCa: Buffer | undefined
-  #isStopping = false
-  #onEnded: () => void = () => undefined
 
   constructor(options: HttpServerOptions) {
+    const { service, logger, limits, admission, requireHost, mayConnect } = options
+    const idleTimeoutMs = limits.idleTimeout * 1000
     this.#options = options
-    this.#h2 = this.#createH2()
+    this.#connections = new Connections({
+      ...{ service, logger, admission, mayConnect },
+      idleTimeoutMs,
+    })
+    this.#requests = new Requests({
+      ...{ service, logger, requireHost },
+      connections: this.#connections,
+      watch: { inactivityMs: idleTimeoutMs, minRate: limits.minBodyRate },
+    })
+    this.#h2 = createH2()
+    this.#requests.serveH2(this.#h2)
     this.#server = this.#createH1(options.tls)
     this.#front = options.transport && this.#createFront(options.transport)
-    this.#sweep = setInterval(() => this.#closeIdle(), SWEEP_MS).unref()
   }
 
   /** Binds and listens. Rejects with the system's error. */
   async listen(address: ListenAddress): Promise<void> {
     const { routes, logger, service } = this.#options
-    this.#router = await createRouter(routes, this.#makeExchange, logger)
+    await this.#requests.route(routes)
     if (this.#front !== undefined) {
       await this.#front.listen('path' in address ? address : { ...address })
       return
@@ -137,29 +130,26 @@ export class HttpServer {
    * or when `graceMs` have passed and the rest was cut.
    */
   async close(graceMs: number): Promise<void> {
-    this.#isStopping = true
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    const ended = this.#front === undefined ? closed : this.#ended(this.#front)
     const timer = setTimeout(() => this.#cutAll(), graceMs)
-    for (const connection of this.#connections) connection.shutDown()
-    await ended
+    this.#connections.stop()
+    await (this.#front === undefined ? closed : this.#ended(this.#front))
     clearTimeout(timer)
-    clearInterval(this.#sweep)
-    await this.#router?.close()
+    this.#connections.release()
+    await this.#requests.close()
   }
 
   #cutAll(): void {
-    for (const connection of this.#connections) connection.cut()
     this.#front?.cutAll()
-    for (const socket of this.#sockets) socket.destroy()
+    this.#connections.cutAll()
   }
 
   /** Accepts no more; resolves when nothing is left that was accepted. */
   async #ended(front: Front): Promise<void> {
     front.stopListening()
     this.#relayed?.close()
-    const isEnded = (): boolean => front.size === 0 && this.#sockets.size === 0
-    while (!isEnded()) await new Promise<void>((resolve) => (this.#onEnded = resolve))
+    const isEnded = (): boolean => front.size === 0 && this.#connections.size === 0
+    while (!isEnded()) await new Promise<void>((resolve) => (this.#connections.onEnded = resolve))
   }
 
   /**
@@ -176,142 +166,51 @@ export class HttpServer {
       transport,
       ...(tls === undefined ? {} : { tls }),
       handshakeTimeoutMs: limits.handshakeTimeout * 1000,
-      enter: (address) => this.#enter(plainAddress(address)),
+      enter: (address) => this.#connections.enter(address),
       opened: (socket, connection) => {
-        this.#fronted.set(socket, connection)
+        this.#connections.relay(socket, connection)
         relayed.emit('connection', socket)
       },
       foreign: (socket) => void this.#server.emit('connection', socket),
       handshakeFailed: (reason) => this.#handshakeFailed(reason),
-      closed: () => this.#onEnded(),
+      closed: () => this.#connections.onEnded(),
     })
   }
 
   #createH1(tls: TlsMaterial | undefined): http.Server | https.Server {
     const { limits, isWelcomeClient } = this.#options
-    const options: http.ServerOptions = {
-      requireHostHeader: false, // checkFraming knows where it is required
-      requestTimeout: 0, // default 300 s for a whole request: an upload takes hours
-      headersTimeout: limits.headerTimeout * 1000,
-      connectionsCheckingInterval: HEADER_CHECK_MS,
-      keepAliveTimeout: 0, // default 5 s; the sweep closes by the ticket's inactivity timeout
-      maxHeaderSize: PARSER_MAX_HEAD, // checkFraming refuses less, and knows by which limit
-      noDelay: true,
-    }
-    const server =
-      tls === undefined
-        ? http.createServer(options)
-        : https.createServer({
-            ...options,
-            ...this.#tlsOptions(tls),
-            // Node's default for the second is to refuse; here it is what everything depends on.
-            requestCert: isWelcomeClient !== undefined,
-            rejectUnauthorized: isWelcomeClient !== undefined,
-            ALPNProtocols: ['http/1.1', 'h2'], // a client offering both gets the faster one
-            handshakeTimeout: limits.handshakeTimeout * 1000,
-          })
-    server.timeout = 0
-    allowHalfOpen(server)
-    server.maxHeadersCount = 0 // default drops the fields after 2000 silently; checkFraming refuses
-    server.maxRequestsPerSocket = 0
-    interpose(server, 'connection', (socket) => this.#admit(socket))
-    if (tls === undefined) {
-      server.on('connection', (socket: Socket) => this.#opened(socket))
-    } else {
-      interpose(server, 'secureConnection', (socket) => {
-        if (isWelcomeClient?.(socket) === false) return this.#refuseClient(socket)
-        const isH2 = socket.alpnProtocol === 'h2'
-        if (isH2) this.#startSession(socket)
-        else this.#opened(socket)
-        return !isH2
-      })
-      server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
-        this.#handshakeFailed(error.code)
-        socket.destroy()
-      })
-    }
-    return this.#serveH1(server)
+    const server = createH1({
+      headerTimeoutMs: limits.headerTimeout * 1000,
+      tls: tls && {
+        context: this.#tlsOptions(tls),
+        asksForCertificate: isWelcomeClient !== undefined,
+        handshakeTimeoutMs: limits.handshakeTimeout * 1000,
+      },
+    })
+    interpose(server, 'connection', (socket) => this.#connections.admit(socket))
+    if (tls === undefined) server.on('connection', (socket: Socket) => this.#opened(socket))
+    else this.#onSecured(server)
+    this.#requests.serveH1(server)
+    return server
+  }
+
+  /** What TLS has to say before there is a connection. */
+  #onSecured(server: http.Server): void {
+    interpose(server, 'secureConnection', (socket) => {
+      if (this.#options.isWelcomeClient?.(socket) === false) return this.#refuseClient(socket)
+      const isH2 = socket.alpnProtocol === 'h2'
+      if (isH2) this.#startSession(socket)
+      else this.#opened(socket)
+      return !isH2
+    })
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+      this.#handshakeFailed(error.code)
+      socket.destroy()
+    })
   }
 
   #handshakeFailed(reason: string | undefined): void {
     this.#options.logger.debug({ reason }, 'TLS handshake failed')
-  }
-
-  #serveH1(server: http.Server): http.Server {
-    const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-      const connection = this.#bySource.get(request.socket)
-      if (connection === undefined || connection.isClosing) return
-      connection.enqueue(() => this.#contain(connection, request, response))
-    }
-    server.on('request', onRequest)
-    server.on('checkContinue', onRequest)
-    server.on('checkExpectation', onRequest) // other expectations are ignored
-    server.on('connect', (request: IncomingMessage) => {
-      const connection = this.#bySource.get(request.socket)
-      if (connection !== undefined) refuseConnect(request, connection)
-    })
-    server.on('clientError', (error: Error, socket: Socket) => {
-      answerMalformed(error, socket, this.#bySource.get(socket), (request) =>
-        this.#exchanges.get(request),
-      )
-    })
-    return server
-  }
-
-  #createH2(): Http2Server {
-    const server = http2.createServer({
-      settings: {
-        maxConcurrentStreams: STREAMS_PER_SESSION,
-        maxHeaderListSize: MAX_HEAD,
-        enableConnectProtocol: false,
-      },
-      maxHeaderListPairs: MAX_FIELDS + 4 + 1, // four pseudo fields; one more shows there are too many
-    })
-    const onRequest = (request: Request, response: Response): void => {
-      const connection = isHttp1(request)
-        ? undefined
-        : this.#bySource.get(request.stream.session ?? request)
-      if (connection === undefined || connection.isClosing) return
-      void this.#contain(connection, request, response)
-    }
-    server.on('request', onRequest)
-    server.on('checkContinue', onRequest)
-    server.on('sessionError', () => undefined) // the session's 'close' follows
-    return server
-  }
-
-  #admit(socket: Socket): boolean {
-    const { logger, service, mayConnect = () => true } = this.#options
-    if (this.#fronted.has(socket)) return true
-    const address = plainAddress(socket.remoteAddress)
-    const leave = this.#enter(address)
-    if (leave !== undefined && mayConnect(socket)) {
-      this.#sockets.add(socket)
-      socket.once('close', () => {
-        this.#sockets.delete(socket)
-        leave()
-        this.#onEnded()
-      })
-      return true
-    }
-    if (leave !== undefined) {
-      const reason = 'this peer may not connect'
-      logger.warn({ service, client: address, reason }, 'connection refused')
-      leave()
-    }
-    socket.destroy()
-    return false
-  }
-
-  /** A function that gives the connection's place back, or undefined when there is none. */
-  #enter(address: string): (() => void) | undefined {
-    const { admission, logger, service } = this.#options
-    const leave = this.#isStopping ? undefined : admission.enter(address)
-    if (leave === undefined) {
-      const reason = 'too many connections'
-      logger.warn({ service, client: address, reason }, 'connection refused')
-    }
-    return leave
   }
 
   #refuseClient(socket: TLSSocket): false {
@@ -332,153 +231,25 @@ export class HttpServer {
   }
 
   #opened(socket: Socket): void {
-    const connection = this.#track(socket, socket, undefined)
+    const connection = this.#connections.track(socket)
     linger(socket, () => connection.isClosing)
     socket.on('error', () => undefined) // 'close' follows
-    socket.once('close', () => this.#closed(connection))
+    socket.once('close', () => this.#connections.closed(connection))
   }
 
   /** The socket tells reliably when a connection is over, the session does not. */
   #startSession(socket: TLSSocket): void {
     const onSession = (session: ServerHttp2Session): void => {
-      const connection = this.#track(session, socket, session)
+      const connection = this.#connections.track(socket, session)
       session.on('error', () => undefined) // 'close' follows
       session.once('close', () => socket.destroy())
       socket.once('close', () => {
         session.destroy()
-        this.#closed(connection)
+        this.#connections.closed(connection)
       })
     }
     this.#h2.once('session', onSession)
     this.#h2.emit('connection', socket)
     this.#h2.off('session', onSession)
   }
-
-  #track(key: object, socket: Socket, session: ServerHttp2Session | undefined): Connection {
-    const front = this.#fronted.get(socket)
-    const peer = front === undefined ? socket.remoteAddress : front.address
-    const connection = new Connection(socket, plainAddress(peer), {
-      idleLimitMs: this.#options.limits.idleTimeout * 1000,
-      front,
-      ...(session === undefined ? {} : { session }),
-    })
-    this.#connections.add(connection)
-    this.#bySource.set(key, connection)
-    const { id, address, protocol } = connection
-    const { logger, service } = this.#options
-    logger.info({ service, connection: id, client: address, protocol }, 'connection opened')
-    if (this.#isStopping) connection.shutDown()
-    return connection
-  }
-
-  #closed(connection: Connection): void {
-    this.#connections.delete(connection)
-    const { logger, service } = this.#options
-    const { id, address, requests, bytesSent, bytesReceived, openedAt } = connection
-    const ms = Math.round(performance.now() - openedAt)
-    const facts = { requests, sent: bytesSent, received: bytesReceived, ms }
-    logger.info({ service, connection: id, client: address, ...facts }, 'connection closed')
-    connection.closed().catch((error: unknown) => {
-      logger.error({ connection: id, err: error }, 'closing what a connection used failed')
-    })
-  }
-
-  /** What goes wrong with one connection is no reason to end all others. */
-  async #contain(connection: Connection, request: Request, response: Response): Promise<void> {
-    try {
-      await this.#serve(connection, request, response)
-    } catch (error) {
-      const { logger, service } = this.#options
-      logger.error({ service, connection: connection.id, err: error }, 'serving a request failed')
-      connection.cut()
-    }
-  }
-
-  /** Settles when the response is complete or the connection gone. */
-  async #serve(connection: Connection, request: Request, response: Response): Promise<void> {
-    const isBroken = connection.broken?.request === request
-    if (connection.gone.aborted || (connection.isClosing && !isBroken)) return
-    connection.begin()
-    this.#bySource.set(request, connection)
-    const closed = new Promise<void>((resolve) => response.once('close', () => resolve()))
-    const wrong = checkFraming(request, this.#options.requireHost) ?? checkMethod(request)
-    if (wrong === undefined) {
-      delete request.headers['content-type'] // no route cares, and fastify would
-      this.#router?.handle(request as IncomingMessage, response as ServerResponse)
-    } else {
-      const exchange = this.#makeExchange({ req: request, res: response })
-      if (wrong instanceof FramingError) exchange.closeAfter()
-      replyError(exchange, wrong)
-    }
-    // Before Node's own listener, which throws away what nobody has read.
-    const keepBody = (): void => this.#exchanges.get(request)?.keepBody()
-    if (isHttp1(request)) connection.socket.prependListener('close', keepBody)
-    await closed
-    if (isHttp1(request)) connection.socket.off('close', keepBody)
-    connection.end()
-    endIfClosing(connection)
-  }
-
-  readonly #makeExchange = (raw: { req: object; res: object }, parameter?: string): Exchange => {
-    const request = raw.req as Request
-    const connection = this.#bySource.get(request)
-    if (connection === undefined) throw new Error('a request without its connection')
-    const { limits, logger, service } = this.#options
-    const exchange = new Exchange({
-      request,
-      response: raw.res as Response,
-      connection,
-      logger,
-      service,
-      watch: { inactivityMs: limits.idleTimeout * 1000, minRate: limits.minBodyRate },
-      id: parameter === undefined ? '' : idOf(parameter),
-    })
-    this.#exchanges.set(request, exchange)
-    const { broken } = connection
-    if (broken?.request === request && broken.held !== undefined) exchange.cutBody(broken.held)
-    return exchange
-  }
-
-  #closeIdle(): void {
-    for (const connection of this.#connections) {
-      if (connection.isIdleTooLong) connection.drop()
-      else connection.checkPeer()
-    }
-  }
-}
-
-/** Fastify answers methods it does not know by itself. */
-function checkMethod({ method }: Request): MethodNotAllowedError | undefined {
-  return METHODS.some((known) => known === method) ? undefined : new MethodNotAllowedError(METHODS)
-}
-
-/** A response has said that the connection ends with it. */
-function endIfClosing(connection: Connection): void {
-  if (connection.isClosing) connection.shutDown()
-}
-
-/**
- * A client that has sent its request and closed its sending side (`nc -N`) still gets the answer. Node
- * has kept this property since version 0.5, undocumented.
- */
-function allowHalfOpen(server: http.Server & { httpAllowHalfOpen?: boolean }): void {
-  server.httpAllowHalfOpen = true
-}
-
-/** Puts `decide` before the listeners Node has installed: they run only when it returns true. */
-function interpose(
-  server: net.Server,
-  event: string,
-  decide: (socket: TLSSocket) => boolean,
-): void {
-  const listeners = server.listeners(event)
-  server.removeAllListeners(event)
-  server.on(event, (socket: TLSSocket) => {
-    if (!decide(socket)) return
-    for (const listener of listeners) Reflect.apply(listener, server, [socket])
-  })
-}
-
-function plainAddress(address: string | undefined): string {
-  return address === undefined ? 'local' : address.replace(/^::ffff:/, '')
 }
