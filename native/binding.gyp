@@ -10,6 +10,7 @@
         'src/block_device.cc',
         'src/data_ranges.cc',
         'src/digest.cc',
+        'src/locks.cc',
         'src/memory.cc',
         'src/open.cc',
         'src/read_fully.cc',

@@ -134,6 +134,7 @@ interface Addon {
     end: number,
     limit: number,
   ) => Promise<DataRanges>
+  readonly isLocked: (fd: number, start: number, size: number) => Promise<boolean>
   readonly digestAlgorithms: readonly DigestAlgorithm[]
   readonly createDigest: (algorithm: string) => DigestHandle
   readonly updateDigest: (digest: DigestHandle, buffer: Buffer) => Promise<void>
@@ -247,6 +248,12 @@ export const blockDeviceDiscard = addon.blockDeviceDiscard
  * the descriptor's own file offset, which no other function here uses.
  */
 export const dataRanges = addon.dataRanges
+
+/**
+ * F_OFD_GETLK: whether somebody else, by another open file, has a lock in [start, start + size), be it
+ * shared or exclusive. Programs that lock tell each other so; nothing else heeds it.
+ */
+export const isLocked = addon.isLocked
 
 /** SO_PEERCRED and SO_PEERGROUPS of a connected Unix socket. Throws SystemError. */
 export const peerCredentials = addon.peerCredentials

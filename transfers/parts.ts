@@ -7,7 +7,7 @@ import { Domains } from './domains.js'
 import { groupOf } from './group.js'
 import { domainsOf } from './inventory.js'
 import type { NbdServers, Verifier } from './lifecycle/ports.js'
-import { NbdServers as QemuNbdServers } from './nbd/nbd-servers.js'
+import { NbdServers as QemuNbdServers, type NbdServersOptions } from './nbd/nbd-servers.js'
 import { serveApi } from './serve.js'
 import type { Parts } from './transfers.js'
 import { Turns } from './turns.js'
@@ -25,7 +25,11 @@ export function createParts({ config, logger }: StartOptions<TransfersConfig>): 
   return {
     volumes: domains,
     verifier: verifierOf(domains, config.transfers.max_verifications),
-    nbd: nbdServersOf(domains, config.transfers.run_dir, group),
+    nbd: nbdServersOf(domains, {
+      runDir: config.transfers.run_dir,
+      storage: settings.map(({ path }) => path),
+      ...(group === undefined ? {} : { group }),
+    }),
     serve: (service) => serveApi(service, { config, logger, vmDirectory }),
   }
 }
@@ -43,8 +47,8 @@ function verifierOf(domains: Domains, limit: number): Verifier {
   }
 }
 
-function nbdServersOf(domains: Domains, runDir: string, group: number | undefined): NbdServers {
-  const servers = new QemuNbdServers({ runDir, ...(group === undefined ? {} : { group }) })
+function nbdServersOf(domains: Domains, options: NbdServersOptions): NbdServers {
+  const servers = new QemuNbdServers(options)
   return {
     /** One that runs is the one of before a restart of the service: its clients are not disturbed. */
     start: async ({ id, direction }, disk) => {

@@ -39,6 +39,7 @@ constexpr Export kExports[] = {
     {"blockDeviceZeroOut", BlockDeviceZeroOut},
     {"blockDeviceDiscard", BlockDeviceDiscard},
     {"dataRanges", FindDataRanges},
+    {"isLocked", IsLocked},
     {"createDigest", CreateDigest},
     {"updateDigest", UpdateDigest},
     {"updateDigestNow", UpdateDigestNow},

@@ -67,7 +67,7 @@ export interface Verifier {
 /** Servers that outlive the process of this service. */
 export interface NbdServers {
   /**
-   * Starts the server of a transfer, or finds it running. Its URL is always the same; `isNew` is one
+   * Starts the server of a transfer, or finds it running, whoever has started it. Its URL stays; `isNew` is one
    * that was started now.
    */
   start(transfer: Transfer, disk: Disk): Promise<{ readonly url: string; readonly isNew: boolean }>

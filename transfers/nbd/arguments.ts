@@ -12,6 +12,8 @@ export interface ServedVolume {
   readonly isSparse: boolean
 }
 
+const JSON_SPEC = 'json:'
+
 /** Connections of one client; the daemon opens one here for each. */
 const CONNECTIONS = 8
 
@@ -45,5 +47,23 @@ function imageSpec({ path, format }: ServedVolume): string {
   const file = { driver: 'file', filename: path }
   const image =
     format === 'cow' ? { driver: 'qcow2', file, backing: null } : { driver: 'raw', file }
-  return `json:${JSON.stringify(image)}`
+  return `${JSON_SPEC}${JSON.stringify(image)}`
+}
+
+/** The path in what qemuNbdArguments() has made. */
+export function servedPath(args: readonly string[]): string | undefined {
+  const spec = args.findLast((arg) => arg !== '') ?? ''
+  if (!spec.startsWith(JSON_SPEC)) return undefined
+  try {
+    const image: unknown = JSON.parse(spec.slice(JSON_SPEC.length))
+    const filename = member(member(image, 'file'), 'filename')
+    return typeof filename === 'string' ? filename : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function member(value: unknown, name: string): unknown {
+  const isRecord = typeof value === 'object' && value !== null
+  return isRecord ? (value as Record<string, unknown>)[name] : undefined
 }

@@ -6,7 +6,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:fs'
 import { access, chmod, lchown, mkdir, open, readFile, readdir, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Id } from '../model.js'
 import { ImageFile, ImageRefused } from '../verify/image-file.js'
@@ -23,6 +23,11 @@ export type { ServedVolume }
 export interface NbdServersOptions {
   /** For sockets and pid files; absolute and ours alone, for who writes there is believed. */
   readonly runDir: string
+  /**
+   * Directories of volumes. A server of one of these that another instance has started, which has another
+   * run directory, is found as well: it is for the transfer that it is named by.
+   */
+  readonly storage?: readonly string[]
   /** The group of the daemon, which connects; ours must be a member of it. */
   readonly group?: number
   readonly startTimeoutMs?: number
@@ -58,21 +63,23 @@ const START = 'umask 077; exec "$@"'
 
 export class NbdServers {
   readonly #runDir: string
+  readonly #storage: ReadonlySet<string>
   readonly #group: number | undefined
   readonly #startTimeoutMs: number
   readonly #stopTimeoutMs: number
 
   constructor(options: NbdServersOptions) {
-    const { runDir, group, startTimeoutMs = 10_000, stopTimeoutMs = 10_000 } = options
+    const { runDir, storage = [], group, startTimeoutMs = 10_000, stopTimeoutMs = 10_000 } = options
     this.#runDir = runDir
+    this.#storage = new Set(storage.map((path) => resolve(path)))
     this.#group = group
     this.#startTimeoutMs = startTimeoutMs
     this.#stopTimeoutMs = stopTimeoutMs
   }
 
-  /** Where the server of this transfer is, or would be. */
+  /** Where the server of this transfer would be. */
   url(transferId: Id): string {
-    return `nbd:unix:${serverFiles(this.#runDir, transferId).socket}`
+    return urlOf(serverFiles(this.#runDir, transferId))
   }
 
   /**
@@ -102,18 +109,23 @@ export class NbdServers {
   async find(transferId: Id): Promise<NbdServer | undefined> {
     const files = serverFiles(this.#runDir, transferId)
     const pid = await findServer(files)
-    if (pid === undefined) return undefined
-    // A server with all its clients accepts no more, but still listens.
-    const answer = await knock(files.socket, GREETING_TIMEOUT_MS)
-    return answer === 'none' ? undefined : { pid, url: this.url(transferId) }
+    const found = pid === undefined ? await this.#elsewhere(transferId) : [{ pid, files }]
+    for (const { pid, files } of found) {
+      // A server with all its clients accepts no more, but still listens.
+      const answer = await knock(files.socket, GREETING_TIMEOUT_MS)
+      if (answer !== 'none') return { pid, url: urlOf(files) }
+    }
+    return undefined
   }
 
   /** Also of one that never ran. Throws NbdServerError when it cannot be ended. */
   async stop(transferId: Id): Promise<void> {
     const files = serverFiles(this.#runDir, transferId)
     const pid = await findServer(files)
-    if (pid !== undefined) await endServer(pid, files, this.#stopTimeoutMs)
-    for (const path of Object.values(files) as string[]) await rm(path, { force: true })
+    for (const each of [{ pid, files }, ...(await this.#elsewhere(transferId))]) {
+      if (each.pid !== undefined) await endServer(each.pid, each.files, this.#stopTimeoutMs)
+      for (const path of Object.values(each.files) as string[]) await rm(path, { force: true })
+    }
   }
 
   /** Transfers that have a server here, or something left of one. */
@@ -127,6 +139,20 @@ export class NbdServers {
       .map(({ socket }) => basename(socket))
     const ids = [...names, ...running].map(transferOf).filter((id) => id !== undefined)
     return [...new Set(ids)].sort()
+  }
+
+  /** Left by instances with other run directories. */
+  async #elsewhere(
+    transferId: Id,
+  ): Promise<{ readonly pid: number; readonly files: ServerFiles }[]> {
+    if (this.#storage.size === 0) return []
+    const { socket: ours } = serverFiles(this.#runDir, transferId)
+    return (await servers())
+      .filter(({ socket, path }) => {
+        const isOfTransfer = socket !== ours && basename(socket) === basename(ours)
+        return isOfTransfer && path !== undefined && this.#storage.has(dirname(path))
+      })
+      .map(({ pid, socket }) => ({ pid, files: serverFiles(dirname(socket), transferId) }))
   }
 
   async #prepareDirectory(): Promise<void> {
@@ -183,6 +209,10 @@ export class NbdServers {
       throw new NbdServerError('the daemon cannot be let in to the socket of qemu-nbd', { cause })
     }
   }
+}
+
+function urlOf({ socket }: ServerFiles): string {
+  return `nbd:unix:${socket}`
 }
 
 function startFailure(child: ChildProcess): Promise<NbdServerError> {

@@ -5,6 +5,7 @@
 import { readFile, readdir } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { servedPath } from './arguments.js'
 import { NbdServerError } from './nbd-server-error.js'
 import type { ServerFiles } from './server-files.js'
 
@@ -34,11 +35,18 @@ async function ended(pid: number): Promise<void> {
   await hasEnded(pid, state.startTime, KILL_TIMEOUT_MS)
 }
 
+export interface RunningServer {
+  readonly pid: number
+  readonly socket: string
+  /** Of the image, if the server was started here. */
+  readonly path: string | undefined
+}
+
 /** All of this machine, whoever started them. */
-export async function servers(): Promise<{ readonly pid: number; readonly socket: string }[]> {
+export async function servers(): Promise<RunningServer[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
-  const found = await Promise.all(pids.map(async (pid) => ({ pid, socket: await socketOf(pid) })))
-  return found.flatMap(({ pid, socket }) => (socket === undefined ? [] : [{ pid, socket }]))
+  const found = await Promise.all(pids.map(serverOf))
+  return found.filter((server) => server !== undefined)
 }
 
 /** Throws NbdServerError when it cannot be ended. It flushes what it has, unless that takes too long. */
@@ -95,7 +103,7 @@ async function processState(pid: number): Promise<ProcessState | undefined> {
 }
 
 async function isServer(pid: number, { socket }: ServerFiles): Promise<boolean> {
-  return isPid(pid) && (await socketOf(pid)) === socket
+  return isPid(pid) && (await serverOf(pid))?.socket === socket
 }
 
 function isPid(pid: number): boolean {
@@ -103,10 +111,11 @@ function isPid(pid: number): boolean {
 }
 
 /** A process that has ended, and that nobody has waited for, has no command line. */
-async function socketOf(pid: number): Promise<string | undefined> {
+async function serverOf(pid: number): Promise<RunningServer | undefined> {
   const [program = '', ...args] = ((await readText(`/proc/${pid}/cmdline`)) ?? '').split('\0')
   if (basename(program) !== 'qemu-nbd') return undefined
-  return args.find((arg) => arg.startsWith(SOCKET))?.slice(SOCKET.length)
+  const socket = args.find((arg) => arg.startsWith(SOCKET))?.slice(SOCKET.length)
+  return socket === undefined ? undefined : { pid, socket, path: servedPath(args) }
 }
 
 async function readText(path: string): Promise<string | undefined> {

@@ -14,6 +14,7 @@ import { ImageFile, ImageRefused } from './image-file.js'
 import { VerificationError, VERIFY_LIMITS, type Limits } from './limited-child.js'
 import { inspectQcow2 } from './qcow2.js'
 import { qemuInfo } from './qemu-info.js'
+import { checkNoWriter } from './writers.js'
 
 export { VerificationError }
 
@@ -73,9 +74,11 @@ async function verify(volume: VolumeToVerify, limits: Limits): Promise<Verificat
     const opened = await handle.stat({ bigint: true })
     checkIsFile(opened)
     checkIsSame(opened, await status(path))
+    await checkNoWriter(handle)
     const image = new ImageFile(handle, opened.size)
     const verifyImage = format === 'raw' ? verifyRaw : verifyQcow2
     const facts = await verifyImage(image, volume, limits)
+    await checkNoWriter(handle)
     await checkUnchanged(path, opened)
     return { ok: true, ...facts, actualSize: Number(opened.blocks) * 512 }
   } finally {

@@ -246,6 +246,41 @@ t.test('what cannot be served is told, and nothing runs', { skip }, async (t) =>
   await t.rejects(nbd.start('../x', served), TypeError)
 })
 
+t.test('a server that another instance has left is found, and ended', { skip }, async (t) => {
+  const { dir, runDir, nbd } = setUp(t)
+  const served = await volume(dir)
+  const { pid, url } = await nbd.start(ID, served)
+  const without = new NbdServers({ runDir: join(dir, 'other') })
+  t.equal(await without.find(ID), undefined, 'of volumes that are not its own it knows nothing')
+  await without.stop(ID)
+  const other = new NbdServers({ runDir: join(dir, 'other'), storage: [`${dir}/`] })
+  t.same(await other.find(ID), { pid, url })
+  t.equal(await other.find('other'), undefined)
+  await other.stop('other')
+  t.ok(isAlive(pid))
+  await other.stop(ID)
+  await ended(pid)
+  t.same(await readdir(runDir), [])
+  const { url: own } = await other.start(ID, served)
+  t.equal(own, other.url(ID))
+  await other.stop(ID)
+})
+
+t.test('while a server may write to it an image is not verified', { skip }, async (t) => {
+  const { dir, nbd } = setUp(t)
+  for (const format of ['raw', 'cow'] as const) {
+    const served = await volume(dir, { format })
+    const verify = () => verifyVolume({ ...served, provisionedSize: SIZE })
+    await nbd.start(ID, served)
+    await t.rejects(verify(), { name: 'VerificationError', message: /open for writing/ })
+    await nbd.start(ID, { ...served, direction: 'download' })
+    t.match(await verify(), { ok: true })
+    await nbd.stop(ID)
+    t.match(await verify(), { ok: true })
+    rmSync(served.path)
+  }
+})
+
 t.test('a run directory whose names are too long for sockets', { skip }, async (t) => {
   const { dir } = setUp(t)
   const nbd = new NbdServers({ runDir: join(dir, 'x'.repeat(60)) })
