@@ -8,10 +8,20 @@ interface Timer {
 
 export class ManualClock implements Clock {
   #now = Date.UTC(2030, 0, 1)
+  #offset = 0
   readonly #timers = new Set<Timer>()
 
   now(): number {
+    return this.#now + this.#offset
+  }
+
+  elapsed(): number {
     return this.#now
+  }
+
+  /** The wall clock jumps; no time passes. */
+  set(ms: number): void {
+    this.#offset += ms
   }
 
   setTimer(ms: number, callback: () => void): () => void {

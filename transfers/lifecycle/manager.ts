@@ -103,7 +103,7 @@ export class Manager {
 
   #drive(id: Id, isRecovered: boolean): void {
     if (this.#isStopped || this.#drivers.has(id)) return
-    const memory = newMemory(this.#context.clock.now(), isRecovered)
+    const memory = newMemory(this.#context.clock.elapsed(), isRecovered)
     const driver = new Driver(this.#context, id, memory, () => this.#drivers.delete(id))
     this.#drivers.set(id, driver)
     driver.wake()

@@ -1,9 +1,16 @@
 /** What the process remembers of a transfer that it drives. After a restart it begins anew. */
+import { Watched } from './watched.js'
+
+/** Times are those of Clock.elapsed(). */
 export interface Memory {
   /** Since when it is driven here. */
   readonly since: number
   /** It was not begun by this process, whose hosts may be about to start as well. */
   readonly isRecovered: boolean
+  /** Of moments that are stored. */
+  readonly renewed: Watched
+  readonly extended: Watched
+  readonly updated: Watched
   unreachableSince: number | undefined
   failedTickets: number
   nbdRestarts: number
@@ -19,11 +26,15 @@ export function newMemory(now: number, isRecovered: boolean): Memory {
   return {
     since: now,
     isRecovered,
+    // When it was, nobody knows: the ticket may end any moment.
+    renewed: new Watched(Infinity),
+    extended: new Watched(),
+    updated: new Watched(),
     unreachableSince: undefined,
     failedTickets: 0,
     nbdRestarts: 0,
-    nbdRestartedAt: 0,
-    proxyCheckedAt: 0,
+    nbdRestartedAt: -Infinity,
+    proxyCheckedAt: -Infinity,
     pauseLoggedAt: now,
     failedStops: 0,
     failedVerifications: 0,

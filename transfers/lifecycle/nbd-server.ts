@@ -14,7 +14,7 @@ export async function keepServer(
   const { clock, logger, nbd, timers } = context
   const { transfer } = session
   if (transfer.backend === 'file') return true
-  const now = clock.now()
+  const now = clock.elapsed()
   if (await nbd.isAlive(transfer.id)) {
     if (now - memory.nbdRestartedAt >= timers.graceMs) memory.nbdRestarts = 0
     return true

@@ -58,7 +58,10 @@ export async function poll(
       isQuiet: Object.keys(progress).length === 0,
     })
   }
-  if (!isInactive(transfer, state, context.clock.now())) return 'later'
+  const { clock } = context
+  const sinceExtended = memory.extended.age(transfer.lastExtended, clock)
+  const sinceUpdated = memory.updated.age(transfer.updatedAt, clock)
+  if (!isInactive(transfer, state, { sinceExtended, sinceUpdated })) return 'later'
   const message = `nobody used the ticket for ${transfer.inactivityTimeout} s`
   await change(context, transfer.id, {
     onlyIn: WHILE_TRANSFERRING,
@@ -76,7 +79,7 @@ async function outOfReach(
   error: unknown,
 ): Promise<Next> {
   const { clock, timers, logger } = context
-  const now = clock.now()
+  const now = clock.elapsed()
   if (memory.unreachableSince === undefined) {
     memory.unreachableSince = now
     logger.warn({ transfer: transfer.id, err: error }, 'the host does not tell of the ticket')
@@ -124,8 +127,10 @@ function progressOf(transfer: StoredTransfer, state: TicketState): Fields {
 async function renew(context: Context, session: Session, memory: Memory): Promise<Fields | 'lost'> {
   const { clock, timers, logger } = context
   const { transfer, ticketId } = session
-  const now = clock.now()
-  if (now < transfer.sessionExpires - timers.renewalMs) {
+  const now = clock.elapsed()
+  const ticketMs = timers.ticketSeconds * 1000
+  const sinceRenewal = memory.renewed.age(transfer.sessionExpires - ticketMs, clock)
+  if (sinceRenewal < ticketMs - timers.renewalMs) {
     if (now - memory.proxyCheckedAt < timers.proxyCheckMs) return {}
     memory.proxyCheckedAt = now
     const proxied = await context.hosts.proxy?.state(ticketId).catch(() => undefined)
@@ -135,7 +140,7 @@ async function renew(context: Context, session: Session, memory: Memory): Promis
   memory.proxyCheckedAt = now
   try {
     await renewTickets(context, session)
-    return { sessionExpires: now + timers.ticketSeconds * 1000, renewalFailures: 0 }
+    return { sessionExpires: clock.now() + ticketMs, renewalFailures: 0 }
   } catch (error) {
     if (error instanceof LeaseLostError) throw error
     const renewalFailures = transfer.renewalFailures + 1

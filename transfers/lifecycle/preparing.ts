@@ -21,7 +21,7 @@ export async function prepare(
   const host = findHost(context, transfer)
   if (host === undefined) {
     // There was one when the transfer was asked for.
-    if (clock.now() - memory.since < timers.graceMs) return 'later'
+    if (clock.elapsed() - memory.since < timers.graceMs) return 'later'
     return giveUp(context, transfer, disk, 'no usable host')
   }
   let session: Session
@@ -41,7 +41,7 @@ export async function prepare(
   } catch (error) {
     if (error instanceof LeaseLostError) throw error
     // After a restart of the whole machine the daemon may come later than this service.
-    if (memory.isRecovered && clock.now() - memory.since < timers.graceMs) return 'later'
+    if (memory.isRecovered && clock.elapsed() - memory.since < timers.graceMs) return 'later'
     await stopServer(context, session.transfer)
     const message = `the session cannot be set up: ${reasonOf(error)}`
     await change(context, transfer.id, { event: 'setup failed', fields: { message } })

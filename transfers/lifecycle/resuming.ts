@@ -27,7 +27,7 @@ export async function restore(
   } catch (error) {
     if (error instanceof LeaseLostError) throw error
     // After a restart of the whole machine the daemon may come later than this service.
-    if (memory.isRecovered && clock.now() - memory.since < timers.graceMs) return 'later'
+    if (memory.isRecovered && clock.elapsed() - memory.since < timers.graceMs) return 'later'
     const message = `the session cannot be restored: ${reasonOf(error)}`
     const fields = { message, isActive: false }
     await change(context, transfer.id, { onlyIn: ['resuming'], event: 'restore failed', fields })

@@ -46,8 +46,8 @@ function wait(
   { id, phase }: StoredTransfer,
   memory: Memory,
 ): Next {
-  if (clock.now() - memory.pauseLoggedAt >= timers.pauseLogMs) {
-    memory.pauseLoggedAt = clock.now()
+  if (clock.elapsed() - memory.pauseLoggedAt >= timers.pauseLogMs) {
+    memory.pauseLoggedAt = clock.elapsed()
     logger.info({ transfer: id, phase }, 'still paused, its disk is locked')
   }
   return 'idle'

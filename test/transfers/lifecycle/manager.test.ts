@@ -23,6 +23,8 @@ async function upload(url: string | undefined, data: Buffer): Promise<void> {
   if (reply.status !== 200) throw new Error(`${reply.status} ${reply.text}`)
 }
 
+const WEEK_MS = 7 * 24 * 3600 * 1000
+
 t.test('an upload that is finalized leaves a disk with its data', async (t) => {
   const engine = await startEngine(t, { daemon })
   const disk = await engine.addDisk({ id: '123' })
@@ -237,6 +239,27 @@ t.test('a transfer with time to spare outlives many tickets', async (t) => {
   }
   const last = await engine.inPhase(first.id, 'transferring')
   t.equal(last.ticketId, first.ticketId)
+})
+
+t.test('a wall clock that is set back keeps no ticket from being renewed', async (t) => {
+  const engine = await startEngine(t, { daemon })
+  const { id: diskId } = await engine.addDisk()
+  const { id } = await engine.transferring({ diskId, inactivityTimeout: 0 })
+  engine.clock.set(-WEEK_MS)
+  await engine.pass(60)
+  await until('the ticket is renewed', async () => {
+    engine.clock.advance(1000)
+    const { sessionExpires } = await engine.inPhase(id, 'transferring')
+    return sessionExpires <= engine.clock.now() + 300_000
+  })
+})
+
+t.test('a wall clock that is set back makes nobody wait for the inactive', async (t) => {
+  const engine = await startEngine(t, { daemon })
+  const { id: diskId } = await engine.addDisk()
+  const { id } = await engine.transferring({ diskId, inactivityTimeout: 1 })
+  engine.clock.set(-WEEK_MS)
+  await engine.inPhase(id, 'paused_system')
 })
 
 t.test('a disk whose volume cannot be made disappears', async (t) => {

@@ -1,10 +1,14 @@
 /** Small rules of the lifecycle: sizes of tickets, inactivity. */
 import t from 'tap'
 import { isInactive } from '../../../transfers/lifecycle/inactivity.js'
+import { Watched } from '../../../transfers/lifecycle/watched.js'
+import { ManualClock } from '../manual-clock.js'
 import { ticketSize } from '../../../transfers/lifecycle/ticket-size.js'
 import { someTransfer } from '../records.js'
 
 const MiB = 2 ** 20
+
+const WEEK_MS = 7 * 24 * 3600 * 1000
 
 t.test('a ticket permits what the volume can take, or has', async (t) => {
   const size = (
@@ -26,8 +30,7 @@ t.test('a ticket permits what the volume can take, or has', async (t) => {
 })
 
 t.test('a transfer is inactive when the ticket was idle for longer than the timeout', async (t) => {
-  const now = 1_000_000
-  const transfer = someTransfer({ inactivityTimeout: 60, lastExtended: 0, updatedAt: now - 1000 })
+  const transfer = someTransfer({ inactivityTimeout: 60 })
   const state = {
     isActive: false,
     isCanceled: false,
@@ -35,13 +38,30 @@ t.test('a transfer is inactive when the ticket was idle for longer than the time
     transferred: 0,
     idleMs: 60_000,
   }
-  t.equal(isInactive(transfer, state, now), false, 'just the timeout')
-  t.equal(isInactive(transfer, { ...state, idleMs: 61_000 }, now), true)
-  t.equal(isInactive(transfer, { ...state, isActive: true, idleMs: 61_000 }, now), false)
-  t.equal(isInactive({ ...transfer, inactivityTimeout: 0 }, { ...state, idleMs: 1e9 }, now), false)
-  const extended = { ...transfer, lastExtended: now - 5000 }
-  t.equal(isInactive(extended, { ...state, idleMs: 1e9 }, now), false, 'extend is a sign of life')
-  t.equal(isInactive(transfer, { ...state, idleMs: undefined }, now), false, 'its own memory')
-  const silent = { ...transfer, updatedAt: now - 61_000 }
-  t.equal(isInactive(silent, { ...state, idleMs: undefined }, now), true)
+  const quiet = { sinceExtended: 1e9, sinceUpdated: 1000 }
+  t.equal(isInactive(transfer, state, quiet), false, 'just the timeout')
+  t.equal(isInactive(transfer, { ...state, idleMs: 61_000 }, quiet), true)
+  t.equal(isInactive(transfer, { ...state, isActive: true, idleMs: 61_000 }, quiet), false)
+  const patient = { ...transfer, inactivityTimeout: 0 }
+  t.equal(isInactive(patient, { ...state, idleMs: 1e9 }, quiet), false)
+  const extended = { ...quiet, sinceExtended: 5000 }
+  t.equal(isInactive(transfer, { ...state, idleMs: 1e9 }, extended), false, 'a sign of life')
+  t.equal(isInactive(transfer, { ...state, idleMs: undefined }, quiet), false, 'its own memory')
+  const silent = { ...quiet, sinceUpdated: 61_000 }
+  t.equal(isInactive(transfer, { ...state, idleMs: undefined }, silent), true)
+})
+
+t.test('a stored moment gets older, whatever becomes of the wall clock', async (t) => {
+  const clock = new ManualClock()
+  const watched = new Watched()
+  const moment = clock.now() - 5000
+  t.equal(watched.age(moment, clock), 5000)
+  clock.set(-WEEK_MS)
+  clock.advance(1000)
+  t.equal(watched.age(moment, clock), 6000)
+  clock.set(2 * WEEK_MS)
+  t.equal(watched.age(moment, clock), 6000)
+  t.equal(watched.age(clock.now(), clock), 0, 'another one')
+  t.equal(watched.age(clock.now() + 1, clock), 0, 'in the future')
+  t.equal(new Watched(Infinity).age(clock.now() + 1, clock), Infinity)
 })
