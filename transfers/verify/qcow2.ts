@@ -9,6 +9,7 @@
  */
 import { checkExtensions } from './qcow2-extensions.js'
 import { checkAligned, decodeHeader, type Qcow2Header } from './qcow2-header.js'
+import { checkDisjoint, type Region } from './qcow2-regions.js'
 import { checkSnapshots } from './qcow2-snapshots.js'
 import { ImageRefused, type ImageFile } from './image-file.js'
 
@@ -31,10 +32,13 @@ const MAX_REFCOUNT_TABLE = 8 * 1024 * 1024
 export async function inspectQcow2(file: ImageFile): Promise<Qcow2Facts> {
   const header = decodeHeader(await file.readUpTo(0n, HEADER_SIZE))
   checkIsWhole(header)
-  checkL1Table(file, header)
-  checkRefcountTable(file, header)
-  await checkExtensions(file, header)
-  await checkSnapshots(file, header)
+  const tables = [
+    checkL1Table(file, header),
+    checkRefcountTable(file, header),
+    ...(await checkExtensions(file, header)),
+    ...(await checkSnapshots(file, header)),
+  ]
+  checkDisjoint([{ what: 'the header', offset: 0n, size: BigInt(header.clusterSize) }, ...tables])
   const { version, virtualSize, clusterSize, isDirty } = header
   return { version, virtualSize, clusterSize, isDirty }
 }
@@ -47,26 +51,30 @@ function checkIsWhole(header: Qcow2Header): void {
   if (header.isCorrupt) throw new ImageRefused('the image is marked as corrupt')
 }
 
-function checkL1Table(file: ImageFile, header: Qcow2Header): void {
+function checkL1Table(file: ImageFile, header: Qcow2Header): Region {
   const { clusterSize, l2EntrySize, virtualSize, l1Size, l1TableOffset } = header
   if (l1Size > MAX_L1_ENTRIES) throw new ImageRefused(`the L1 table has ${l1Size} entries`)
   const covered = BigInt(clusterSize) * BigInt(clusterSize / l2EntrySize)
   if (BigInt(l1Size) * covered < virtualSize) {
     throw new ImageRefused('the L1 table is too small for the virtual size')
   }
-  checkAligned(header, l1TableOffset, 'the L1 table')
-  file.checkInside(l1TableOffset, BigInt(l1Size) * 8n, 'the L1 table')
+  const table = { what: 'the L1 table', offset: l1TableOffset, size: BigInt(l1Size) * 8n }
+  checkAligned(header, table.offset, table.what)
+  file.checkInside(table.offset, table.size, table.what)
+  return table
 }
 
-function checkRefcountTable(file: ImageFile, header: Qcow2Header): void {
+function checkRefcountTable(file: ImageFile, header: Qcow2Header): Region {
   const { clusterSize, refcountTableOffset, refcountTableClusters } = header
   const size = refcountTableClusters * clusterSize
   if (size === 0 || size > MAX_REFCOUNT_TABLE) {
     throw new ImageRefused(`the reference count table has ${refcountTableClusters} clusters`)
   }
   if (refcountTableOffset === 0n) throw new ImageRefused('there is no reference count table')
-  checkAligned(header, refcountTableOffset, 'the reference count table')
+  const what = 'the reference count table'
+  checkAligned(header, refcountTableOffset, what)
   // The last cluster of a file need not be written to its end.
   const lastCluster = refcountTableOffset + BigInt(size - clusterSize)
-  file.checkInside(lastCluster, 1n, 'the reference count table')
+  file.checkInside(lastCluster, 1n, what)
+  return { what, offset: refcountTableOffset, size: BigInt(size) }
 }

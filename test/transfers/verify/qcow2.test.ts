@@ -188,6 +188,10 @@ t.test('headers that no honest program writes are refused', { skip }, (t) => {
     ['an L1 table far away', L1_OFFSET, u64(END), /ends before the L1 table/],
     ['an L1 table at the end', L1_OFFSET, u64(2n ** 64n - 65_536n), /ends before the L1 table/],
     ['an L1 table inside a cluster', L1_OFFSET, u64(CLUSTER + 8), /does not begin with a cluster/],
+    ['an L1 table in the header', L1_OFFSET, u64(0), /the header and the L1 table overlap/],
+    ['an L1 table in the reference counts', L1_OFFSET, u64(CLUSTER), /L1 table .*count table overlap/],
+    ['reference counts in the L1 table', REFCOUNT_OFFSET, u64(3 * CLUSTER), /L1 table .*overlap/],
+    ['reference counts up to the L1 table', REFCOUNT_CLUSTERS, u32(3), /L1 table overlap/],
     ['reference counts far away', REFCOUNT_OFFSET, u64(END), /ends before the reference count/],
     ['reference counts inside a cluster', REFCOUNT_OFFSET, u64(CLUSTER + 8), /does not begin/],
     ['no reference counts', REFCOUNT_OFFSET, u64(0), /no reference count table/],
@@ -253,6 +257,13 @@ t.test('header extensions', { skip }, (t) => {
     await patch(path, EXTENSIONS, Buffer.concat(Array<Buffer>(count).fill(one)))
     t.match(await verifyCow(path), { ok: true })
   })
+  t.test('a directory of bitmaps in the L1 table', async (t) => {
+    const path = await qcow2(t)
+    await setBit(path, AUTOCLEAR, 0)
+    await truncate(path, 4 * CLUSTER)
+    await setExtensions(path, [BITMAPS, bitmaps(1, 64n, 3n * BigInt(CLUSTER))])
+    refused(t, await verifyCow(path), /overlap/)
+  })
   t.test('bombs of bitmaps', async (t) => {
     const bombs = [
       bitmaps(0xffff_ffff, 64n, BigInt(CLUSTER)),
@@ -292,6 +303,13 @@ t.test('tables of snapshots', { skip }, (t) => {
     ['with a huge L1 table', 1, entry(0n, 0xffff_ffff, 16), /malformed/],
     ['with an L1 table outside', 1, entry(2n ** 62n, 1, 16), /ends before the L1 table of a snap/],
     ['with an L1 table inside a cluster', 1, entry(8n, 1, 16), /does not begin with a cluster/],
+    [
+      'with an L1 table in the header',
+      1,
+      entry(0n, 1, 16),
+      /header and the L1 table of a snapshot/,
+    ],
+    ['with the active L1 table', 1, entry(3n * BigInt(CLUSTER), 1, 16), /overlap/],
     ['with huge extra data', 1, entry(0n, 1, 0xffff_ffff), /malformed/],
     ['that go on behind the file', 1024, entry(0n, 1, 1000), /ends before the table of snapshots/],
   ]
@@ -306,6 +324,11 @@ t.test('tables of snapshots', { skip }, (t) => {
     await patch(path, SNAPSHOTS, u32(1))
     await patch(path, SNAPSHOTS_OFFSET, u64(2n ** 63n))
     refused(t, await verifyCow(path), /ends before the table of snapshots/)
+  })
+  t.test('in the L1 table', async (t) => {
+    const path = await snapshots(t, 1, entry(0n, 0, 16))
+    await patch(path, SNAPSHOTS_OFFSET, u64(3 * CLUSTER))
+    refused(t, await verifyCow(path), /overlap/)
   })
   t.end()
 })
