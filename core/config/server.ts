@@ -146,7 +146,8 @@ export const serverSchema = {
     max_connections_per_address: integer({
       default: 512,
       min: 1,
-      description: 'Data connections of one client address, so that one cannot take them all.',
+      description:
+        'Data connections of one client address (of IPv6, one /64 network), so that one cannot take them all.',
     }),
     header_timeout: seconds({
       default: 60,

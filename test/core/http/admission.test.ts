@@ -35,3 +35,15 @@ t.test('nobody is let in where there is no place', async (t) => {
   t.equal(new Admission({ maxConnections: 0, maxConnectionsPerAddress: 1 }).enter('a'), undefined)
   t.equal(new Admission({ maxConnections: 1, maxConnectionsPerAddress: 0 }).enter('a'), undefined)
 })
+
+t.test('addresses of one IPv6 network count as one, those of IPv4 each', async (t) => {
+  const admission = new Admission({ maxConnections: 10, maxConnectionsPerAddress: 1 })
+  const leave = admission.enter('2001:db8::1')
+  t.equal(admission.enter('2001:db8:0:0:ffff::2'), undefined)
+  t.ok(admission.enter('2001:db8:0:1::1'))
+  t.ok(admission.enter('::ffff:192.0.2.1'))
+  t.equal(admission.enter('192.0.2.1'), undefined, 'the same host on another listener')
+  t.ok(admission.enter('::ffff:192.0.2.2'))
+  leave?.()
+  t.ok(admission.enter('2001:db8::ffff'))
+})

@@ -2,7 +2,7 @@
  * Failed logins per address: after some, the address waits. Memory is bounded; when it is full, the
  * oldest is forgotten, which only helps somebody who has that many addresses anyway.
  */
-import { isIPv6 } from 'node:net'
+import { networkOf } from '../../../core/http/network.js'
 
 export interface FailureLimits {
   /** So many in a window are free; a user mistypes, a program with an old password repeats. */
@@ -35,13 +35,13 @@ export class Failures {
 
   /** Seconds to wait; 0 when a login may be tried. */
   waitSeconds(address: string): number {
-    const window = this.#window(network(address))
+    const window = this.#window(networkOf(address))
     if (window === undefined || window.count < this.#limits.maxFailures) return 0
     return Math.max(1, Math.ceil((window.endsAt - this.#now()) / 1000))
   }
 
   add(address: string): void {
-    const key = network(address)
+    const key = networkOf(address)
     const window = this.#window(key)
     if (window !== undefined) {
       window.count++
@@ -60,14 +60,4 @@ export class Failures {
     this.#windows.delete(key)
     return undefined
   }
-}
-
-/** One customer has 2^64 IPv6 addresses: the first four groups count. */
-function network(address: string): string {
-  if (!isIPv6(address) || address.includes('.')) return address
-  const [left = '', right] = address.split('::')
-  const head = left.split(':')
-  const tail = right?.split(':') ?? []
-  const zeroes = right === undefined ? 0 : 8 - head.length - tail.length
-  return [...head, ...Array<string>(zeroes).fill('0'), ...tail].slice(0, 4).join(':')
 }
