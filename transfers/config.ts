@@ -188,6 +188,38 @@ const transfersSchema = {
     description:
       'Verifications of uploads at once; others wait in the order of their finalize. 0 is one for each processor.',
   }),
+  max_connections: integer({
+    default: 1024,
+    min: 1,
+    description:
+      'Connections of clients of the API; bounds descriptors and memory. A few more are told so with 503.',
+  }),
+  max_connections_per_address: integer({
+    default: 256,
+    min: 1,
+    description:
+      'Connections of one client address (of IPv6, one /64 network). Behind a reverse proxy all clients have one address: raise it, and those that follow, to what is allowed in all.',
+  }),
+  max_waiting: integer({
+    default: 512,
+    min: 0,
+    description: 'Requests that wait for a change (`?wait=`) at once; more get 503.',
+  }),
+  max_waiting_per_address: integer({
+    default: 96,
+    min: 0,
+    description: 'Those of one address; with its event streams fewer than its connections.',
+  }),
+  max_event_streams: integer({
+    default: 256,
+    min: 0,
+    description: 'Streams of events at once; more get 503.',
+  }),
+  max_event_streams_per_address: integer({
+    default: 96,
+    min: 0,
+    description: 'Those of one address.',
+  }),
   delete_invalid_disks: boolean({
     default: false,
     description:
@@ -291,6 +323,7 @@ function check(config: ConfigOf<typeof schema>, report: Report): void {
       'control_timeout',
     )
   }
+  checkLimits(transfers, report)
   const { proxy_control_socket, proxy_control_url, proxy_url } = transfers
   if (proxy_control_socket !== '' && proxy_control_url !== '') {
     report.fail('transfers', 'proxy_control_url', 'excludes proxy_control_socket')
@@ -322,6 +355,19 @@ function namedDomains(config: ConfigOf<typeof schema>): Named[] {
   if (config.transfers.storage_dir === '') return more
   const keys = { nameKey: 'storage_dir', idKey: 'storage_dir' }
   return [{ section: 'transfers', name: DEFAULT_DOMAIN, id: '', ...keys }, ...more]
+}
+
+/** Who waits keeps a connection; others of the address are to have some left. */
+function checkLimits(transfers: ConfigOf<typeof schema>['transfers'], report: Report): void {
+  const { max_waiting_per_address, max_event_streams_per_address } = transfers
+  const { max_connections_per_address } = transfers
+  const staying = max_waiting_per_address + max_event_streams_per_address
+  if (staying < max_connections_per_address) return
+  report.fail(
+    'transfers',
+    'max_connections_per_address',
+    `must be more than max_waiting_per_address and max_event_streams_per_address together, ${staying}`,
+  )
 }
 
 function checkSections(config: ConfigOf<typeof schema>, report: Report): void {

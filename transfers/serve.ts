@@ -33,7 +33,16 @@ export async function serveApi(
     tls: readTls(config),
     ca: tls.ca_file === '' ? undefined : readFileSync(tls.ca_file),
     vmDirectory,
-    streams: { ...STREAM_LIMITS, stillMs: LOOKS_WHEN_STILL * transfers.poll_interval * 1000 },
+    maxConnections: transfers.max_connections,
+    maxConnectionsPerAddress: transfers.max_connections_per_address,
+    streams: {
+      ...STREAM_LIMITS,
+      maxWaiting: transfers.max_waiting,
+      maxWaitingPerAddress: transfers.max_waiting_per_address,
+      maxStreams: transfers.max_event_streams,
+      maxStreamsPerAddress: transfers.max_event_streams_per_address,
+      stillMs: LOOKS_WHEN_STILL * transfers.poll_interval * 1000,
+    },
   })
   await listen(app.server, transfers)
   const { address, port } = app.server.address() as AddressInfo

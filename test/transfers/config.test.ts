@@ -31,6 +31,13 @@ t.test('without options there is the daemon of this machine, and one storage dom
   t.match(domain, { id: UUID, name: 'default', path: '/var/lib/ovirt-imageio/images' })
 })
 
+t.test('who waits may not take all connections of an address', async (t) => {
+  t.throws(() => load('[transfers]\nmax_connections_per_address = 192\n'), /more than .* 192/)
+  const few = 'max_waiting_per_address = 1\nmax_event_streams_per_address = 0\n'
+  const { warnings } = load(`[transfers]\nmax_connections_per_address = 2\n${few}`)
+  t.same(warnings, [])
+})
+
 t.test('ids that are not given are the same each time, and differ', async (t) => {
   const text = '[storage_domain_a]\npath = /a\n[storage_domain_b]\npath = /b\n'
   const ids = () => domainsOf(load(text).config).map(({ id }) => id)

@@ -30,9 +30,12 @@ export const INVENTORY: Inventory = {
 }
 
 export interface StreamLimits {
-  /** Clients that wait for a change, and clients that are sent events, each. */
+  /** Clients that wait for a change. */
   readonly maxWaiting: number
+  readonly maxWaitingPerAddress: number
+  /** Clients that are sent events. */
   readonly maxStreams: number
+  readonly maxStreamsPerAddress: number
   readonly heartbeatMs: number
   /** A stream ends after so long, whatever happens; its client connects again. */
   readonly maxStreamMs: number
@@ -42,7 +45,9 @@ export interface StreamLimits {
 
 export const STREAM_LIMITS: StreamLimits = {
   maxWaiting: 512,
+  maxWaitingPerAddress: 96,
   maxStreams: 256,
+  maxStreamsPerAddress: 96,
   heartbeatMs: 15_000,
   maxStreamMs: 60 * 60_000,
   stillMs: 3000,

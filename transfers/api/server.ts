@@ -5,6 +5,7 @@ import type { Socket } from 'node:net'
 import { Admission } from '../../core/http/admission.js'
 import { linger } from '../../core/http/linger.js'
 import { tlsOptions, type TlsMaterial } from '../../core/http/tls.js'
+import { Crowd } from './crowd.js'
 import type { ApiSettings } from './options.js'
 
 /** A head, and a whole request of at most 1 MiB. */
@@ -13,10 +14,10 @@ const REQUEST_TIMEOUT_MS = 60_000
 /** Clients poll each second, or wait for a minute. */
 const KEEP_ALIVE_MS = 75_000
 
-export function createServer(
-  { tls, maxConnections, maxConnectionsPerAddress, handshakeTimeoutMs }: ApiSettings,
-  handler: RequestListener,
-): Server {
+export function createServer(settings: ApiSettings, served: RequestListener): Server {
+  const { tls, maxConnections, maxConnectionsPerAddress, handshakeTimeoutMs } = settings
+  const crowd = new Crowd(settings.clock, settings.logger)
+  const handler = crowd.refusing(served)
   const options: http.ServerOptions = {
     headersTimeout: HEAD_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -36,7 +37,7 @@ export function createServer(
   const admission = new Admission({ maxConnections, maxConnectionsPerAddress })
   server.on('connection', (socket: Socket) => {
     const leave = admission.enter(socket.remoteAddress ?? '')
-    if (leave === undefined) socket.destroy()
+    if (leave === undefined) crowd.add(socket)
     else socket.once('close', leave)
   })
   server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {

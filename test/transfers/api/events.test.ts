@@ -2,9 +2,13 @@
 import t, { type Test } from 'tap'
 import { ManualClock } from '../manual-clock.js'
 import { until } from '../../support/wait.js'
+import { readTlsMaterial } from '../../../core/http/tls.js'
+import { testPki } from '../../support/pki.js'
 import { Wire } from '../../support/wire.js'
 import { STREAM_LIMITS } from '../../../transfers/api/options.js'
 import { A, BASIC, start, type Started } from './start.js'
+
+const JSON_ONLY = { accept: 'application/json' }
 
 async function transfer({ service, ask }: Started): Promise<string> {
   service.putDisk('d')
@@ -65,13 +69,57 @@ t.test('waiting ends after the time asked for, and when the client leaves', asyn
   await until('nobody waits', () => service.watchers === 0)
 })
 
-t.test('who comes when too many wait is answered at once', async (t) => {
+t.test('who comes when too many wait is told so, and others are served', async (t) => {
+  const streams = { ...STREAM_LIMITS, maxWaitingPerAddress: 1, maxStreamsPerAddress: 1 }
+  const started = await start(t, { streams, maxConnectionsPerAddress: 3 })
+  const { ask, service } = started
+  const id = await transfer(started)
+  const waiting = ask('GET', `/imagetransfers/${id}?wait=50`)
+  await until('it waits', () => service.watchers === 1)
+  const second = await ask('GET', `/imagetransfers/${id}?wait=50`)
+  t.equal(second.status, 503)
+  t.equal(second.headers['retry-after'], '5')
+  t.match(second.text, '<detail>Too many clients wait for changes; ask without wait')
+  const wire = await listen(t, started, id)
+  await until('both watch', () => service.watchers === 2)
+  const full = await ask('GET', `/imagetransfers/${id}/events`, { headers: JSON_ONLY })
+  t.equal(full.status, 503)
+  t.equal(full.headers['retry-after'], '5')
+  t.match(full.json, { reason: 'Operation Failed', detail: /poll instead/ })
+  await until('others are served', async () => (await ask('GET', '')).status === 200)
+  service.begin(id)
+  t.equal((await waiting).status, 200)
+  wire.destroy()
+  await until('nobody watches', () => service.watchers === 0)
+  const again = ask('GET', `/imagetransfers/${id}?wait=50`)
+  await until('it waits', () => service.watchers === 1)
+  service.forget(id)
+  t.equal((await again).status, 404)
+})
+
+t.test('places for those that wait are counted in all, too', async (t) => {
   const started = await start(t, { streams: { ...STREAM_LIMITS, maxWaiting: 0, maxStreams: 0 } })
   const id = await transfer(started)
-  t.equal((await started.ask('GET', `/imagetransfers/${id}?wait=50`)).status, 200)
+  t.equal((await started.ask('GET', `/imagetransfers/${id}?wait=50`)).status, 503)
   const headers = { accept: 'text/event-stream' }
   const full = await started.ask('GET', `/imagetransfers/${id}/events`, { headers })
   t.equal(full.status, 503)
+})
+
+t.test('a connection too many is told so, over TLS as well', async (t) => {
+  const { keyFile, certFile } = testPki()
+  for (const tls of [undefined, readTlsMaterial(keyFile, certFile)]) {
+    const started = await start(t, { maxConnectionsPerAddress: 1, ...(tls && { tls }) })
+    const { ask, target } = started
+    const first = await Wire.open(target)
+    const refused = await ask('GET', '', { headers: JSON_ONLY })
+    t.equal(refused.status, 503)
+    t.equal(refused.headers['retry-after'], '5')
+    t.match(refused.json, { reason: 'Operation Failed', detail: /^Too many connections/ })
+    t.match((await ask('POST', '/disks', { body: 'x' })).text, '<fault>')
+    first.destroy()
+    await until('there is a place', async () => (await ask('GET', '')).status === 200)
+  }
 })
 
 t.test('events tell phase, bytes, rate and the end', async (t) => {

@@ -1,5 +1,4 @@
 /** Changes of a transfer as server-sent events, so that nobody polls. */
-import { FaultError } from '../../fault.js'
 import { found, IdParams, type Context } from '../context.js'
 import { Feed } from './feed.js'
 
@@ -23,10 +22,7 @@ export function eventRoutes({ app, settings, streams }: Context): void {
     handler: async (request, reply) => {
       const { id } = request.params
       const first = found('image transfer', await service.transfer(id))
-      const leave = streams.enter()
-      if (leave === undefined) {
-        throw new FaultError(503, 'Operation Failed', 'Too many clients listen; poll instead')
-      }
+      const leave = streams.enter(request.ip)
       reply.hijack()
       const { raw } = reply
       raw.writeHead(200, {

@@ -73,7 +73,7 @@ export function transferRoutes(context: Context): void {
       summary: 'One transfer, at once or when it changed',
       params: IdParams,
       querystring: Type.Object(WAIT_PARAMETERS),
-      response: answers({ 200: TransferSchema }, 404),
+      response: answers({ 200: TransferSchema }, 404, 503),
     },
     handler: async (request, reply) => {
       const { id } = request.params
@@ -89,7 +89,11 @@ export function transferRoutes(context: Context): void {
               now.transferred !== before.transferred ||
               now.isActive !== before.isActive
             : now.phase !== phase
-        await streams.wait(service, id, isAwaited, seconds * 1000, gone.signal)
+        await streams.wait(service, id, isAwaited, {
+          ms: seconds * 1000,
+          address: request.ip,
+          gone: gone.signal,
+        })
       }
       const transfer = found('image transfer', await service.transfer(id))
       const show = await followTransfer(context, followOf(follow))
