@@ -3,7 +3,6 @@
  * first read: what a client sends ahead stays in bounded socket buffers until somebody wants it.
  */
 import type { Readable } from 'node:stream'
-import type { Pace } from '../rate/pace.js'
 import { BodyTimeoutError, BodyTooLargeError, IncompleteBodyError } from './errors.js'
 import { ClientWatch, type WatchOptions } from './watch.js'
 
@@ -30,6 +29,17 @@ export interface ReadableBody {
   release(): void
 }
 
+/** A body that can be held back, see PacedBody. */
+export interface PaceableBody extends ReadableBody {
+  /**
+   * The most that one read may still have to ask the client for: 0 when that was asked for already, or
+   * nothing more will come, so that there is nothing to hold back.
+   */
+  readonly awaited: number
+  /** Aborted when nothing is to be held back any more: what is here already is little. */
+  readonly over: AbortSignal
+}
+
 export interface BodyOptions extends WatchOptions {
   /** Ends waiting with its reason. */
   readonly signal: AbortSignal
@@ -39,9 +49,7 @@ export interface BodyOptions extends WatchOptions {
   readonly held?: Buffer | undefined
   /** Called with the size of each piece that arrived. */
   readonly onReceived: (size: number) => void
-  /** Says how fast the body may be read; any speed without. */
-  readonly pace?: Pace | undefined
-  /** With a pace: aborted when the client has gone. Nothing is held back from then on. */
+  /** Aborted when the client has gone. Nothing is held back from then on. */
   readonly closed?: AbortSignal
 }
 
@@ -52,7 +60,7 @@ interface PendingRead {
   readonly reject: (error: Error) => void
 }
 
-export class RequestBody implements ReadableBody {
+export class RequestBody implements PaceableBody {
   readonly #stream: Readable
   readonly #options: BodyOptions
   readonly #watch: ClientWatch
@@ -60,15 +68,12 @@ export class RequestBody implements ReadableBody {
   #isStarted = false
   #isEnded = false
   #isCut = false
-  /** The connection has ended. */
-  #isGone = false
   #error: Error | undefined
   #rest: Buffer[] = []
   #pending: PendingRead | undefined
   #filled = 0
   #lingering: NodeJS.Timeout | undefined
-  /** Ends waiting for the pace. */
-  #hold: AbortController | undefined
+  readonly #over = new AbortController()
 
   constructor(stream: Readable, options: BodyOptions) {
     this.#stream = stream
@@ -77,47 +82,21 @@ export class RequestBody implements ReadableBody {
     options.signal.addEventListener('abort', this.#onAbort)
     options.closed?.addEventListener('abort', this.#onGone)
     if (options.closed?.aborted === true) this.#onGone()
-    // Before the first read, too: the pace may hold that back.
+    // Before the first read, too: that may be held back.
     stream.once('close', this.#onClose)
     if (options.held !== undefined) this.#rest.push(options.held)
   }
 
-  read(target: Buffer, lingerMs?: number): Promise<number> {
-    const { pace } = this.#options
-    if (pace?.isLimited !== true) return this.#read(target, lingerMs)
-    return this.#readPaced(pace, target, lingerMs)
-  }
-
-  /** Nobody waits for the client while the pace is waited for, so it is not to blame for that. */
-  async #readPaced(pace: Pace, target: Buffer, lingerMs?: number): Promise<number> {
-    const granted = await this.#granted(pace, target.length)
-    if (granted === undefined) return this.#read(target, lingerMs)
-    let size = 0
-    try {
-      size = await this.#read(target.subarray(0, granted), lingerMs)
-      return size
-    } finally {
-      pace.giveBack(granted - size)
-    }
-  }
-
-  /** Undefined when the client has gone: what is here already is little, and is not held back. */
-  async #granted(pace: Pace, upTo: number): Promise<number | undefined> {
+  get awaited(): number {
     const isOver = this.#isEnded ? this.#rest.length === 0 : this.#isCut
-    if (isOver || this.#isGone || this.#error !== undefined) return undefined
-    const hold = new AbortController()
-    this.#hold = hold
-    try {
-      return await pace.take(upTo, hold.signal)
-    } catch (error) {
-      if (!hold.signal.aborted) throw error
-      return undefined
-    } finally {
-      this.#hold = undefined
-    }
+    return isOver || this.#error !== undefined ? 0 : Infinity
   }
 
-  #read(target: Buffer, lingerMs: number | undefined): Promise<number> {
+  get over(): AbortSignal {
+    return this.#over.signal
+  }
+
+  read(target: Buffer, lingerMs?: number): Promise<number> {
     if (this.#options.signal.aborted) this.#onAbort()
     this.#start()
     this.#filled = 0
@@ -143,7 +122,7 @@ export class RequestBody implements ReadableBody {
    */
   cut(): void {
     this.#isCut = true
-    if (!this.#isEnded) this.#hold?.abort()
+    if (!this.#isEnded) this.#over.abort()
     this.#keepHeld()
     this.#checkCut()
   }
@@ -165,10 +144,7 @@ export class RequestBody implements ReadableBody {
     this.#stream.off('data', this.#onData).off('end', this.#onEnd)
   }
 
-  readonly #onGone = (): void => {
-    this.#isGone = true
-    this.#hold?.abort()
-  }
+  readonly #onGone = (): void => this.#over.abort()
 
   #keepHeld(): void {
     const held = takeHeld(this.#stream)
@@ -228,7 +204,7 @@ export class RequestBody implements ReadableBody {
 
   #fail(error: Error): void {
     this.#error ??= error
-    this.#hold?.abort()
+    this.#over.abort()
     if (this.#isStarted) this.#stream.pause()
     const pending = this.#settle()
     // What has come is handed over; the next read tells why there is no more.

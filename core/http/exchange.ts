@@ -8,10 +8,18 @@ import type { Readable } from 'node:stream'
 import type { Pace } from '../rate/pace.js'
 import { parseExactJson, stringifyJson } from '../json.js'
 import type { Logger } from '../log.js'
-import { RequestBody, readAll, takeHeld, type BodyOptions, type ReadableBody } from './body.js'
+import {
+  RequestBody,
+  readAll,
+  takeHeld,
+  type BodyOptions,
+  type PaceableBody,
+  type ReadableBody,
+} from './body.js'
 import type { Connection } from './connection.js'
 import { BadRequestError, ClientGoneError } from './errors.js'
 import { announcesBody, isHttp1 } from './framing.js'
+import { PacedBody } from './paced-body.js'
 import { parseQuery, type Query } from './query.js'
 import { ResponseSink } from './sink.js'
 import { VERSION } from './version.js'
@@ -179,7 +187,6 @@ export class Exchange {
     const options: BodyOptions = {
       ...watch,
       isExcused: this.#isExcused,
-      pace: this.#paced(pace),
       closed: this.closed,
       signal,
       held: this.#held,
@@ -188,6 +195,11 @@ export class Exchange {
       },
       onReceived: (size) => void (this.connection.bytesReceived += size),
     }
+    const body = this.#openBody(options)
+    return pace === undefined ? body : new PacedBody(body, this.#paced(pace))
+  }
+
+  #openBody(options: BodyOptions): PaceableBody {
     if (this.#withheld !== undefined) {
       const total = this.#movedByFront
       this.#withheldBody = new WithheldBody(this.#withheld, { ...options, total })
@@ -220,7 +232,7 @@ export class Exchange {
     return new ResponseSink(this.#response, {
       ...watch,
       isExcused: this.#isExcused,
-      pace: this.#paced(pace),
+      pace: pace && this.#paced(pace),
       closed: this.closed,
       total: this.#movedByFront,
       ...(this.connection.front === undefined
@@ -300,8 +312,7 @@ export class Exchange {
   readonly #isExcused = (): boolean => this.connection.isHeldBack
 
   /** The connection knows what waits for the pace. */
-  #paced(pace: Pace | undefined): Pace | undefined {
-    if (pace === undefined) return undefined
+  #paced(pace: Pace): Pace {
     const { connection } = this
     return {
       get isLimited() {

@@ -2,8 +2,7 @@
  * A request body that the native front holds back, as a source of bytes: filled into the caller's
  * buffers on the front's threads. Reads as RequestBody does.
  */
-import type { Pace } from '../rate/pace.js'
-import type { BodyOptions, ReadableBody } from './body.js'
+import type { BodyOptions, PaceableBody } from './body.js'
 import { BodyTimeoutError, IncompleteBodyError } from './errors.js'
 import { ClientWatch } from './watch.js'
 
@@ -16,14 +15,13 @@ export interface Withheld {
   readonly length: number
 }
 
-export class WithheldBody implements ReadableBody {
+export class WithheldBody implements PaceableBody {
   readonly #source: Withheld
   readonly #options: BodyOptions
   readonly #watch: ClientWatch
   readonly #onAbort = (): void => this.#fail(this.#options.signal.reason as Error)
-  readonly #onClosed = (): void => this.#hold?.abort()
-  /** While a read is held back. */
-  #hold: AbortController | undefined
+  readonly #onClosed = (): void => this.#over.abort()
+  readonly #over = new AbortController()
   #left: number
   #isStarted = false
   #error: Error | undefined
@@ -36,6 +34,7 @@ export class WithheldBody implements ReadableBody {
     this.#watch = new ClientWatch(options, () => this.#fail(new BodyTimeoutError()))
     options.signal.addEventListener('abort', this.#onAbort)
     options.closed?.addEventListener('abort', this.#onClosed)
+    if (options.signal.aborted || options.closed?.aborted === true) this.#over.abort()
   }
 
   /** All of it was taken: what comes next on the connection is another request. */
@@ -43,40 +42,16 @@ export class WithheldBody implements ReadableBody {
     return this.#left === 0
   }
 
+  /** What is read ahead was asked for when there was no limit. */
+  get awaited(): number {
+    return this.#ahead === undefined && this.#error === undefined ? this.#left : 0
+  }
+
+  get over(): AbortSignal {
+    return this.#over.signal
+  }
+
   async read(target: Buffer): Promise<number> {
-    const { pace } = this.#options
-    // What is read ahead was asked for when there was no limit.
-    if (pace?.isLimited !== true || this.#left === 0 || this.#ahead !== undefined) {
-      return this.#read(target)
-    }
-    const granted = await this.#granted(pace, Math.min(target.length, this.#left))
-    if (granted === undefined) return this.#read(target)
-    let size = 0
-    try {
-      size = await this.#read(target.subarray(0, granted))
-      return size
-    } finally {
-      pace.giveBack(granted - size)
-    }
-  }
-
-  /** Nobody waits for the client meanwhile. Undefined when there is nothing to hold back any more. */
-  async #granted(pace: Pace, upTo: number): Promise<number | undefined> {
-    const { signal, closed } = this.#options
-    if (signal.aborted || closed?.aborted === true || this.#error !== undefined) return undefined
-    const hold = new AbortController()
-    this.#hold = hold
-    try {
-      return await pace.take(upTo, hold.signal)
-    } catch (error) {
-      if (!hold.signal.aborted) throw error
-      return undefined
-    } finally {
-      this.#hold = undefined
-    }
-  }
-
-  async #read(target: Buffer): Promise<number> {
     if (this.#options.signal.aborted) this.#onAbort()
     this.#throwIfFailed()
     if (!this.#isStarted) {
@@ -97,7 +72,6 @@ export class WithheldBody implements ReadableBody {
   /** The front goes on into it without waiting to be asked, which costs it a turn of two threads. */
   ahead(target: Buffer): void {
     if (this.#error !== undefined || this.#ahead !== undefined || !this.#isStarted) return
-    if (this.#options.pace?.isLimited === true) return
     const read = this.#source.read(target)
     read.catch(() => undefined) // told by the read of it, if there is one
     this.#ahead = { target, read }
@@ -143,7 +117,7 @@ export class WithheldBody implements ReadableBody {
 
   #fail(error: Error): void {
     this.#error ??= error
-    this.#hold?.abort()
+    this.#over.abort()
     this.#source.cancel()
   }
 }

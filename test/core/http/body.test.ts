@@ -1,9 +1,7 @@
 import { PassThrough, Readable } from 'node:stream'
 import t, { type Test } from 'tap'
 import { RequestBody, readAll, takeHeld, type BodyOptions } from '../../../core/http/body.js'
-import { RateLimiter } from '../../../core/rate/rate-limiter.js'
 import { until } from '../../support/wait.js'
-import { VirtualClock } from '../rate/virtual-clock.js'
 
 const INCOMPLETE = { code: 'ERR_INCOMPLETE_BODY', statusCode: 400 }
 const TIMEOUT = { code: 'ERR_BODY_TIMEOUT', statusCode: 408 }
@@ -372,114 +370,4 @@ t.test('a read that lingers gives what came, and waits for the first byte only',
   stream.end()
   t.equal(await body.read(target, 60_000), 3, 'nor does the end')
   t.equal(await body.read(target, 60_000), 0)
-})
-
-/** A body of which 1024 bytes may be read at once, and as many each second. */
-function paced(t: Test, stream: Readable, options: Partial<BodyOptions> = {}) {
-  const clock = new VirtualClock()
-  const pace = new RateLimiter({ clock }).share(1024)
-  return { clock, pace, ...make(t, stream, { pace, ...options }) }
-}
-
-t.test('a body is read as fast as its pace allows', async (t) => {
-  const stream = new PassThrough({ highWaterMark: 8192 })
-  const { body, clock, starts } = paced(t, stream)
-  stream.end(Buffer.alloc(2500, 'x'))
-  t.equal((await take(body, 5000)).length, 1024)
-  const next = take(body, 5000)
-  await clock.pass(999)
-  t.equal(await Promise.race([next, turn().then(() => 'held back')]), 'held back')
-  await clock.pass(1)
-  t.equal((await next).length, 1024)
-  t.equal(starts(), 1)
-  const last = take(body, 5000)
-  await clock.pass(1000)
-  t.equal((await last).length, 452)
-  t.equal(await take(body, 5000), '', 'the end is not waited for')
-  t.equal(clock.timers, 0)
-})
-
-t.test('a client is not asked for its body before the pace allows some', async (t) => {
-  const stream = new PassThrough()
-  const { body, pace, clock, starts } = paced(t, stream)
-  await pace.take(1024, new AbortController().signal)
-  stream.write('hello')
-  const read = take(body, 5)
-  await clock.pass(500)
-  t.equal(starts(), 0)
-  t.equal(stream.readableFlowing, null)
-  await clock.pass(500)
-  t.equal(await read, 'hello')
-  t.equal(starts(), 1)
-})
-
-t.test('what was allowed and did not come is given back', async (t) => {
-  const stream = new PassThrough()
-  const { body, clock } = paced(t, stream)
-  const target = Buffer.alloc(5000)
-  stream.write('a')
-  t.equal(await body.read(target, 5), 1)
-  await clock.pass(1)
-  stream.write('b')
-  t.equal(await body.read(target, 5), 1)
-  t.equal(clock.timers, 0)
-})
-
-t.test('time in which the body is held back is not the time of the client', async (t) => {
-  const stream = new PassThrough()
-  const { body, pace, clock } = paced(t, stream, { inactivityMs: 20, minRate: 1000 })
-  await pace.take(1024, new AbortController().signal)
-  const read = take(body, 2)
-  await new Promise((resolve) => setTimeout(resolve, 100))
-  stream.write('ab')
-  await clock.pass(1000)
-  t.equal(await read, 'ab')
-  await clock.pass(10)
-  await t.rejects(take(body, 2), TIMEOUT)
-})
-
-t.test('an abort ends the holding back at once', async (t) => {
-  const stream = new PassThrough()
-  const abort = new AbortController()
-  const { body, pace, clock } = paced(t, stream, { signal: abort.signal })
-  await pace.take(1024, new AbortController().signal)
-  stream.write('abc')
-  const read = take(body, 3)
-  await turn()
-  const reason = new Error('canceled')
-  abort.abort(reason)
-  await t.rejects(read, reason)
-  t.equal(clock.timers, 0)
-})
-
-t.test('what is here already is handed over when no more will come', async (t) => {
-  for (const end of ['cut', 'complete', 'close', 'gone'] as const) {
-    const stream = new PassThrough()
-    const closed = new AbortController()
-    const { body, pace, clock } = paced(t, stream, { closed: closed.signal })
-    await pace.take(1024, new AbortController().signal)
-    stream.write('abc')
-    await turn()
-    const read = take(body, 10)
-    await turn()
-    if (end === 'close') stream.emit('close')
-    else if (end === 'gone') closed.abort()
-    else body[end]()
-    if (end === 'gone') body.cut()
-    t.equal(await read, 'abc', end)
-    if (end === 'complete') t.equal(await take(body, 10), '')
-    else await t.rejects(take(body, 10), INCOMPLETE, end)
-    t.equal(clock.timers, 0, end)
-  }
-})
-
-t.test('a limit that is lifted lets a body go on', async (t) => {
-  const stream = new PassThrough()
-  const { body, pace } = paced(t, stream)
-  await pace.take(1024, new AbortController().signal)
-  stream.write('abc')
-  const read = take(body, 3)
-  await turn()
-  pace.setRate(0)
-  t.equal(await read, 'abc')
 })
