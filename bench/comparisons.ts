@@ -17,16 +17,16 @@ import type { Result } from './report.js'
 import type { System } from './system.js'
 import { compare } from './transfers.js'
 
-/** The native front, see docs/transport.md. */
-const NATIVE = '[transport]\nnative = on\n'
+/** Without the native front, see docs/transport.md. */
+const PLAIN = '[transport]\nnative = off\n'
 
 export function measureFiles(place: Place, options: BenchOptions): Promise<Result[]> {
   const start = async (): Promise<System[]> => {
     const { systems } = options
     const found: System[] = []
     if (systems.has('imageio')) found.push(imageioFiles(await startImageio(place), 'imageio'))
-    if (systems.has('imageio-native')) {
-      found.push(imageioFiles(await startImageio(place, NATIVE), 'imageio native'))
+    if (systems.has('imageio-plain')) {
+      found.push(imageioFiles(await startImageio(place, PLAIN), 'imageio plain'))
     }
     if (systems.has('nginx') && isInstalled('nginx')) found.push(await startNginx(place))
     return found

@@ -32,7 +32,7 @@ Options:
   --size MIB     moved or hashed in one run by all streams together (default 1024)
   --runs N       counted runs of each case (default 5)
   --store DIR    directory to keep images in; may be repeated (default /dev/shm)
-  --system NAME  imageio, imageio-native (files, with [transport] native), imageio-proxy, nginx, haproxy,
+  --system NAME  imageio, imageio-plain (files, [transport] native = off), imageio-proxy, nginx, haproxy,
                  nbdcopy, b2sum, nbdinfo or qemu-img; may be repeated (default all)
   --extents N    how many the longest list has (default 1000000)
   --seconds N    of a run of small requests (default 3)
@@ -49,7 +49,7 @@ export class UsageError extends Error {
 }
 
 const SYSTEMS = [
-  ...['imageio', 'imageio-native', 'imageio-proxy', 'nginx', 'haproxy'],
+  ...['imageio', 'imageio-plain', 'imageio-proxy', 'nginx', 'haproxy'],
   ...['nbdcopy', 'b2sum', 'nbdinfo', 'qemu-img'],
 ]
 

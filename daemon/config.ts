@@ -99,8 +99,8 @@ export const schema = {
       of: ['auto', 'on', 'off'],
       default: 'auto',
       description:
-        'Move bulk bodies on threads of the addon, past JavaScript (docs/transport.md). auto is off ' +
-        'until this has proven itself.',
+        'Move bulk bodies on threads of the addon, past JavaScript (docs/transport.md). auto is on ' +
+        'where the addon finds in Node what it needs.',
     }),
   },
   profile: {

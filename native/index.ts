@@ -8,6 +8,7 @@
  * promise is settled, and a descriptor must not be closed before.
  */
 import { createRequire } from 'node:module'
+import { constants } from 'node:os'
 import { SystemError } from './system-error.js'
 
 export { SystemError }
@@ -152,9 +153,29 @@ interface Addon {
   readonly sendDatagram: (path: string, message: string) => void
 }
 
-const require = createRequire(import.meta.url)
-const addon = require('#addon') as Addon
+const { addon, missing } = load()
 addon.setErrorClass(SystemError)
+
+/**
+ * Why the addon finds not all it takes from Node, if so. Nothing may then be called that needs it: the
+ * process would end.
+ */
+export const MISSING_SYMBOL: string | undefined = missing
+
+/**
+ * Every symbol is looked up at once, not when it is first called: the front's TLS is that of the node
+ * binary, which need not be the one the addon was built for.
+ */
+function load(): { addon: Addon; missing?: string } {
+  const require = createRequire(import.meta.url)
+  const module = { exports: {} }
+  try {
+    process.dlopen(module, require.resolve('#addon'), constants.dlopen.RTLD_NOW)
+    return { addon: module.exports as Addon }
+  } catch (error) {
+    return { addon: require('#addon') as Addon, missing: (error as Error).message }
+  }
+}
 
 /** Bytes; the alignment of allocateAligned(). */
 export const PAGE_SIZE: number = addon.pageSize

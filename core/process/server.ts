@@ -2,14 +2,14 @@
  * One server process: tickets, the three services, privileges. What the images service does, and which
  * URLs tickets may have, is the program's own and an argument. Nothing is global.
  */
-import { availableParallelism, hostname } from 'node:os'
+import { hostname } from 'node:os'
 import { readFileSync } from 'node:fs'
 import type { ServerConfig } from '../config/server.js'
 import type { Route } from '../http/routes.js'
 import { readAuthorities, readTlsMaterial, type TlsMaterial } from '../http/tls.js'
 import { VERSION } from '../http/version.js'
 import { infoRoute } from '../images/info.js'
-import { Transport } from '../../native/transport.js'
+import type { Transport } from '../../native/transport.js'
 import { parseExactJson } from '../json.js'
 import type { Logger } from '../log.js'
 import { dropPrivileges } from '../privileges.js'
@@ -20,6 +20,7 @@ import { ticketRoutes } from '../tickets/routes.js'
 import { SignedTickets } from '../tickets/signed/signed-tickets.js'
 import { TicketStore } from '../tickets/store.js'
 import { createServices, type Service } from './services.js'
+import { openTransport, type TransportChoice } from './transport.js'
 
 export interface StartOptions<C = ServerConfig> {
   readonly config: C
@@ -38,12 +39,9 @@ export interface Images {
   readonly normalizeUrl: (url: string) => string
   /** The same for the URL in a token, whose signer need not be trusted with as much. */
   readonly normalizeSignedUrl: (url: string) => string
-  /** Whether the native front stands before the data services (docs/transport.md). */
-  readonly usesFront?: boolean
+  /** Whether the native front stands before the data services; without it does not. */
+  readonly transport?: TransportChoice
 }
-
-/** One for each core; more than eight wait for the network or the storage. */
-const FRONT_THREADS = Math.min(availableParallelism(), 8)
 
 export class Server {
   readonly #logger: Logger
@@ -99,7 +97,7 @@ export class Server {
       info: infoRoute,
       tickets: [...tickets, ...(signed?.routes(removeTimeout) ?? [])],
     }
-    if (images.usesFront === true) this.#transport = new Transport(FRONT_THREADS)
+    this.#transport = openTransport(images.transport ?? 'off', logger)
     const parts = { logger, transport: this.#transport }
     this.#services = createServices(config, routes, tls, parts)
   }

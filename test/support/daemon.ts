@@ -16,7 +16,7 @@ import { Wire, type Target } from './wire.js'
 
 const BIN = join(process.cwd(), 'bin')
 
-/** IMAGEIO_TEST_NATIVE=on runs the same tests on the native front. */
+/** IMAGEIO_TEST_NATIVE=off runs the same tests without the native front. */
 const NATIVE = process.env['IMAGEIO_TEST_NATIVE'] ?? 'auto'
 
 export type Sections = Readonly<Record<string, Readonly<Record<string, string | number | boolean>>>>

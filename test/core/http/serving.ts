@@ -33,8 +33,8 @@ export async function serve(
   const { logger, lines } = recordingLogger()
   const table =
     typeof routes === 'function' ? [{ path: '/images/:id', methods: { GET: routes } }] : routes
-  // IMAGEIO_TEST_NATIVE=on runs the same tests on the native front.
-  const usesFront = process.env['IMAGEIO_TEST_NATIVE'] === 'on' && !('mayConnect' in options)
+  // As the daemon does; IMAGEIO_TEST_NATIVE=off runs the same tests without the native front.
+  const usesFront = process.env['IMAGEIO_TEST_NATIVE'] !== 'off' && !('mayConnect' in options)
   const transport = usesFront ? new Transport(2) : undefined
   t.teardown(() => transport?.close())
   const server = new HttpServer({

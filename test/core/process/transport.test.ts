@@ -1,0 +1,35 @@
+import { readFileSync, readdirSync } from 'node:fs'
+import t from 'tap'
+import { openTransport } from '../../../core/process/transport.js'
+import { startDaemon, type Daemon } from '../../support/daemon.js'
+import { recordingLogger } from '../http/exchanges.js'
+
+const MISSING = 'undefined symbol: SSL_read_ex'
+
+/** Threads of the front that this daemon has. */
+function frontThreads({ pid }: Daemon): number {
+  const names = readdirSync(`/proc/${pid}/task`).map((id) =>
+    readFileSync(`/proc/${pid}/task/${id}/comm`, 'utf8').trim(),
+  )
+  return names.filter((name) => name === 'imageio-front').length
+}
+
+t.test('the front is there by default, and can be switched off', async (t) => {
+  for (const native of ['auto', 'on', 'off'] as const) {
+    const daemon = await startDaemon(t, { config: { transport: { native } } })
+    t.equal(frontThreads(daemon) > 0, native !== 'off', native)
+  }
+})
+
+t.test('a front that cannot be had is done without, and the log says so once', async (t) => {
+  const { logger, lines } = recordingLogger()
+  t.equal(openTransport('auto', logger, MISSING), undefined)
+  t.equal(lines.length, 1)
+  t.match(lines[0], { level: 40, reason: MISSING })
+})
+
+t.test('but who asks for it is told that it cannot be had', async (t) => {
+  const { logger } = recordingLogger()
+  t.throws(() => openTransport('on', logger, MISSING), { message: new RegExp(MISSING) })
+  t.equal(openTransport('off', logger, MISSING), undefined)
+})

@@ -1,0 +1,24 @@
+/** What clients do to a daemon's images, once more without the native front before it. */
+import t from 'tap'
+
+const env = { ...process.env, IMAGEIO_TEST_NATIVE: 'off' }
+const isOff = process.env['IMAGEIO_TEST_NATIVE'] === 'off'
+
+/** Those in which bodies move, or connections end. */
+const SUITES = [
+  'upload',
+  'download',
+  'framing',
+  'leaving',
+  'limits',
+  'cancel',
+  'races',
+  'accounting',
+]
+
+t.setTimeout(300_000)
+for (const name of SUITES) {
+  const file = new URL(`./${name}.test.js`, import.meta.url).pathname
+  const options = { env, skip: isOff && 'it runs without the front anyway' }
+  t.spawn(process.execPath, [file], options, `${name}, without the native front`)
+}
