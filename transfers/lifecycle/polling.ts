@@ -1,4 +1,5 @@
 /** A look at a transfer whose data may flow. */
+import { DomainUnavailableError } from '../fault.js'
 import { HostUnreachableError } from '../hosts/errors.js'
 import type { TicketState } from '../hosts/ticket-control.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
@@ -99,6 +100,7 @@ async function installAgain(context: Context, session: Session, memory: Memory):
     context.logger.warn(log, 'the daemon had lost the ticket and has it again')
   } catch (error) {
     if (error instanceof LeaseLostError) throw error
+    if (error instanceof DomainUnavailableError) return 'later'
     memory.failedTickets++
     context.logger.warn({ ...log, err: error }, 'the daemon has lost the ticket')
     if (memory.failedTickets < MAX_FAILURES) return 'later'

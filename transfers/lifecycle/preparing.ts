@@ -40,6 +40,7 @@ export async function prepare(
     await openSession(context, session)
   } catch (error) {
     if (error instanceof LeaseLostError) throw error
+    if (error instanceof DomainUnavailableError) return 'later'
     // After a restart of the whole machine the daemon may come later than this service.
     if (memory.isRecovered && clock.elapsed() - memory.since < timers.graceMs) return 'later'
     await stopServer(context, session.transfer)

@@ -58,7 +58,10 @@ export async function openSession(context: Context, session: Session): Promise<v
 /** Where the daemon finds the image. Starts the NBD server where one is needed. */
 export async function imageUrl(context: Context, session: Session): Promise<string> {
   const { transfer, disk } = session
-  if (transfer.backend === 'file') return context.volumes.url(disk)
+  if (transfer.backend === 'file') {
+    await context.volumes.facts(disk) // the file is still the volume, which servers look at themselves
+    return context.volumes.url(disk)
+  }
   await noteServerEnd(context, transfer, session.host.tickets)
   context.requireLease()
   const { url, isNew } = await context.nbd.start(transfer, disk)

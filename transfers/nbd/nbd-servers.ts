@@ -9,7 +9,8 @@ import { access, chmod, lchown, mkdir, open, readFile, readdir, rm } from 'node:
 import { basename, dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Id } from '../model.js'
-import { ImageFile, ImageRefused } from '../verify/image-file.js'
+import { ImageFile } from '../verify/image-file.js'
+import { checkOwnFile } from '../verify/own-file.js'
 import { inspectQcow2 } from '../verify/qcow2.js'
 import { qemuNbdArguments, type ServedVolume } from './arguments.js'
 import { knock } from './greeting.js'
@@ -253,7 +254,7 @@ async function checkVolume({ path, format }: ServedVolume): Promise<void> {
     const handle = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     try {
       const status = await handle.stat({ bigint: true })
-      if (!status.isFile()) throw new ImageRefused('it is no regular file')
+      checkOwnFile(status)
       if (format === 'cow') await inspectQcow2(new ImageFile(handle, status.size))
     } finally {
       await handle.close()

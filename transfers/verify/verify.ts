@@ -12,6 +12,7 @@ import type { DiskFormat } from '../model.js'
 import { foreignFormat, PROBE_SIZE } from './foreign-format.js'
 import { ImageFile, ImageRefused } from './image-file.js'
 import { VerificationError, VERIFY_LIMITS, type Limits } from './limited-child.js'
+import { checkOwnFile } from './own-file.js'
 import { inspectQcow2 } from './qcow2.js'
 import { qemuInfo } from './qemu-info.js'
 import { checkNoWriter } from './writers.js'
@@ -67,12 +68,12 @@ export async function verifyVolume(
 async function verify(volume: VolumeToVerify, limits: Limits): Promise<Verification> {
   const { path, format } = volume
   // Looked at before it is opened, since opening a device or a FIFO may already do something.
-  checkIsFile(await status(path))
+  checkOwnFile(await status(path))
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
   const handle = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(refuseLink)
   try {
     const opened = await handle.stat({ bigint: true })
-    checkIsFile(opened)
+    checkOwnFile(opened)
     checkIsSame(opened, await status(path))
     await checkNoWriter(handle)
     const image = new ImageFile(handle, opened.size)
@@ -123,10 +124,6 @@ function checkSize({ provisionedSize }: VolumeToVerify, virtualSize: bigint): st
 
 function status(path: string): Promise<BigIntStats> {
   return lstat(path, { bigint: true })
-}
-
-function checkIsFile(found: BigIntStats): void {
-  if (!found.isFile()) throw new ImageRefused('the volume is no regular file')
 }
 
 /** The path was made a link after it was looked at. */

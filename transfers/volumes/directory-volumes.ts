@@ -6,6 +6,7 @@ import { KiB, MiB } from '../../core/units.js'
 import { dataRanges, fdatasync } from '../../native/index.js'
 import { FaultError } from '../fault.js'
 import type { Id } from '../model.js'
+import { checkOwnFile } from '../verify/own-file.js'
 import { Directory, isMissing } from './directory.js'
 import { checkMarker, readMarker, writeMarker } from './domain-marker.js'
 import { growVolume } from './grow-volume.js'
@@ -105,10 +106,11 @@ export class DirectoryVolumes implements VolumeProvider {
   async grow(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts> {
     const name = volumeName(volume.imageId)
     return this.#use(async (directory) => {
+      checkOwnFile(await directory.status(name))
       const file = await directory.open(name, constants.O_RDWR)
       try {
         const before = await file.stat()
-        if (!before.isFile()) throw new Error(`the volume ${name} is no regular file`)
+        checkOwnFile(before)
         if (!volume.sparse) {
           await this.#checkRoom('grow', rawLength(volume.provisionedSize) - before.blocks * 512)
         }
@@ -144,7 +146,7 @@ export class DirectoryVolumes implements VolumeProvider {
   facts({ imageId }: VolumeRef): Promise<VolumeFacts> {
     return this.#use(async (directory) => {
       const found = await directory.status(volumeName(imageId))
-      if (!found.isFile()) throw new Error(`the volume ${imageId} is no regular file`)
+      checkOwnFile(found)
       return factsOf(found)
     })
   }
@@ -243,7 +245,8 @@ async function wipeFile(
   const file = await directory.open(name, constants.O_RDWR)
   try {
     const found = await file.stat()
-    if (!found.isFile()) return
+    // With another name it is not only ours.
+    if (!found.isFile() || found.nlink > 1) return
     await wipeRanges(file, found.size, signal)
     await fdatasync(file.fd)
   } finally {

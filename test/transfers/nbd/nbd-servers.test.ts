@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import {
   chmod,
   copyFile,
+  link,
   mkdir,
   readFile,
   readdir,
@@ -235,6 +236,9 @@ t.test('what cannot be served is told, and nothing runs', { skip }, async (t) =>
   await refused({ path: join(dir, 'missing') }, /cannot be served: ENOENT/)
   await refused({ format: 'cow' }, /no qcow2 image/)
   await refused({ path: dir }, /no regular file/)
+  await link(served.path, join(dir, 'link'))
+  await refused({}, /2 names/)
+  rmSync(join(dir, 'link'))
   const cow = { ...served, path: join(dir, 'locked'), format: 'cow' } as const
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', cow.path, `${SIZE}`])
   const { pid } = await nbd.start('other', cow)

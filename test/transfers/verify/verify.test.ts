@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chmodSync, existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { link, mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { foreignFormat } from '../../../transfers/verify/foreign-format.js'
@@ -144,6 +144,12 @@ t.test('what is no regular file is refused, and not opened', { skip }, (t) => {
     await both(t, path)
   })
   t.test('a device', async (t) => both(t, '/dev/zero'))
+  t.test('a file that has another name', async (t) => {
+    const path = newPath(t)
+    await link(await qcow2(t), path)
+    refused(t, await verifyRaw(path), /2 names/)
+    refused(t, await verifyCow(path), /2 names/)
+  })
   t.end()
 })
 

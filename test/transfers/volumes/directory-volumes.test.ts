@@ -1,6 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
-import { mkdir, open, readFile, readdir, rename, stat, symlink, writeFile } from 'node:fs/promises'
+import {
+  link,
+  mkdir,
+  open,
+  readFile,
+  readdir,
+  rename,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -110,6 +120,18 @@ t.test('links that lie in the directory are not followed', { skip }, async (t) =
   await t.rejects(volumes.create(spec()), { message: /The image exists/ })
   await t.rejects(volumes.facts({ imageId: IMAGE }), /no regular file/)
   await symlink(outside, join(path, `.${IMAGE}.0123456789abcdef.new`))
+  await volumes.remove({ imageId: IMAGE }, { wipe: true })
+  t.same(await readdir(path), [])
+  t.equal(await readFile(outside, 'utf8'), 'data')
+})
+
+t.test('a file that has another name is not used, and not overwritten', { skip }, async (t) => {
+  const { path, volumes } = domain(t)
+  const outside = join(domain(t).path, 'precious')
+  await writeFile(outside, 'data')
+  await link(outside, join(path, IMAGE))
+  await t.rejects(volumes.facts({ imageId: IMAGE }), /2 names: it is a hard link/)
+  await t.rejects(volumes.grow(spec()), /2 names/)
   await volumes.remove({ imageId: IMAGE }, { wipe: true })
   t.same(await readdir(path), [])
   t.equal(await readFile(outside, 'utf8'), 'data')
