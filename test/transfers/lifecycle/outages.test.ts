@@ -47,6 +47,35 @@ t.test('a daemon that was started again gets the ticket again, with its id', asy
   t.match(engine.logText(), /had lost the ticket/)
 })
 
+t.test('what was transferred is known after a restart of service and daemon', async (t) => {
+  const before = await startDaemon(t)
+  const engine = await startEngine(t, { daemon: before })
+  const { id: diskId } = await engine.addDisk()
+  const { id, transferUrl } = await engine.transferring({ diskId })
+  const { pathname } = new URL(transferUrl!)
+  await request(before.remote, 'PUT', pathname, { body: randomBytes(SIZE / 2) })
+  await until('progress is stored', async () => {
+    engine.clock.advance(1000)
+    return (await engine.service.transfer(id))?.transferred === SIZE / 2
+  })
+  await engine.stop()
+  await before.stop()
+  const daemon = await startDaemon(t, { from: before })
+  const next = await startEngine(t, { daemon, from: engine })
+  await until('the ticket is back', async () => {
+    next.clock.advance(1000)
+    const { status } = await daemon.controlRequest('GET', pathname.replace('images', 'tickets'))
+    return status === 200
+  })
+  await request(daemon.remote, 'PUT', pathname, { body: randomBytes(SIZE / 4) })
+  await next.pass(5)
+  const { transferred } = await next.inPhase(id, 'transferring')
+  t.equal(transferred, SIZE / 2, 'never less than before')
+  await next.service.act(id, 'finalize')
+  const { transferred: last } = await next.inPhase(id, 'finished_success')
+  t.equal(last, SIZE / 2)
+})
+
 t.test('a host out of reach for long pauses an upload, and resume continues it', async (t) => {
   const first = await startDaemon(t)
   const engine = await startEngine(t, { daemon: first, timers: { graceMs: 5000 } })
