@@ -19,6 +19,12 @@ export class ManualClock implements Clock {
     return this.#now
   }
 
+  /** Until the next timer is due; undefined when there is none. */
+  nextMs(): number | undefined {
+    const dues = [...this.#timers].map(({ due }) => due - this.#now)
+    return dues.length === 0 ? undefined : Math.min(...dues)
+  }
+
   /** The wall clock jumps; no time passes. */
   set(ms: number): void {
     this.#offset += ms

@@ -40,13 +40,16 @@ export interface ControlledHost {
   isUp: boolean
 }
 
+/** A host that starts with us is there in a moment; one that stays away is asked less and less often. */
+const FIRST_RETRY_MS = 100
+
 export class Hosts {
   readonly proxy: TicketControl | undefined
   readonly #options: HostsOptions
   readonly #hosts = new Map<Id, ControlledHost>()
   /** Where the search for a host begins: each gets its turn. */
   #next = 0
-  #endTimer: () => void = () => undefined
+  readonly #endTimers = new Map<Id, () => void>()
   #isStopped = false
 
   constructor(options: HostsOptions) {
@@ -62,12 +65,12 @@ export class Hosts {
 
   /** Resolves when every host was asked once; goes on asking. */
   async start(): Promise<void> {
-    await this.#check()
+    await Promise.all([...this.#hosts.values()].map((host) => this.#watch(host, FIRST_RETRY_MS)))
   }
 
   stop(): void {
     this.#isStopped = true
-    this.#endTimer()
+    for (const end of this.#endTimers.values()) end()
   }
 
   /** Whether a certificate is shown to any of them. */
@@ -123,14 +126,18 @@ export class Hosts {
     )
   }
 
-  async #check(): Promise<void> {
-    await Promise.all([...this.#hosts.values()].map((host) => this.#checkOne(host)))
+  /** Resolves when it was asked; asks again, after `retryMs` when it is down. */
+  async #watch(host: ControlledHost, retryMs: number): Promise<void> {
+    await this.#check(host)
     if (this.#isStopped) return
     const { clock, checkMs } = this.#options
-    this.#endTimer = clock.setTimer(checkMs, () => void this.#check())
+    const waitMs = host.isUp ? checkMs : Math.min(retryMs, checkMs)
+    const nextRetryMs = host.isUp ? FIRST_RETRY_MS : waitMs * 2
+    const again = (): void => void this.#watch(host, nextRetryMs)
+    this.#endTimers.set(host.settings.id, clock.setTimer(waitMs, again))
   }
 
-  async #checkOne(host: ControlledHost): Promise<void> {
+  async #check(host: ControlledHost): Promise<void> {
     const isUp = await host.tickets.isReachable()
     if (isUp !== host.isUp) {
       const { id, name } = host.settings
