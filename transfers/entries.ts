@@ -1,8 +1,15 @@
 /** Records from what a client has asked for. Throws FaultError for what cannot be. */
 import { randomUUID } from 'node:crypto'
 import { DomainUnavailableError, FaultError } from './fault.js'
-import type { DiskChange, Id, NewDisk, NewTransfer, StorageDomain } from './model.js'
+import type { DiskChange, DiskFormat, Id, NewDisk, NewTransfer, StorageDomain } from './model.js'
 import type { StoredDisk, StoredTransfer } from './store/records.js'
+
+/**
+ * What no storage could hold: an L1 table of qcow2, with the clusters of 64 KiB that volumes have, describes
+ * no more than 2 PiB, and the length of a file, in whole sectors, is counted exactly. File systems have
+ * limits of their own, below.
+ */
+const LARGEST: Readonly<Record<DiskFormat, number>> = { cow: 2 ** 51, raw: 2 ** 53 - 512 }
 
 /** Locked until its volume exists. */
 export function newDisk(
@@ -100,7 +107,13 @@ function requirePossible({
   format,
   sparse,
   backup,
-}: Pick<NewDisk, 'format' | 'sparse' | 'backup'>): void {
+  provisionedSize,
+}: Pick<NewDisk, 'format' | 'sparse' | 'backup' | 'provisionedSize'>): void {
+  const largest = LARGEST[format]
+  if (provisionedSize > largest) {
+    const detail = `A disk of format ${format} has at most ${largest} bytes.`
+    throw new FaultError(400, 'Invalid value', detail)
+  }
   if (format === 'raw' && backup === 'incremental') {
     throw conflict('Incremental backup needs format cow.')
   }

@@ -4,7 +4,12 @@ import type { FileHandle } from 'node:fs/promises'
 
 const MAX_SAID = 4096
 
-/** `qemu-img WORDS FILE SIZE`. Rejects with what it said, with code ENOSPC when there is no room. */
+const CODES = [
+  [/No space left on device|Disk quota exceeded/, 'ENOSPC'],
+  [/File too large|image size is too large/i, 'EFBIG'],
+] as const
+
+/** `qemu-img WORDS FILE SIZE`. Rejects with what it said, with code ENOSPC or EFBIG where that is why. */
 export async function runQemuImg(
   words: readonly string[],
   size: string,
@@ -31,7 +36,7 @@ export async function runQemuImg(
     throw new Error(`cannot run qemu-img: ${failure.message}`, { cause: failure })
   }
   if (status === 0) return
-  const isFull = /No space left on device|Disk quota exceeded/.test(said)
+  const code = CODES.find(([text]) => text.test(said))?.[1]
   const error = new Error(`qemu-img ${words[0] ?? ''}: ${said.trim()}`)
-  throw Object.assign(error, isFull && { code: 'ENOSPC' })
+  throw Object.assign(error, code !== undefined && { code })
 }

@@ -370,6 +370,14 @@ t.test('requests that do not fit the state are refused', async (t) => {
   await t.rejects(engine.service.removeDisk('missing'), MISSING)
   await t.rejects(engine.addDisk({ id: diskId }), CONFLICT)
   await t.rejects(engine.addDisk({ sparse: false, provisionedSize: 2 ** 50 }), CONFLICT)
+  for (const [format, largest] of [
+    ['raw', 2 ** 53 - 512],
+    ['cow', 2 ** 51],
+  ] as const) {
+    const tooLarge = { format, provisionedSize: largest + 1 }
+    await t.rejects(engine.addDisk(tooLarge), { ...WRONG, message: new RegExp(`${largest} bytes`) })
+  }
+  await t.rejects(engine.service.changeDisk(diskId, { provisionedSize: 2 ** 53 - 1 }), WRONG)
   await t.rejects(engine.addDisk({ storageDomain: { name: 'two' } }), MISSING)
   engine.volumes.domain = { ...engine.volumes.domain, status: 'maintenance' }
   await t.rejects(engine.addTransfer({ diskId }), CONFLICT)

@@ -161,6 +161,37 @@ t.test('what has no room is refused, and nothing is left', async (t) => {
   await volumes.create(spec({ provisionedSize: Math.min(size, 2 ** 43) }))
 })
 
+t.test('a size that no image can have is refused, and nothing is left', { skip }, async (t) => {
+  const { path, volumes } = domain(t)
+  const tooLarge = spec({ format: 'cow', provisionedSize: 2 ** 51 + 512 })
+  const refusal = { statusCode: 409, message: /no files of this size/ }
+  await t.rejects(volumes.create(tooLarge), refusal)
+  t.same(await readdir(path), [])
+  await volumes.create(spec({ format: 'cow' }))
+  const before = await readFile(join(path, IMAGE))
+  await t.rejects(volumes.grow(tooLarge), refusal)
+  t.ok(before.equals(await readFile(join(path, IMAGE))))
+})
+
+t.test('a file larger than the file system takes is refused, and nothing is left', async (t) => {
+  const { path, volumes } = domain(t)
+  const size = 2 ** 53 - 512
+  const file = await open(join(path, 'probe'), 'w')
+  const code = await file.truncate(size).then(
+    () => undefined,
+    (error: unknown) => (error as NodeJS.ErrnoException).code,
+  )
+  await file.close()
+  if (code !== 'EFBIG') return void t.pass('this one takes it')
+  rmSync(join(path, 'probe'))
+  const refusal = { statusCode: 409, message: /no files of this size/ }
+  await t.rejects(volumes.create(spec({ provisionedSize: size })), refusal)
+  t.same(await readdir(path), [])
+  await volumes.create(spec())
+  await t.rejects(volumes.grow(spec({ provisionedSize: size })), refusal)
+  t.match(await volumes.facts({ imageId: IMAGE }), { length: 4 * MiB })
+})
+
 t.test('a file system that is full, or has no such files', { skip: asRoot }, async (t) => {
   const { path } = domain(t)
   await run('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', path])
