@@ -181,8 +181,9 @@ export interface TransferService {
   removeDisk(id: Id): Promise<void>
   transfers(): Promise<readonly TransferView[]>
   transfer(id: Id): Promise<TransferView | undefined>
-  addTransfer(transfer: NewTransfer): Promise<TransferView>
-  act(id: Id, action: TransferAction): Promise<void>
+  /** `user` is who asks, for the log. */
+  addTransfer(transfer: NewTransfer, user?: string): Promise<TransferView>
+  act(id: Id, action: TransferAction, user?: string): Promise<void>
   /** Calls back after each change of the transfer (phase, transferred, active), until it is undone. */
   watch(id: Id, onChange: (transfer: TransferView | undefined) => void): () => void
 }

@@ -1,9 +1,11 @@
 /** What the API asks for, done: requests are checked against the state and stored; the manager does the rest. */
 import { randomUUID } from 'node:crypto'
+import type { Logger } from '../core/log.js'
 import type { Clock } from './clock.js'
 import { changedDisk, newDisk, newTransfer, requireActive } from './entries.js'
 import { FaultError } from './fault.js'
 import type { Hosts } from './hosts/hosts.js'
+import { logFields } from './lifecycle/log-fields.js'
 import type { Manager } from './lifecycle/manager.js'
 import { isFinal, nextPhase } from './lifecycle/phases.js'
 import type { Volumes } from './lifecycle/ports.js'
@@ -30,6 +32,7 @@ export interface ServiceOptions {
   readonly hosts: Hosts
   readonly volumes: Volumes
   readonly clock: Clock
+  readonly logger: Logger
 }
 
 export class Service implements TransferService {
@@ -114,8 +117,8 @@ export class Service implements TransferService {
     return found && this.#view(found)
   }
 
-  async addTransfer(request: NewTransfer): Promise<TransferView> {
-    const { store, manager, hosts, clock } = this.#options
+  async addTransfer(request: NewTransfer, user?: string): Promise<TransferView> {
+    const { store, manager, hosts, clock, logger } = this.#options
     const domains = await this.storageDomains()
     const diskId = request.diskId ?? (await this.#diskOfImage(request.imageId))
     const stored = await store.transaction(async (records) => {
@@ -136,21 +139,30 @@ export class Service implements TransferService {
       await records.addTransfer(transfer)
       return transfer
     })
+    const { format, backend } = stored
+    logger.info({ ...logFields(stored), format, backend, user }, 'transfer created')
     manager.drive(stored.id)
     return this.#view(stored)
   }
 
-  async act(id: Id, action: TransferAction): Promise<void> {
-    const { store, manager, clock } = this.#options
-    await store.transaction(async (records) => {
+  async act(id: Id, action: TransferAction, user?: string): Promise<void> {
+    const { store, manager, clock, logger } = this.#options
+    const changed = await store.transaction(async (records) => {
       const transfer = known(await records.transfer(id), `There is no image transfer ${id}.`)
       const phase = nextPhase(transfer.phase, action, transfer)
       const isSignOfLife = (action === 'extend' || action === 'resume') && !isFinal(phase)
-      if (phase === transfer.phase && !isSignOfLife) return
+      if (phase === transfer.phase && !isSignOfLife) return undefined
       const now = clock.now()
       const lastExtended = isSignOfLife ? now : transfer.lastExtended
       await records.putTransfer({ ...transfer, phase, lastExtended, updatedAt: now })
+      return { transfer, phase }
     })
+    if (changed !== undefined) {
+      const { transfer, phase } = changed
+      const facts = { ...logFields(transfer), from: transfer.phase, phase, user }
+      // A client that keeps its transfer alive does it again and again.
+      logger[action === 'extend' ? 'debug' : 'info'](facts, `transfer: ${action}`)
+    }
     manager.wake(id)
   }
 

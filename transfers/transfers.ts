@@ -48,14 +48,13 @@ export async function startTransfers(
     logger,
   })
   const store = await openStore(transfers.database)
-  const common = { store, hosts, volumes, clock: systemClock }
+  const common = { store, hosts, volumes, clock: systemClock, logger }
   const failed = Promise.withResolvers<never>()
   failed.promise.catch(() => undefined) // nobody may be there to hear of it yet
   const manager = new Manager({
     ...common,
     verifier,
     nbd,
-    logger,
     timers: timersOf(config),
     policies: policiesOf(config),
     name: transfers.instance,

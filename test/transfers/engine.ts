@@ -93,10 +93,10 @@ export class Engine {
       clock,
       logger,
     })
-    const common = { store, hosts: this.hosts, volumes, clock }
+    const common = { store, hosts: this.hosts, volumes, clock, logger }
     this.manager = new Manager({
       ...common,
-      ...{ verifier, nbd, logger, timers, policies },
+      ...{ verifier, nbd, timers, policies },
       name: options.name ?? 'test',
       callMs: 5000,
       onOver: (reason) => logger.fatal(reason.message),
@@ -114,8 +114,8 @@ export class Engine {
     return disk
   }
 
-  addTransfer(fields: Partial<NewTransfer>): Promise<TransferView> {
-    return this.service.addTransfer({ ...NEW_TRANSFER, ...fields })
+  addTransfer(fields: Partial<NewTransfer>, user?: string): Promise<TransferView> {
+    return this.service.addTransfer({ ...NEW_TRANSFER, ...fields }, user)
   }
 
   /** A transfer that is in this phase; seconds pass until it is. */

@@ -4,6 +4,7 @@ import type { StoredDisk, StoredTransfer } from '../store/records.js'
 import type { Records } from '../store/store.js'
 import { LeaseLostError, type Context } from './context.js'
 import { followPhase, type Fate } from './fate.js'
+import { logFields } from './log-fields.js'
 import { isFinal, nextPhase, type SystemEvent } from './phases.js'
 
 /** What a step may set. */
@@ -60,7 +61,7 @@ export async function change(context: Context, id: Id, what: Change): Promise<St
   if (before.phase !== after.phase) {
     const level = after.message !== undefined && after.message !== before.message ? 'warn' : 'info'
     const { phase, message } = after
-    logger[level]({ transfer: id, from: before.phase, phase, reason: message }, 'phase')
+    logger[level]({ ...logFields(after), from: before.phase, phase, reason: message }, 'phase')
   }
   context.changed(id)
   return after

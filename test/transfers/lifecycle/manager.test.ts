@@ -393,6 +393,34 @@ t.test('without a host that is up there is no transfer', async (t) => {
   await t.rejects(engine.addTransfer({ diskId, hostId: 'host' }), CONFLICT)
 })
 
+t.test('the log says who did what, to which disk and where', async (t) => {
+  const engine = await startEngine(t, { daemon })
+  const { id: disk } = await engine.addDisk()
+  const { id: transfer } = await engine.addTransfer({ diskId: disk, hostId: 'host' }, 'me@here')
+  const { ticketId } = await engine.inPhase(transfer, 'transferring')
+  await engine.service.act(transfer, 'extend', 'me@here')
+  await engine.service.act(transfer, 'finalize', 'you@there')
+  await engine.inPhase(transfer, 'finished_success')
+  await engine.service.act(transfer, 'cancel', 'late@there')
+  const lines = engine.logText().trim().split('\n')
+  const logged = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
+  const about = { transfer, disk, direction: 'upload', host: 'host' }
+  const by = (user: string) => logged.filter((line) => line['user'] === user)
+  t.match(by('me@here'), [
+    { level: 30, msg: 'transfer created', format: 'raw', backend: 'file', ...about },
+    { level: 20, msg: 'transfer: extend', ...about },
+  ])
+  t.match(by('you@there'), [
+    { level: 30, msg: 'transfer: finalize', phase: 'finalizing_success', ...about },
+  ])
+  t.same(by('late@there'), [], 'nothing was done')
+  t.match(logged.filter(({ msg }) => msg === 'phase').at(-1), {
+    phase: 'finished_success',
+    ...about,
+  })
+  t.notMatch(engine.logText(), ticketId!)
+})
+
 t.test('an image can be named by its image id', async (t) => {
   const engine = await startEngine(t, { daemon })
   await engine.addDisk({ id: 'd1', imageId: 'i1' })

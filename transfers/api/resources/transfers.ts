@@ -60,8 +60,8 @@ export function transferRoutes(context: Context): void {
       body: NewTransferSchema,
       response: answers({ 201: TransferSchema }, 400, 404, 409),
     },
-    handler: async ({ body }, reply) => {
-      const transfer = await service.addTransfer(await newTransferOf(body, service))
+    handler: async ({ body, user }, reply) => {
+      const transfer = await service.addTransfer(await newTransferOf(body, service), user)
       void reply.code(201).header('location', links.to('imagetransfers', transfer.id))
       return new Representation('image_transfer', transferOf(transfer, links))
     },
@@ -110,8 +110,8 @@ export function transferRoutes(context: Context): void {
         params: IdParams,
         response: answers({ 200: Action }, 400, 404, 409),
       },
-      handler: async ({ params }) => {
-        await service.act(params.id, action)
+      handler: async ({ params, user }) => {
+        await service.act(params.id, action, user)
         return new Representation('action', DONE)
       },
     })
