@@ -189,7 +189,12 @@ t.test('headers that no honest program writes are refused', { skip }, (t) => {
     ['an L1 table at the end', L1_OFFSET, u64(2n ** 64n - 65_536n), /ends before the L1 table/],
     ['an L1 table inside a cluster', L1_OFFSET, u64(CLUSTER + 8), /does not begin with a cluster/],
     ['an L1 table in the header', L1_OFFSET, u64(0), /the header and the L1 table overlap/],
-    ['an L1 table in the reference counts', L1_OFFSET, u64(CLUSTER), /L1 table .*count table overlap/],
+    [
+      'an L1 table in the reference counts',
+      L1_OFFSET,
+      u64(CLUSTER),
+      /L1 table .*count table overlap/,
+    ],
     ['reference counts in the L1 table', REFCOUNT_OFFSET, u64(3 * CLUSTER), /L1 table .*overlap/],
     ['reference counts up to the L1 table', REFCOUNT_CLUSTERS, u32(3), /L1 table overlap/],
     ['reference counts far away', REFCOUNT_OFFSET, u64(END), /ends before the reference count/],
