@@ -47,6 +47,8 @@ export class Hosts {
   readonly proxy: TicketControl | undefined
   readonly #options: HostsOptions
   readonly #hosts = new Map<Id, ControlledHost>()
+  /** Those the log has said something of. */
+  readonly #told = new Set<Id>()
   /** Where the search for a host begins: each gets its turn. */
   #next = 0
   readonly #endTimers = new Map<Id, () => void>()
@@ -138,10 +140,15 @@ export class Hosts {
   }
 
   async #check(host: ControlledHost): Promise<void> {
-    const isUp = await host.tickets.isReachable()
-    if (isUp !== host.isUp) {
-      const { id, name } = host.settings
-      this.#options.logger.info({ host: id, name, isUp }, isUp ? 'host is up' : 'host is down')
+    const problem = await host.tickets.problem()
+    const isUp = problem === undefined
+    const { id, name } = host.settings
+    const { logger } = this.#options
+    // Also of one that is down from the start: nobody would look for it.
+    if (isUp !== host.isUp || !this.#told.has(id)) {
+      this.#told.add(id)
+      if (isUp) logger.info({ host: id, name }, 'host is up')
+      else logger.warn({ host: id, name, reason: problem }, 'host is down')
     }
     host.isUp = isUp
   }

@@ -89,13 +89,18 @@ export class TicketControl {
     await this.#ask(() => this.#client.removeForGood(id))
   }
 
-  /** Any answer will do, whatever it says of the path. */
   async isReachable(): Promise<boolean> {
+    return (await this.problem()) === undefined
+  }
+
+  /** Why there is no answer. Any will do, whatever it says of the path. */
+  async problem(): Promise<string | undefined> {
     try {
       await this.#client.list()
-      return true
+      return undefined
     } catch (error) {
-      return error instanceof ControlError && error.statusCode !== undefined
+      if (!(error instanceof ControlError)) return String(error)
+      return error.statusCode === undefined ? error.message : undefined
     }
   }
 

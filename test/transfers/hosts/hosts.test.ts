@@ -30,3 +30,33 @@ t.test('a host that starts a moment later is up a moment later', async (t) => {
   await until('it is up', isUp)
   t.equal(clock.nextMs(), CHECK_MS)
 })
+
+t.test('a host that is down from the start is told once, and each change', async (t) => {
+  const daemon = await startDaemon(t)
+  const { logger, lines } = recordingLogger()
+  const clock = new ManualClock()
+  const host = (id: string, path: string) => ({
+    ...{ id, name: `name of ${id}`, address: id, hardwareId: undefined },
+    ...{ control: { socketPath: path }, transferUrl: 'https://h', hasNbdServers: true },
+  })
+  const hosts = new Hosts({
+    hosts: [host('up', daemon.controlSocket), host('down', '/nonexistent/sock')],
+    proxy: undefined,
+    ...{ controlTimeoutMs: 10_000, removeTimeoutMs: 10_000, checkMs: 10_000, clock },
+    logger,
+  })
+  t.teardown(() => hosts.stop())
+  await hosts.start()
+  const find = (id: string) => lines.filter((line) => 'host' in line && line['host'] === id)
+  t.match(find('up'), [{ level: 30, name: 'name of up', msg: 'host is up' }])
+  const reason =
+    /^cannot talk to the daemon at \/nonexistent\/sock: no such socket; is it running\?$/
+  t.match(find('down'), [{ level: 40, reason, msg: 'host is down' }])
+  await daemon.stop()
+  clock.advance(10_000)
+  await until('the other one is down', () => find('up').length > 1)
+  t.match(find('up').slice(1), [{ level: 40, msg: 'host is down' }])
+  const before = hosts.list()
+  t.match(before, [{ isUp: false }, { isUp: false }])
+  t.equal(find('down').length, 1, 'not again while nothing changes')
+})
