@@ -29,6 +29,7 @@ const CALLS: readonly [name: string, kinds: string][] = [
   ['blockDeviceZeroOut', 'nnn'],
   ['blockDeviceDiscard', 'nnn'],
   ['dataRanges', 'nnnn'],
+  ['isLocked', 'nnn'],
   ['createDigest', 's'],
   ['updateDigest', 'hb'],
   ['updateDigestNow', 'hb'],
