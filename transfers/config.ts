@@ -16,7 +16,6 @@ import {
   boolean,
   float,
   integer,
-  socket,
   string,
   type ConfigOf,
   type SectionSchema,
@@ -24,34 +23,7 @@ import {
 import { MAX_PORT, seconds, serverSchema } from '../core/config/server.js'
 import { isPostgres, withoutPassword } from './database.js'
 import { reportDuplicates, type Named } from './duplicates.js'
-
-const text = (value: string, description: string) => string({ default: value, description })
-
-const path = (value: string, description: string) =>
-  string({
-    default: value,
-    description,
-    allowed: 'an absolute path, or empty',
-    accept: (written) => written === '' || isAbsolute(written),
-  })
-
-const url = (scheme: string, description: string) =>
-  string({
-    default: '',
-    description,
-    allowed: `${scheme} without path, or empty`,
-    accept: (written) => written === '' || isOrigin(written),
-  })
-
-const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
-
-const id = (description: string) =>
-  string({
-    default: '',
-    description,
-    allowed: 'letters, digits, dots, hyphens and underscores, at most 64, or empty',
-    accept: (written) => written === '' || ID.test(written),
-  })
+import { givenPath, id, label, path, peerSocket, text, url, userName } from './option-kinds.js'
 
 const transfersSchema = {
   host: text('::', 'Address or name to listen on. :: is IPv6 and IPv4.'),
@@ -61,7 +33,7 @@ const transfersSchema = {
     max: MAX_PORT,
     description: 'TCP port; 0 takes a free one.',
   }),
-  instance: text(
+  instance: label(
     'transfers',
     'Name of this instance among those with one database; each needs its own. A process that is ' +
       'started with the name of another takes over from it at once.',
@@ -75,7 +47,7 @@ const transfersSchema = {
       'File of the embedded database, or URL of a PostgreSQL database, which several instances ' +
       'may share. It knows ids of tickets: whoever can read it can read images.',
   }),
-  run_dir: path('/run/ovirt-imageio-transfers', 'Directory of the sockets of NBD servers.'),
+  run_dir: givenPath('/run/ovirt-imageio-transfers', 'Directory of the sockets of NBD servers.'),
   group: text(
     '',
     'Group, by name or id, that may read and write volumes and sockets of NBD servers: the ' +
@@ -85,18 +57,18 @@ const transfersSchema = {
     '/var/lib/ovirt-imageio/images',
     'Directory of the storage domain named default; empty when there are only others.',
   ),
-  username: text(
+  username: userName(
     'admin@internal',
     'User whose password is asked for and stored where none is named.',
   ),
-  password_file: path('/etc/ovirt-imageio/passwords', 'Users and hashes of their passwords.'),
+  password_file: givenPath('/etc/ovirt-imageio/passwords', 'Users and hashes of their passwords.'),
   host_name: text('', 'Name of the host of this machine; empty is its host name.'),
   host_id: id('Id of the host of this machine; empty is made from its name.'),
   hardware_id: text('', 'What clients that run on this machine look for: /etc/vdsm/vdsm.id.'),
-  control_socket: socket({
-    default: '/run/ovirt-imageio/sock',
-    description: 'Control socket of the daemon of this machine.',
-  }),
+  control_socket: peerSocket(
+    '/run/ovirt-imageio/sock',
+    'Control socket of the daemon of this machine.',
+  ),
   local_host: boolean({
     default: true,
     description: 'There is a daemon on this machine; off when there are only [host_NAME] sections.',
@@ -105,7 +77,7 @@ const transfersSchema = {
     'https://host:54322',
     'Where clients find the daemon of this machine; empty is the host name and port 54322.',
   ),
-  proxy_control_socket: path('', 'Control socket of the proxy, if it is on this machine.'),
+  proxy_control_socket: peerSocket('', 'Control socket of the proxy, if it is on this machine.'),
   proxy_control_url: url('https://host:port', 'Control service of the proxy, if it is elsewhere.'),
   proxy_url: url('https://host:54323', 'Where clients find the proxy; required with a proxy.'),
   control_ca_file: path('', 'Trust anchors (PEM) for control_url; empty is [tls] ca_file.'),
@@ -235,7 +207,7 @@ const hostSchema = {
   id: id('Id of the host; empty is made from the name of the section.'),
   address: text('', 'Its address, shown to clients; empty is that of transfer_url.'),
   hardware_id: text('', 'What clients that run on it look for.'),
-  control_socket: path('', 'Control socket of its daemon, if it is on this machine.'),
+  control_socket: peerSocket('', 'Control socket of its daemon, if it is on this machine.'),
   control_url: url('https://host:port', 'Control service of its daemon, over TLS.'),
   transfer_url: url('https://host:54322', 'Where clients find its daemon. Required.'),
 } as const
@@ -334,8 +306,18 @@ function check(config: ConfigOf<typeof schema>, report: Report): void {
     report.fail('transfers', 'proxy_url', reason, 'proxy_control_socket', 'proxy_control_url')
   }
   checkSections(config, report)
+  checkLocalHost(config, report)
   reportDuplicates('host', namedHosts(config), report)
   reportDuplicates('storage domain', namedDomains(config), report)
+}
+
+/** Its name is all that clients have, where no URL is given. */
+function checkLocalHost({ transfers }: ConfigOf<typeof schema>, report: Report): void {
+  const { local_host, host_name, transfer_url } = transfers
+  const name = host_name || hostname()
+  if (!local_host || transfer_url !== '' || URL.canParse(`https://${name}`)) return
+  const reason = `must be given, as ${JSON.stringify(name)} is no name that clients can look up`
+  report.fail('transfers', 'transfer_url', reason, 'host_name')
 }
 
 function namedHosts(config: ConfigOf<typeof schema>): Named[] {
@@ -388,10 +370,4 @@ function checkSections(config: ConfigOf<typeof schema>, report: Report): void {
   if (storage_dir === '' && domainSections(config).length === 0) {
     report.fail('transfers', 'storage_dir', 'must be given while there is no [storage_domain_NAME]')
   }
-}
-
-function isOrigin(written: string): boolean {
-  const parsed = URL.parse(written)
-  const isHttp = parsed?.protocol === 'https:' || parsed?.protocol === 'http:'
-  return isHttp && parsed.pathname === '/' && parsed.search === '' && parsed.username === ''
 }

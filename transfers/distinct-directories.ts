@@ -4,13 +4,7 @@ import { resolve } from 'node:path'
 import { domainSections, type TransfersConfig } from './config.js'
 import { domainsOf, type DomainSettings } from './inventory.js'
 
-/** Throws an Error that names both sections. */
-export async function requireDistinctDirectories(config: TransfersConfig): Promise<void> {
-  const problems = await sharedDirectories(config)
-  if (problems.length > 0) throw new Error(problems.join('\n'))
-}
-
-/** One line each. */
+/** One line for each pair, which names both sections. */
 export async function sharedDirectories(config: TransfersConfig): Promise<string[]> {
   const problems: string[] = []
   const seen = new Map<string, DomainSettings>()

@@ -85,9 +85,9 @@ export function controlTls({ tls, transfers }: TransfersConfig): ControlTls {
   }
 }
 
-/** An IPv6 address comes without its brackets. */
+/** An IPv6 address comes without its brackets. Empty for what is no URL, which was told. */
 function hostOfUrl(url: string): string {
-  return new URL(url).hostname.replace(/^\[(.*)\]$/, '$1')
+  return (URL.parse(url)?.hostname ?? '').replace(/^\[(.*)\]$/, '$1')
 }
 
 function hardwareId(): string | undefined {

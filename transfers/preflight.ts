@@ -1,48 +1,107 @@
-/** --check-config: what would keep the service from starting. Nothing is made, nobody is disturbed. */
-import { access, constants, stat } from 'node:fs/promises'
+/** --check-config: what would keep the service from starting, or from its work. Nothing is made, nobody is disturbed. */
+import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { readTlsMaterial } from '../core/http/tls.js'
-import type { Preflight } from '../core/process/preflight.js'
+import {
+  checkAuthority,
+  checkHost,
+  checkLog,
+  checkValidity,
+  faultOfDirectory,
+  isMissing,
+  reasonOf,
+  type Findings,
+  type Preflight,
+} from '../core/process/host-checks.js'
 import type { TransfersConfig } from './config.js'
-import { isPostgres } from './database.js'
-import { sharedDirectories } from './distinct-directories.js'
+import { checkControl } from './control-check.js'
+import { faultOfDatabase } from './database-check.js'
+import { checkDomains } from './domain-check.js'
 import { groupOf } from './group.js'
-import { domainsOf, hostsOf, proxyOf } from './inventory.js'
+import { domainsOf } from './inventory.js'
+import { checkLogins } from './logins.js'
+import { serverFiles } from './nbd/server-files.js'
 
 export async function preflight(config: TransfersConfig): Promise<Preflight> {
-  const { tls, transfers } = config
-  const problems: string[] = []
-  const attempt = async (what: string, work: () => unknown): Promise<void> => {
-    try {
-      await work()
-    } catch (error) {
-      problems.push(`${what}: ${error instanceof Error ? error.message : String(error)}`)
-    }
+  const { transfers } = config
+  const findings: Findings = { problems: [], warnings: [] }
+  const { problems, warnings } = findings
+  await checkTls(config, findings)
+  await checkHost('[transfers] host', transfers.host, findings)
+  await attempt('[transfers] control_url', () => checkControl(config, findings), problems)
+  await checkDomains(config, findings)
+  const fault = await faultOfDatabase(transfers.database)
+  if (fault !== undefined) problems.push(`[transfers] database: ${fault}`)
+  await checkRunDir(transfers.run_dir, findings)
+  await checkGroup(config, findings)
+  const logins = await checkLogins(transfers.password_file)
+  problems.push(...logins.problems)
+  warnings.push(...logins.warnings)
+  await checkLog(config, undefined, findings)
+  return findings
+}
+
+async function attempt(what: string, work: () => unknown, problems: string[]): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    // Of a host without a URL, which the reading of the configuration has told.
+    if ((error as NodeJS.ErrnoException).code === 'ERR_INVALID_URL') return
+    problems.push(`${what}: ${reasonOf(error)}`)
   }
-  if (tls.enable) await attempt('[tls]', () => readTlsMaterial(tls.key_file, tls.cert_file))
-  await attempt('[transfers] control_url', () => [hostsOf(config), proxyOf(config)])
-  for (const { name, path } of domainsOf(config)) {
-    await attempt(`storage domain ${name}`, () => checkDirectory(path))
+}
+
+async function checkTls({ tls }: TransfersConfig, { problems, warnings }: Findings): Promise<void> {
+  const { enable, key_file, cert_file, ca_file } = tls
+  const check = async (): Promise<void> => {
+    readTlsMaterial(key_file, cert_file)
+    await checkValidity('[tls] cert_file', cert_file, warnings)
   }
-  problems.push(...(await sharedDirectories(config)))
-  const { database, password_file, run_dir } = transfers
-  if (!isPostgres(database)) {
-    await attempt('[transfers] database', async () =>
-      checkDirectory(await nearestDirectory(dirname(database))),
-    )
+  if (enable) await attempt('[tls]', check, problems)
+  if (ca_file !== '') await checkAuthority('[tls] ca_file', ca_file, problems)
+}
+
+/** It is made when it is needed first, with those above it. */
+async function checkRunDir(path: string, { problems, warnings }: Findings): Promise<void> {
+  const option = '[transfers] run_dir'
+  try {
+    serverFiles(path, LONGEST_ID)
+  } catch (error) {
+    problems.push(`${option}: ${reasonOf(error)}`)
+    return
   }
-  const warnings: string[] = []
-  await attempt('configuration', async () => {
-    const group = groupOf(config)
-    for (const path of [run_dir, ...domainsOf(config).map((domain) => domain.path)]) {
-      if (group === undefined || (await mayEnter(path, group))) continue
-      warnings.push(`[transfers] group: ${transfers.group} cannot enter ${path}`)
-    }
-  })
-  await access(password_file, constants.R_OK).catch(() => {
-    warnings.push(`[transfers] password_file: ${password_file} cannot be read: nobody can log in`)
-  })
-  return { problems, warnings }
+  const nearest = await nearestOf(path)
+  const fault = await faultOfDirectory(nearest)
+  if (fault === undefined) return
+  if (nearest === path) problems.push(`${option}: ${fault}`)
+  else if (path === UNIT_RUN_DIR) warnings.push(`${option}: ${path} is made by the systemd unit`)
+  else problems.push(`${option}: ${path} cannot be made: ${fault}`)
+}
+
+const UNIT_RUN_DIR = '/run/ovirt-imageio-transfers'
+
+/** Of a transfer. */
+const LONGEST_ID = '0'.repeat(36)
+
+async function nearestOf(path: string): Promise<string> {
+  return path !== dirname(path) && (await isMissing(path)) ? nearestOf(dirname(path)) : path
+}
+
+async function checkGroup(
+  config: TransfersConfig,
+  { problems, warnings }: Findings,
+): Promise<void> {
+  const { group: name, run_dir } = config.transfers
+  let group: number | undefined
+  try {
+    group = groupOf(config)
+  } catch (error) {
+    problems.push(reasonOf(error))
+  }
+  for (const path of [run_dir, ...domainsOf(config).map((domain) => domain.path)]) {
+    if (group === undefined || (await mayEnter(path, group))) continue
+    warnings.push(`[transfers] group: ${name} cannot enter ${path}`)
+  }
 }
 
 /** True of one that is not there: it is made in time, or its lack was told. */
@@ -50,18 +109,4 @@ async function mayEnter(path: string, group: number): Promise<boolean> {
   const found = await stat(path).catch(() => undefined)
   if (found === undefined) return true
   return (found.mode & (found.gid === group ? 0o010 : 0o001)) !== 0
-}
-
-/** The service makes the directory of its database, and those above it. */
-async function nearestDirectory(path: string): Promise<string> {
-  const isThere = await access(path).then(
-    () => true,
-    () => false,
-  )
-  return isThere || path === dirname(path) ? path : nearestDirectory(dirname(path))
-}
-
-async function checkDirectory(path: string): Promise<void> {
-  if (!(await stat(path)).isDirectory()) throw new Error(`${path} is not a directory`)
-  await access(path, constants.W_OK | constants.X_OK)
 }

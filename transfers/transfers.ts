@@ -1,12 +1,12 @@
 /** Puts the transfer service together: store, hosts, manager, and what serves the API. Nothing is global. */
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { RunningServer } from '../core/process/main.js'
 import type { StartOptions } from '../core/process/server.js'
 import { systemClock } from './clock.js'
 import type { TransfersConfig } from './config.js'
 import { isPostgres } from './database.js'
-import { requireDistinctDirectories } from './distinct-directories.js'
+import { faultOfFile, reasonsOf } from './database-check.js'
 import { DomainWatch } from './domain-watch.js'
 import { Hosts } from './hosts/hosts.js'
 import { controlTls, hostsOf, proxyOf } from './inventory.js'
@@ -15,6 +15,7 @@ import { Manager } from './lifecycle/manager.js'
 import type { NbdServers, Verifier, Volumes } from './lifecycle/ports.js'
 import type { TransferService } from './model.js'
 import { Service } from './service.js'
+import { requireUsable, warnOfLacks } from './start-checks.js'
 import { PostgresStore } from './store/postgres-store.js'
 import { SqliteStore } from './store/sqlite-store.js'
 import type { Store } from './store/store.js'
@@ -37,7 +38,7 @@ export async function startTransfers(
 ): Promise<RunningServer<TransfersConfig>> {
   const { volumes, verifier, nbd } = parts
   const { transfers } = config
-  await requireDistinctDirectories(config)
+  await requireUsable(config, logger)
   const hosts = new Hosts({
     hosts: hostsOf(config),
     proxy: proxyOf(config),
@@ -73,6 +74,7 @@ export async function startTransfers(
     // A transfer needs to know which hosts are up, a client that nothing half-done is in its way.
     await hosts.start()
     await domains.start()
+    await warnOfLacks(hosts, volumes, logger)
     await manager.start()
     const server = await parts.serve(new Service({ ...common, manager }))
     return {
@@ -98,10 +100,13 @@ export async function startTransfers(
 async function openStore(database: string): Promise<Store> {
   try {
     if (isPostgres(database)) return await PostgresStore.open(database)
-    mkdirSync(dirname(database), { recursive: true, mode: 0o700 })
+    const fault = await faultOfFile(database)
+    if (fault !== undefined) throw new Error(fault)
+    // Its directory alone: a new database somewhere else would have forgotten every disk.
+    if (!existsSync(dirname(database))) mkdirSync(dirname(database), { mode: 0o700 })
     return await SqliteStore.open(database)
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = reasonsOf(cause)
     // Not the URL: it has the password.
     const name = isPostgres(database) ? 'PostgreSQL' : database
     throw new Error(`cannot use the database, ${name}: ${reason}`, { cause })

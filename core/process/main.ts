@@ -7,7 +7,7 @@ import { createLog, type Log } from '../log.js'
 import { ready, stopping, watchdog } from '../systemd.js'
 import { logSettings, type LoggingConfig } from '../config/logging.js'
 import { showConfig } from '../config/server.js'
-import type { Preflight } from './preflight.js'
+import type { Preflight } from './host-checks.js'
 import type { StartOptions } from './server.js'
 
 /** What the process itself looks at. */
@@ -152,7 +152,7 @@ async function findings<C extends ProcessConfig>(
 /** Of this option, or of its section as a whole. */
 function isAbout(option: string, text: string): boolean {
   const [section = ''] = option.split(' ')
-  return text.startsWith(`${option}:`) || /^(\[\w+\]) (?!\w+:)/.exec(text)?.[1] === section
+  return text.startsWith(`${option}:`) || /^(\[\w+\]):? (?!\w+:)/.exec(text)?.[1] === section
 }
 
 interface Serving<C> {

@@ -121,6 +121,15 @@ t.test('what cannot work keeps the service from starting, and is named', async (
     ['[transfers]\nstorage_dir =\n', /\[transfers\] storage_dir: must be given/],
     ['[host_a]\ntransfer_url = https://a\n', /\[host_a\] control_url: or control_socket/],
     ['[host_a]\ncontrol_socket = /a\n', /\[host_a\] transfer_url: must be given/],
+    ['[transfers]\nusername =\n', /\[transfers\] username: must be a name/],
+    ['[transfers]\nusername = a:b\n', /\[transfers\] username: must be a name/],
+    ['[transfers]\ninstance =\n', /\[transfers\] instance: must be a name/],
+    ['[transfers]\nrun_dir =\n', /\[transfers\] run_dir: must be an absolute path/],
+    ['[transfers]\npassword_file =\n', /\[transfers\] password_file: must be an absolute/],
+    ['[transfers]\ncontrol_socket =\n', /\[transfers\] control_socket: must be an absolute/],
+    ['[transfers]\ncontrol_socket = sock\n', /\[transfers\] control_socket: must be an absolute/],
+    [`[host_a]\ncontrol_socket = /${'a'.repeat(107)}\n`, /\[host_a\] control_socket: .* 107 bytes/],
+    ['[transfers]\nhost_name = a b\n', /\[transfers\] transfer_url: must be given, as "a b"/],
     ['[host_a]\nid = a/b\n', /\[host_a\] id: must be letters/],
     ['[storage_domain_a]\nid = a\n', /\[storage_domain_a\] path: must be given/],
   ] as const) {
@@ -159,6 +168,62 @@ t.test('hosts and domains with one name or one id are refused, and both named', 
   t.throws(() => load(both), { message: /\[host_h1\] name/ }, 'all are told')
   t.throws(() => load(both), { message: /\[host_b\] id/ })
   t.doesNotThrow(() => load(local + host('a', '') + host('b', '') + domain('h1', '1')))
+})
+
+t.test('a URL is that of a server, and no more', async (t) => {
+  const options = [
+    ['[transfers]', 'transfer_url'],
+    ['[transfers]\nproxy_control_socket = /p', 'proxy_url'],
+    ['[transfers]\nproxy_url = https://p', 'proxy_control_url'],
+    ['[host_a]\ntransfer_url = https://a', 'control_url'],
+    ['[host_a]\ncontrol_socket = /a', 'transfer_url'],
+  ] as const
+  for (const [section, key] of options) {
+    for (const good of ['https://h', 'http://h:1/', 'https://[::1]:54322', 'HTTPS://h.example.']) {
+      t.doesNotThrow(() => load(`${section}\n${key} = ${good}\n`), `${key} = ${good}`)
+    }
+    for (const bad of [
+      ...[
+        'h',
+        'h:1',
+        'https:',
+        'https://',
+        'https:h',
+        'https:/h',
+        'https:\\\\h',
+        'ftp://h',
+        '://h',
+      ],
+      ...[
+        'https://h/images',
+        'https://h//',
+        'https://h?a',
+        'https://h/?',
+        'https://h#a',
+        'https://h/#',
+      ],
+      ...[
+        'https://u@h',
+        'https://u:p@h',
+        'https://:p@h',
+        'https://@h',
+        'https://h:0',
+        'https://h:x',
+      ],
+      ...[
+        'https://h:65536',
+        'https://h:-1',
+        'https://a b',
+        'https://-',
+        'https://*',
+        'https://[::1',
+      ],
+      ...['https://1.2.3.256', 'https://h,https://i'],
+    ]) {
+      const message = new RegExp(`\\] ${key}: must be a URL like https://host:(port|543[0-9]+), `)
+      t.throws(() => load(`${section}\n${key} = ${bad}\n`), { message }, `${key} = ${bad}`)
+    }
+  }
 })
 
 t.test('a section of a mistyped kind is told', async (t) => {

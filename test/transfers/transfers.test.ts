@@ -159,7 +159,7 @@ t.test('the program checks its configuration, and what that needs', async (t) =>
   ])
   const missing = configure(t, daemon, { storage_dir: '/nonexistent/images' })
   const found = await preflight(loadTransfersConfig(missing, '/nonexistent').config)
-  t.match(found.problems, [/storage domain default: .*ENOENT/])
+  t.match(found.problems, [/\[transfers\] storage_dir: \/nonexistent\/images does not exist/])
 })
 
 t.test('a group that cannot be given files, or cannot reach them, is told', async (t) => {

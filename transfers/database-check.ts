@@ -1,0 +1,83 @@
+/** Why a database cannot be used, found without writing to it. */
+import { constants } from 'node:fs'
+import { access, open, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import pg from 'pg'
+import { describe, faultOfDirectory, isMissing } from '../core/process/host-checks.js'
+import { isPostgres } from './database.js'
+import { MIGRATIONS } from './store/schema.js'
+
+const CONNECT_MS = 10_000
+
+/** Undefined when it can. Never has the password. */
+export function faultOfDatabase(database: string): Promise<string | undefined> {
+  return isPostgres(database) ? faultOfPostgres(database) : faultOfFile(database)
+}
+
+/** The service makes the file, and its directory, but no more: what is missing above is not mounted. */
+export async function faultOfFile(path: string): Promise<string | undefined> {
+  const dir = dirname(path)
+  if (await isMissing(dir)) {
+    const above = dirname(dir)
+    const fault = await faultOfDirectory(above)
+    return fault && `${dir} cannot be made: ${fault}; mount or make it, or mend the path`
+  }
+  const fault = await faultOfDirectory(dir)
+  if (fault !== undefined || (await isMissing(path))) return fault
+  try {
+    if (!(await stat(path)).isFile()) return `${path} is not a regular file`
+    await access(path, constants.R_OK | constants.W_OK)
+    return (await isDatabase(path)) ? undefined : `${path} is no SQLite database`
+  } catch (error) {
+    return `${path} ${describe(error)}`
+  }
+}
+
+const MAGIC = 'SQLite format 3\0'
+
+/** Or will be one: SQLite leaves an empty file when it is killed before its first write. */
+async function isDatabase(path: string): Promise<boolean> {
+  const file = await open(path)
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(MAGIC.length), 0, MAGIC.length, 0)
+    return bytesRead === 0 || buffer.toString('latin1', 0, bytesRead) === MAGIC
+  } finally {
+    await file.close()
+  }
+}
+
+async function faultOfPostgres(url: string): Promise<string | undefined> {
+  try {
+    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_MS })
+    client.on('error', () => undefined) // a connection that breaks fails the query as well
+    try {
+      await client.connect()
+      return await faultOfTables(client)
+    } finally {
+      await client.end()
+    }
+  } catch (error) {
+    return `PostgreSQL cannot be used: ${reasonsOf(error)}`
+  }
+}
+
+async function faultOfTables(client: pg.Client): Promise<string | undefined> {
+  const { rows } = await client.query<{ there: boolean; mayMake: boolean | null }>(
+    `SELECT to_regclass('migrations') IS NOT NULL AS there,
+            has_schema_privilege(current_schema(), 'CREATE') AS "mayMake"`,
+  )
+  const [found] = rows
+  if (found?.there !== true) {
+    if (found?.mayMake === true) return undefined
+    return 'the user of the database may make no tables: GRANT CREATE on the schema to it'
+  }
+  const taken = await client.query<{ taken: string }>('SELECT COUNT(*) AS taken FROM migrations')
+  const isNewer = Number(taken.rows[0]?.taken) > MIGRATIONS.length
+  return isNewer ? 'the database was written by a newer version of this service' : undefined
+}
+
+/** Of a name with several addresses each attempt has its own. */
+export function reasonsOf(error: unknown): string {
+  if (error instanceof AggregateError) return error.errors.map(reasonsOf).join(', ')
+  return error instanceof Error ? error.message : String(error)
+}
