@@ -168,7 +168,8 @@ function bytesPerSecond(text: string | undefined, word: string): bigint | undefi
 
 const COMMON_HELP = `Options:
   -c, --conf-dir DIR  configuration of the daemon or proxy
-                      (default ${DEFAULT_CONFIG_DIR})
+                      (default ${DEFAULT_CONFIG_DIR}, the daemon's; the
+                      proxy's is /etc/ovirt-imageio-proxy)
       --json          print the daemon's JSON
       --version       print the version
   -h, --help          this text

@@ -8,6 +8,7 @@ import { trustProblems } from './trust.js'
 run({
   name: 'imageio-proxy',
   purpose: 'Passes requests on virtual machine disks on to the daemons that have them.',
+  confDirHint: '\n                      (its unit gives /etc/ovirt-imageio-proxy)',
   takesTicket: true,
   preflight,
   load: loadProxyConfig,

@@ -257,6 +257,9 @@ export function loadTransfersConfig(
 /** The storage domain of storage_dir. */
 export const DEFAULT_DOMAIN = 'default'
 
+/** Not the daemon's: certificate, log and user are each one's own. */
+export const TRANSFERS_CONFIG_DIR = '/etc/ovirt-imageio-transfers'
+
 const HOST = 'host_'
 const DOMAIN = 'storage_domain_'
 

@@ -21,8 +21,12 @@ export interface Program<C extends ProcessConfig> {
   readonly purpose: string
   /** It can be started with a ticket. */
   readonly takesTicket: boolean
-  /** More of --help: what comes before the options. */
+  /** More of --help: lines behind the first. */
   readonly usage?: string
+  /** Its own directory of conf.d, where it is not the daemon's. */
+  readonly confDir?: string
+  /** More of --help: who gives another directory. */
+  readonly confDirHint?: string
   /** Throws ConfigError. */
   readonly load: (dir: string) => LoadedConfig<C>
   /** What --check-config finds. */
@@ -44,20 +48,25 @@ export interface RunningServer<C> {
 const TICKET_USAGE = `
   -t, --ticket FILE   start with the ticket in FILE (JSON)`
 
-interface Named {
-  readonly name: string
-  readonly purpose: string
-  readonly usage?: string
-  readonly takesTicket: boolean
-}
+type Described = Pick<
+  Program<ProcessConfig>,
+  'name' | 'purpose' | 'usage' | 'confDir' | 'confDirHint' | 'takesTicket'
+>
 
-const help = ({ name, purpose, usage = '', takesTicket }: Named): string => `\
+const help = ({
+  name,
+  purpose,
+  usage = '',
+  confDir = DEFAULT_CONFIG_DIR,
+  confDirHint = '',
+  takesTicket,
+}: Described): string => `\
 Usage: ${name} [options]
 ${usage}
 ${purpose}
 
 Options:
-  -c, --conf-dir DIR  directory of conf.d (default: ${DEFAULT_CONFIG_DIR})
+  -c, --conf-dir DIR  directory of conf.d (default: ${confDir})${confDirHint}
       --show-config   print the effective configuration as JSON and exit
       --check-config  check configuration, and what it needs of this host, and exit${takesTicket ? TICKET_USAGE : ''}
       --version       print the version and exit
@@ -69,7 +78,7 @@ Exit status: 0 after an orderly stop, 1 on failure, 2 on wrong usage.
 `
 
 const OPTIONS = {
-  'conf-dir': { type: 'string', short: 'c', default: DEFAULT_CONFIG_DIR },
+  'conf-dir': { type: 'string', short: 'c' },
   'show-config': { type: 'boolean', default: false },
   'check-config': { type: 'boolean', default: false },
   ticket: { type: 'string', short: 't' },
@@ -97,7 +106,7 @@ async function main<C extends ProcessConfig>(program: Program<C>): Promise<void>
     print(`${name} ${VERSION}\n`)
     return
   }
-  const dir = options['conf-dir']
+  const dir = options['conf-dir'] ?? program.confDir ?? DEFAULT_CONFIG_DIR
   if (options['check-config']) {
     await checkConfig(program, dir)
     return
