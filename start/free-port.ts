@@ -22,7 +22,8 @@ async function tryPort(host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer()
     server.on('error', (cause: NodeJS.ErrnoException) => {
-      reject(new StartError(`cannot listen on ${host} port ${port}: ${reasonOf(cause)}`, { cause }))
+      const message = `cannot listen on ${host} port ${port}: ${reasonOf(cause, port)}`
+      reject(new StartError(message, { cause }))
     })
     server.listen({ host, port, exclusive: true }, () => {
       const { port: found } = server.address() as AddressInfo
@@ -31,11 +32,14 @@ async function tryPort(host: string, port: number): Promise<number> {
   })
 }
 
-function reasonOf({ code, message }: NodeJS.ErrnoException): string {
-  if (code === 'EADDRINUSE') return 'it is in use'
-  if (code === 'EACCES') return 'permission denied'
-  if (code === 'EADDRNOTAVAIL') return 'this machine has no such address'
-  if (code === 'ENOTFOUND') return 'no such host'
-  if (code === 'EAI_AGAIN') return 'the name cannot be looked up'
+/** With what to do about it. */
+function reasonOf({ code, message }: NodeJS.ErrnoException, port: number): string {
+  const instead = port === 0 ? '' : '; choose another with --port, or leave it out for a free one'
+  if (code === 'EADDRINUSE') return `it is in use${instead}`
+  if (code === 'EACCES') return `permission denied${instead}`
+  if (code === 'EADDRNOTAVAIL')
+    return 'this machine has no such address; --host needs one of its own'
+  if (code === 'ENOTFOUND') return 'no such host; --host needs a name or an address of this machine'
+  if (code === 'EAI_AGAIN') return 'the name cannot be looked up; --host may be an address'
   return message
 }

@@ -4,6 +4,8 @@ import type { Progress } from './tickets.js'
 
 export interface LiveLine {
   update(progress: Progress, nowMs: number): void
+  /** A line that stays, above this one. */
+  say(text: string): void
   /** Leaves the cursor on an empty line. */
   close(): void
 }
@@ -45,6 +47,11 @@ export function createLiveLine({ isTerminal, columns, write }: LiveLineOptions):
       if (isTerminal) write(CLEAR_LINE + text.slice(0, Math.max(1, columns() - 1)))
       else write(`${text}\n`)
       shown = news
+    },
+    say(text) {
+      if (isTerminal && shown !== '') write(CLEAR_LINE)
+      write(`${text}\n`)
+      if (isTerminal) shown = '' // to be drawn again
     },
     close() {
       if (isTerminal && shown !== '') write('\n')

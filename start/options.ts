@@ -147,7 +147,8 @@ Options:
 
 A URL holds a random ticket id, and whoever knows it has access until you stop with Ctrl-C. The
 certificate is made for each run and signed by a CA made once for this checkout, kept in .dev/pki;
-point clients at its ca.pem. The live line counts bytes each time they are moved.
+point clients at its ca.pem. The live line counts bytes each time they are moved. When a transfer of the
+transfer service ends, or is paused by it, a line says so, and why.
 
 When the qemu-nbd of one image dies a line says so, and the others are served on; behind the last one
 the command ends with 1.

@@ -49,6 +49,7 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
   const runDir = await mkdtemp(join(tmpdir(), 'imageio-'))
   const children: Child[] = []
   const servers: Child[] = []
+  const line = around.createLiveLine()
   try {
     const pki = await preparePki({ caDir: join(root, '.dev', 'pki'), runDir, name })
     const images = given.length > 0 ? given : [await sampleImage(runDir)]
@@ -63,6 +64,7 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
       urlHost,
       served: images,
       signal,
+      onOutcome: (text: string) => line.say(printable(text)),
       ...onLog,
     }
     const running = await startServers(settings, children, servers)
@@ -84,11 +86,12 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
     await Promise.race([
       ...children.map(({ died }) => died),
       watchSources(running.sources, losses),
-      watch(clients, served, around),
+      watch(clients, served, line, signal),
     ])
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
+    line.close()
     // The daemon first, that no request meets a qemu-nbd that is gone.
     for (const child of [...children.reverse(), ...servers]) await child.stop()
     await rm(runDir, { recursive: true, force: true })
@@ -99,9 +102,9 @@ export async function serve(options: StartOptions, around: Surroundings): Promis
 async function watch(
   [daemon, ...others]: readonly [ControlClient, ...ControlClient[]],
   images: readonly ServedImage[],
-  { signal, createLiveLine }: Surroundings,
+  line: LiveLine,
+  signal: AbortSignal,
 ): Promise<void> {
-  const line = createLiveLine()
   const readProgress = progressOf(daemon)
   let renewedMs = performance.now()
   try {
@@ -119,7 +122,10 @@ async function watch(
     // A daemon that died says why in a moment.
     await sleep(PROGRESS_MS)
     throw new StartError(cause.message, { cause })
-  } finally {
-    line.close()
   }
+}
+
+/** Without control characters, which a terminal might obey: a reason may quote an image. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, '?')
 }

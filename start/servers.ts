@@ -6,6 +6,7 @@ import { writeDaemonConfig, type DaemonPaths } from './daemon-config.js'
 import { startDaemon } from './daemon-process.js'
 import type { Image } from './image.js'
 import type { StartOptions } from './options.js'
+import { outcomesOf } from './outcomes.js'
 import type { Pki } from './pki.js'
 import { startProxy, type Proxy } from './proxy.js'
 import { openSources, type Source } from './sources.js'
@@ -22,6 +23,8 @@ export interface ServersOptions extends StartOptions {
   readonly served: readonly Image[]
   readonly signal: AbortSignal
   readonly onLog?: (text: string) => void
+  /** Gets a line for each transfer that ended. */
+  readonly onOutcome: (line: string) => void
 }
 
 export interface Running {
@@ -79,7 +82,12 @@ export async function startServers(
       proxyOrigin: proxy.origin,
       proxySocket: proxy.controlSocket,
     }
-    keep(2, await startTransfers({ ...options, dir }, transfers, servers))
+    const tellOutcomes = outcomesOf(options.onOutcome)
+    const watched = (text: string): void => {
+      tellOutcomes(text)
+      onLog?.(text)
+    }
+    keep(2, await startTransfers({ ...options, dir, onLog: watched }, transfers, servers))
     return { paths, origin, client, sources, beside: { proxy, transfers } }
   } finally {
     children.push(...order.filter((child) => child !== undefined))

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { startChild, untilReady, type Child } from './child.js'
 import { freePort } from './free-port.js'
+import { makeDirectory } from './make-directory.js'
 import { commonSections, writeConfig, type CommonSettings } from './server-config.js'
 import { StartError } from './start-error.js'
 
@@ -96,7 +97,7 @@ export async function startTransfers(
 async function makeDirectories(runDir: string, dir: string): Promise<void> {
   await mkdir(nbdDirectory(runDir), { mode: 0o700 })
   try {
-    await mkdir(disksDirectory(dir), { recursive: true, mode: 0o700 })
+    await makeDirectory(disksDirectory(dir))
   } catch (cause) {
     throw new StartError(`cannot use ${dir}: ${(cause as Error).message}`, { cause })
   }

@@ -38,6 +38,22 @@ t.test('the rate is of the last two seconds and ends with the transfer', async (
   t.match(written.at(-1), 'moved 4 MiB, idle')
 })
 
+t.test('a line that stays goes above it', async (t) => {
+  const terminal = liveLine(true)
+  terminal.line.say('first')
+  terminal.line.update(IDLE, 0)
+  terminal.line.say('done')
+  terminal.line.update(IDLE, 500)
+  terminal.line.close()
+  const live = '\r\u001b[Kmoved 0 B, idle'
+  t.strictSame(terminal.written, ['first\n', live, '\r\u001b[K', 'done\n', live, '\n'])
+  const pipe = liveLine(false)
+  pipe.line.update(IDLE, 0)
+  pipe.line.say('done')
+  pipe.line.update(IDLE, 500)
+  t.strictSame(pipe.written, ['moved 0 B, idle\n', 'done\n'])
+})
+
 t.test('a line never wraps', async (t) => {
   const { line, written } = liveLine(true, 20)
   line.update({ moved: 16 * MiB, clients: 1, isActive: true }, 0)

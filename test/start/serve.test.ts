@@ -205,7 +205,9 @@ t.test('a mistake is one line, and no daemon is started', async (t) => {
   const { port } = busy.address() as AddressInfo
   const taken = start(t, dir, ['a.img', '--port', `${port}`])
   t.equal(await taken.ended, 1)
-  t.equal(taken.errors(), `imageio: cannot listen on 127.0.0.1 port ${port}: it is in use\n`)
+  const what = `cannot listen on 127.0.0.1 port ${port}: it is in use`
+  const instead = 'choose another with --port, or leave it out for a free one'
+  t.equal(taken.errors(), `imageio: ${what}; ${instead}\n`)
 })
 
 t.test('help is printed without anything being made', async (t) => {

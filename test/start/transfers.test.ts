@@ -31,6 +31,7 @@ t.test('the printed lines upload a disk, which stays', { skip: without('curl') }
   const image = imagesIn(disks).join()
   t.ok(readFileSync(join(disks, image)).equals(readFileSync(join(dir, 'mydisk.img'))))
   t.match(text, /^ +disks +.*my transfers\/disks +\(kept\)$/m)
+  await until('its end', () => /^transfer [0-9a-f-]{36} succeeded$/m.test(started.output()))
 
   const children = childrenOf(started.child.pid ?? 0)
   t.equal(children.length, 3, 'daemon, proxy, transfer service')
@@ -104,12 +105,29 @@ t.test('the NBD server of an unfinished transfer ends as well', { skip }, async 
   t.strictSame(readdirSync(join(dir, 'tmp')), [])
 })
 
-t.test('a directory that cannot be used is told', async (t) => {
+t.test('why an image was refused is told', { skip: without('curl') }, async (t) => {
   const dir = userDir(t)
-  const started = start(t, dir, ['--transfers', '/dev/null/x'])
-  t.equal(await within('end', 20_000, started.ended), 1)
-  t.match(started.errors(), /^imageio: cannot use \/dev\/null\/x: /)
-  t.strictSame(readdirSync(join(dir, 'tmp')), [])
+  const started = start(t, dir, [])
+  const text = await ready(started)
+  const script = LINES.map((name) => lineOf(text, name))
+  script[1] = script[1]?.replace('<format>raw', '<format>cow') ?? 'false'
+  const said = await run('sh', ['-ec', script.join('\n')], { cwd: dir })
+  t.match(said, '<status>illegal</status>')
+  await until('the reason', () => started.output().includes('the image was refused'))
+  const line = /^transfer ([0-9a-f-]{36}) failed: the image was refused: .*qcow2.*$/m
+  t.match(started.output(), line)
+  t.equal(started.output().match(new RegExp(line, 'gm'))?.length, 1, 'and told once')
+  t.equal(started.errors(), '')
+})
+
+t.test('a directory that cannot be used is told', async (t) => {
+  for (const path of ['/dev/null/x', '/proc/x', '/proc/x/y']) {
+    const dir = userDir(t)
+    const started = start(t, dir, ['--transfers', path])
+    t.equal(await within('end', 20_000, started.ended), 1, path)
+    t.match(started.errors(), new RegExp(`^imageio: cannot use ${path}: `))
+    t.strictSame(readdirSync(join(dir, 'tmp')), [])
+  }
 })
 
 /** Beside them is the marker of the storage domain. */
