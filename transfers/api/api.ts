@@ -1,7 +1,14 @@
 /** The HTTP side of the transfer service: an engine's API, as far as image transfers need it. */
 import swagger from '@fastify/swagger'
 import { TypeBoxValidatorCompiler, type TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import {
+  fastify,
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyRequest,
+} from 'fastify'
+import { maxHeaderSize } from 'node:http'
 import { FaultError } from '../fault.js'
 import { Authenticator } from './auth/authenticate.js'
 import { Failures } from './auth/failures.js'
@@ -13,7 +20,7 @@ import type { Context } from './context.js'
 import { replyFault } from './faults.js'
 import { API, API_V4, Links } from './links.js'
 import { checkAcceptable, CONTENT_TYPES, mediaFor } from './media.js'
-import { refuseOtherMethods } from './methods.js'
+import { checkMethod, refuseOtherMethods } from './methods.js'
 import { OPENAPI_PATH, openapiOptions } from './openapi.js'
 import { withDefaults, type ApiOptions } from './options.js'
 import { parseParameters } from './parameters.js'
@@ -21,17 +28,18 @@ import { pkiRoute } from './pki.js'
 import { dataCenterRoutes } from './resources/data-centers.js'
 import { diskRoutes } from './resources/disks.js'
 import { eventRoutes } from './resources/events.js'
+import { checkHost } from './host-header.js'
 import { hostRoutes } from './resources/hosts.js'
 import { rootRoutes } from './resources/root.js'
 import { storageDomainRoutes } from './resources/storage-domains.js'
 import { transferRoutes } from './resources/transfers.js'
 import { vmRoutes } from './resources/vms.js'
 import { checkOrigin } from './same-origin.js'
-import { ID_PATTERN } from './schemas.js'
+import { ID_PATTERN, notAnId } from './schemas.js'
 import { answerMalformed } from './malformed.js'
 import { createServer } from './server.js'
 import { Streams } from './streams.js'
-import { canonicalTarget } from './target.js'
+import { canonicalTarget, UNDECODABLE } from './target.js'
 import { checkVersion } from './versions.js'
 import { VmStore } from './vm-store.js'
 import { Representation } from './wire.js'
@@ -61,7 +69,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     childLoggerFactory: (parent) => parent,
     serverFactory: (handler) => createServer(settings, handler),
     rewriteUrl: ({ url = '' }) => canonicalTarget(url),
-    routerOptions: { maxParamLength: 255, querystringParser: parseParameters },
+    routerOptions: { maxParamLength: maxHeaderSize, querystringParser: parseParameters },
     clientErrorHandler: answerMalformed,
     forceCloseConnections: 'idle',
   })
@@ -70,6 +78,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   app.decorateRequest('user', '')
   app.setErrorHandler((error, request, reply) => replyFault(error, request, reply, logger))
   app.setNotFoundHandler(notFound)
+  app.addHook('onRequest', async ({ raw }) => checkHost(raw))
   app.setValidatorCompiler(TypeBoxValidatorCompiler)
   app.setSerializerCompiler(() => (value) => JSON.stringify(value))
   represent(app)
@@ -131,12 +140,20 @@ function protect(scope: FastifyInstance, authenticator: Authenticator): void {
     checkVersion(request)
     if (request.routeOptions.config.isStream !== true) checkAcceptable(request.headers.accept)
     const ids = Object.values((request.params ?? {}) as Readonly<Record<string, string>>)
-    if (!request.is404 && !ids.every((text) => id.test(text))) notFound()
+    if (!request.is404 && !ids.every((text) => id.test(text))) throw notAnId(ids)
   })
 }
 
-function notFound(): never {
-  throw new FaultError(404, 'Not Found', 'There is nothing at this path')
+function notFound({ method, url }: FastifyRequest): never {
+  if (url.endsWith(UNDECODABLE)) {
+    throw new FaultError(
+      400,
+      'Invalid value',
+      'The path is not UTF-8, or has a % without two digits',
+    )
+  }
+  checkMethod(method)
+  throw new FaultError(404, 'Not Found', `There is nothing at this path; ${API} has links to all`)
 }
 
 /** Paths hold ids and no secrets; a query may hold a password, for the token. */

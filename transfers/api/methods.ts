@@ -2,13 +2,28 @@
 import type { FastifyInstance, HTTPMethods } from 'fastify'
 import { FaultError } from '../fault.js'
 
-const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+export const METHODS: readonly HTTPMethods[] = [
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'PATCH',
+  'DELETE',
+  'OPTIONS',
+]
 
 class MethodNotAllowedError extends FaultError {
   readonly headers: { readonly allow: string }
   constructor(allow: string) {
-    super(405, 'Operation Failed', `This path takes ${allow}`)
+    super(405, 'Operation Failed', `There is no such method here; use one of ${allow}`)
     this.headers = { allow }
+  }
+}
+
+/** Methods that no path takes. */
+export function checkMethod(method: string): void {
+  if (!METHODS.some((known) => known === method)) {
+    throw new MethodNotAllowedError(METHODS.join(', '))
   }
 }
 

@@ -8,6 +8,18 @@ import { FaultError } from '../fault.js'
 /** Ids end up in file names, so the check is strict. */
 export const ID_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
 
+/** In a path they name nothing, or are nonsense; bodies with such are refused by their schema. */
+export function notAnId(written: readonly string[]): FaultError {
+  if (written.some((text) => /\p{Cc}/u.test(text))) {
+    return new FaultError(400, 'Invalid value', `The path has a control character; ${ID_RULE}`)
+  }
+  return new FaultError(404, 'Not Found', `There is nothing of this id; ${ID_RULE}`)
+}
+
+export const ID_RULE =
+  'ids are letters, digits, dots, hyphens and underscores, begin with a letter or digit, and have ' +
+  'at most 64 characters'
+
 export const Id = Type.String({ pattern: ID_PATTERN, xml: { attribute: true } })
 export const Href = Type.String({ xml: { attribute: true } })
 

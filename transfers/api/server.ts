@@ -1,11 +1,12 @@
 /** The socket side: TLS or plain, expectations, time limits, how many may connect. */
-import http, { type RequestListener, type Server } from 'node:http'
+import http, { type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import { Admission } from '../../core/http/admission.js'
 import { linger } from '../../core/http/linger.js'
 import { tlsOptions, type TlsMaterial } from '../../core/http/tls.js'
 import { Crowd } from './crowd.js'
+import { refuseConnect } from './malformed.js'
 import type { ApiSettings } from './options.js'
 
 /** A head, and a whole request of at most 1 MiB. */
@@ -19,6 +20,7 @@ export function createServer(settings: ApiSettings, served: RequestListener): Se
   const crowd = new Crowd(settings.clock, settings.logger)
   const handler = crowd.refusing(served)
   const options: http.ServerOptions = {
+    requireHostHeader: false, // checkHost says what is missing
     headersTimeout: HEAD_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -32,6 +34,7 @@ export function createServer(settings: ApiSettings, served: RequestListener): Se
           { ...options, ...tlsOptions(tls), handshakeTimeout: handshakeTimeoutMs },
           handler,
         )
+  server.on('connect', (request: IncomingMessage, socket: Socket) => refuseConnect(request, socket))
   // Node's own answer to expectations other than 100-continue is a refusal.
   server.on('checkExpectation', handler)
   const admission = new Admission({ maxConnections, maxConnectionsPerAddress })

@@ -3,15 +3,17 @@
  * part of the query, where the query itself has none of that name; no slash at the end.
  */
 
-/** Where nothing is registered. */
-const NOWHERE = '/@undecodable'
+import { API } from './links.js'
+
+/** Where nothing is registered, but who asks has to log in. */
+export const UNDECODABLE = '/@undecodable'
 
 export function canonicalTarget(target: string): string {
   const [, raw = '', query = ''] = /^([^?#]*)(\?[^#]*)?/.exec(withoutOrigin(target)) ?? []
   try {
     decodeURIComponent(raw)
   } catch {
-    return NOWHERE
+    return API + UNDECODABLE
   }
   const segments = raw.replace(/(?<=.)\/+$/, '').split('/')
   const [, ...matrix] = segments.at(-1)?.split(';') ?? []

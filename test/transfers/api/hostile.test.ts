@@ -4,6 +4,8 @@ import { within } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 import { A, BASIC, start } from './start.js'
 
+const ALL = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
+
 const disk = (inside: string): string =>
   `<disk>${inside}<format>raw</format><provisioned_size>512</provisioned_size></disk>`
 
@@ -137,7 +139,6 @@ t.test('methods, paths, versions and forms that there are not', async (t) => {
   for (const path of [
     '/disks/a%2Fb',
     '/disks/..%2f..',
-    '/disks/%zz',
     '/disks/-a',
     `/disks/${'a'.repeat(65)}`,
     '/x',
@@ -148,6 +149,17 @@ t.test('methods, paths, versions and forms that there are not', async (t) => {
     t.match(headers['content-type'], /xml/)
   }
   t.equal((await ask('GET', '/ovirt-engine')).status, 404)
+  for (const id of ['%zz', '%', '%ff', '%ed%a0%80', '%00', 'a%0a']) {
+    const { status, text } = await ask('GET', `/disks/${id}`)
+    t.equal(status, 400, id)
+    t.match(text, '<reason>Invalid value</reason>')
+  }
+  const long = `/disks/${'a'.repeat(10_000)}`
+  t.equal((await ask('GET', long, { headers: { authorization: '' } })).status, 401)
+  const unnamed = await ask('GET', long, { headers: { accept: 'application/json' } })
+  t.equal(unnamed.status, 404)
+  t.match(unnamed.json, { reason: 'Not Found', detail: /at most 64 characters/ })
+  t.equal((await ask('PROPFIND', '/disks')).headers['allow'], ALL)
   t.equal((await ask('GET', '/v3/disks')).status, 400)
   t.equal((await ask('GET', '/disks', { headers: { version: '3' } })).status, 400)
   t.equal((await ask('GET', '/v4/disks/d', { headers: { version: '3' } })).status, 200)
@@ -167,6 +179,48 @@ t.test('methods, paths, versions and forms that there are not', async (t) => {
     t.match((await accept(range)).headers['content-type'], type, range)
   }
 })
+
+t.test(
+  'what Node would refuse without a word is a fault in the form the client wants',
+  async (t) => {
+    const { target } = await start(t)
+    const line = `GET ${A}/disks HTTP/1.1\r\n`
+    const more = `Authorization: ${BASIC}\r\nAccept: application/json\r\n`
+    const long = 'a'.repeat(20_000)
+    const requests: [number, RegExp, string][] = [
+      [400, /no Host/, `${line}${more}\r\n`],
+      [400, /more than one Host/, `${line}Host: a\r\nHost: b\r\n${more}\r\n`],
+      [414, /16384 bytes/, `GET ${A}/disks?${long} HTTP/1.1\r\nHost: a\r\n${more}\r\n`],
+      [431, /16384 bytes/, `${line}Host: a\r\n${more}A: ${long}\r\n\r\n`],
+      [405, /use one of GET/, `NONSENSE ${A} HTTP/1.1\r\nHost: a\r\n${more}\r\n`],
+      [405, /use one of GET/, `CONNECT a:1 HTTP/1.1\r\nHost: a\r\n${more}\r\n`],
+      [505, /HTTP\/1\.1/, `GET ${A} HTTP/3.0\r\nHost: a\r\n${more}\r\n`],
+      [400, /not well-formed/, `${line}Host: a\r\n${more}Content-Length: x\r\n\r\n`],
+      [
+        400,
+        /not well-formed/,
+        `${line}Host: a\r\n${more}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n`,
+      ],
+    ]
+    for (const [status, detail, text] of requests) {
+      const wire = await Wire.open(target)
+      const reply = await wire.ask(text)
+      t.equal(reply.status, status, text.slice(0, 40))
+      t.equal(reply.headers['connection'], 'close')
+      // What came before the fault may be all that its packet had.
+      if (/json/.test(reply.headers['content-type'] ?? '')) {
+        t.match(JSON.parse(reply.text), { reason: /./, detail })
+      } else t.match(reply.text, detail)
+      if (status === 405) t.equal(reply.headers['allow'], ALL)
+      await within('the end', 5000, wire.rest())
+    }
+    const old = await Wire.open(target)
+    t.equal((await old.ask(`GET ${A} HTTP/1.0\r\n${more}\r\n`)).status, 200)
+    const sso = await Wire.open(target)
+    const refused = await sso.ask('POST /ovirt-engine/sso/oauth/token HTTP/1.1\r\n\r\n')
+    t.match(JSON.parse(refused.text), { error_code: 'invalid_request', error: /Host/ })
+  },
+)
 
 t.test('what is no HTTP is answered with a fault, too', async (t) => {
   const { target } = await start(t)

@@ -23,7 +23,7 @@ export function ssoRoutes(app: FastifyInstance, authenticator: Authenticator): v
     const isKnown = error instanceof FaultError
     if (isKnown && 'headers' in error) void reply.headers(error.headers as Record<string, string>)
     const text = isKnown ? error.message : 'Unexpected; the log of the server knows more'
-    const code = isKnown ? 'access_denied' : 'server_error'
+    const code = isKnown ? codeOf(error) : 'server_error'
     if (!isKnown) app.log.error({ err: error }, 'request failed')
     return refuse(reply, code, text, isKnown ? error.statusCode : 500)
   })
@@ -89,6 +89,11 @@ async function grantToken(
     exp: '9223372036854775807',
     token_type: 'bearer',
   })
+}
+
+/** Too many failures, or a request that is none. */
+function codeOf({ statusCode }: FaultError): string {
+  return statusCode === 429 ? 'access_denied' : 'invalid_request'
 }
 
 /** The SDK takes its form from the body, others from the query. */
