@@ -86,9 +86,11 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   acceptBodies(app)
   await app.register(swagger, openapiOptions)
 
+  const logins = new Logins(users, new Failures(settings.failures, now), clock)
+  app.addHook('preClose', async () => logins.close())
   const authenticator = new Authenticator(
     new Sessions(settings.sessions, now),
-    new Logins(users, new Failures(settings.failures, now), now),
+    logins,
     settings.tls !== undefined,
   )
   await app.register(async (open) => ssoRoutes(open, authenticator))

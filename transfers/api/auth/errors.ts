@@ -12,7 +12,11 @@ export class UnauthorizedError extends FaultError {
 export class TooManyFailuresError extends FaultError {
   readonly headers: { readonly 'retry-after': string }
   constructor(seconds: number) {
-    super(429, 'Unauthorized', `Too many failed logins; try again in ${seconds} s`)
+    super(
+      429,
+      'Unauthorized',
+      `Too many logins fail here; try again in ${seconds} s, or use a token`,
+    )
     this.headers = { 'retry-after': String(seconds) }
   }
 }

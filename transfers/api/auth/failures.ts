@@ -1,5 +1,5 @@
 /**
- * Failed logins per address: after some, the address waits. Memory is bounded; when it is full, the
+ * Failed logins per address: after some, the address is slow. Memory is bounded; when it is full, the
  * oldest is forgotten, which only helps somebody who has that many addresses anyway.
  */
 import { networkOf } from '../../../core/http/network.js'
@@ -33,11 +33,9 @@ export class Failures {
     this.#now = now
   }
 
-  /** Seconds to wait; 0 when a login may be tried. */
-  waitSeconds(address: string): number {
+  areTooMany(address: string): boolean {
     const window = this.#window(networkOf(address))
-    if (window === undefined || window.count < this.#limits.maxFailures) return 0
-    return Math.max(1, Math.ceil((window.endsAt - this.#now()) / 1000))
+    return window !== undefined && window.count >= this.#limits.maxFailures
   }
 
   add(address: string): void {
