@@ -21,7 +21,7 @@ import { replyFault } from './faults.js'
 import { API, API_V4, Links } from './links.js'
 import { checkAcceptable, CONTENT_TYPES, mediaFor } from './media.js'
 import { checkMethod, refuseOtherMethods } from './methods.js'
-import { OPENAPI_PATH, openapiOptions } from './openapi.js'
+import { OPENAPI_PATH, OPENAPI_SCHEMA, openapiOptions } from './openapi.js'
 import { withDefaults, type ApiOptions } from './options.js'
 import { parseParameters } from './parameters.js'
 import { pkiRoute } from './pki.js'
@@ -95,7 +95,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   )
   await app.register(async (open) => ssoRoutes(open, authenticator))
   pkiRoute(app, settings.ca)
-  app.get(OPENAPI_PATH, { schema: { hide: true } }, async (_request, reply) =>
+  app.get(OPENAPI_PATH, { schema: OPENAPI_SCHEMA }, async (_request, reply) =>
     reply.header('content-type', 'application/json').send(JSON.stringify(app.swagger())),
   )
   const vms = new VmStore(settings.vmDirectory, now)

@@ -39,7 +39,7 @@ export function found<T>(what: string, object: T | undefined): T {
   throw new FaultError(404, 'Not Found', `There is no such ${what}`)
 }
 
-const text = (description: string): TSchema => Type.Optional(Type.String({ description }))
+export const text = (description: string): TSchema => Type.Optional(Type.String({ description }))
 
 /** All are strings: what cannot be read is ignored, never refused. */
 export const LIST_PARAMETERS = {
@@ -56,6 +56,14 @@ export const SEARCH_PARAMETERS = {
 /** A list, as JSON has it. */
 export function listOf(name: string, member: string, item: TSchema): TObject {
   return Type.Object({ [member]: Type.Array(item) }, { xml: { name } })
+}
+
+/** An answer of a form of its own, for the documentation. */
+export function textOf(
+  type: string,
+  description: string,
+): { description: string; content: Record<string, { schema: TSchema }> } {
+  return { description, content: { [type]: { schema: Type.String() } } }
 }
 
 /** Faults that any operation may have, beside its own answers. */

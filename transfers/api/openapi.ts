@@ -1,9 +1,19 @@
 /** The OpenAPI document, from the schemas that requests are checked with. */
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
+import { Type } from 'typebox'
 import { VERSION } from '../../core/http/version.js'
 import { API, API_V4 } from './links.js'
 
 export const OPENAPI_PATH = `${API}/openapi.json`
+
+export const OPENAPI_SCHEMA = {
+  summary: 'This page for programs (OpenAPI 3.1)',
+  description: 'Needs no login.',
+  security: [],
+  response: {
+    200: { description: 'OpenAPI', content: { 'application/json': { schema: Type.Object({}) } } },
+  },
+}
 
 const MEDIA = ['application/xml', 'application/json']
 
@@ -17,21 +27,31 @@ export const openapiOptions: FastifyDynamicSwaggerOptions = {
         'all scalars are strings, in XML `id`, `href` and `rel` are attributes.',
       version: VERSION,
     },
+    servers: [{ url: '/', description: 'Where this document was found' }],
     components: {
       securitySchemes: {
-        token: { type: 'http', scheme: 'bearer' },
-        password: { type: 'http', scheme: 'basic' },
+        bearer: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'A token of /ovirt-engine/sso/oauth/token',
+        },
+        basic: { type: 'http', scheme: 'basic', description: 'Name and password' },
+        session: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: 'JSESSIONID',
+          description:
+            'Set by an answer to `basic` with `Prefer: persistent-auth`, and sent with it',
+        },
       },
     },
-    security: [{ token: [] }, { password: [] }],
+    security: [{ bearer: [] }, { basic: [] }, { session: [] }],
   },
   // The tree is there twice; once is enough to read.
   transform: ({ schema, url, route }) => {
-    const isStream = route.config?.isStream === true
     const isHidden = url === API_V4 || url.startsWith(`${API_V4}/`) || route.method === 'HEAD'
-    const produces = isStream ? ['text/event-stream'] : MEDIA
     return {
-      schema: { ...schema, consumes: MEDIA, produces, ...(isHidden ? { hide: true } : {}) },
+      schema: { consumes: MEDIA, produces: MEDIA, ...schema, ...(isHidden ? { hide: true } : {}) },
       url,
     }
   },

@@ -43,13 +43,18 @@ export function reference(document: object, base: string): string {
   const elements = new Map<string, Schema>()
   for (const [path, methods] of Object.entries(paths)) {
     for (const [method, operation] of Object.entries(methods)) {
-      sections.push(operationText(method, path.slice(base.length) || '/', operation, elements))
+      sections.push(operationText(method, shortened(path, base), operation, elements))
     }
   }
   const tables = [...elements]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, schema]) => [`### ${name}`, table(schema)].join('\n\n'))
   return [BEGIN, '## Requests', ...sections, '## Answers', ...tables].join('\n\n') + '\n'
+}
+
+/** Below the base; what is elsewhere is told in full. */
+function shortened(path: string, base: string): string {
+  return path.startsWith(base) ? path.slice(base.length) || '/' : path
 }
 
 function operationText(
@@ -81,7 +86,9 @@ function answersText(
   const answers = Object.entries(responses).flatMap(([status, response]) => {
     const schema = schemaOf(response)
     const name = schema?.xml?.name
-    if (schema === undefined || name === undefined) return []
+    if (schema === undefined || name === undefined) {
+      return Object.keys(response.content ?? {}).map((type) => `${status} \`${type}\``)
+    }
     const [item] = Object.values(schema.properties ?? {})
     const inner = item?.items?.xml?.name
     // A list is told by what it has.
@@ -89,13 +96,11 @@ function answersText(
     else elements.set(inner, item.items)
     return [`${status} [${name}](#${inner ?? name})`]
   })
-  return answers.length === 0
-    ? 'Answer: 200 `text/event-stream`.'
-    : `Answers: ${answers.join(', ')}.`
+  return `Answers: ${answers.join(', ')}.`
 }
 
 function schemaOf({ content = {} }: Content = {}): Schema | undefined {
-  return content['application/json']?.schema
+  return (content['application/json'] ?? content['application/x-www-form-urlencoded'])?.schema
 }
 
 /** Nested members by their path. */

@@ -31,6 +31,8 @@ export interface Started {
   readonly users: OneUser
   readonly target: { readonly host: string; readonly port: number }
   readonly server: object
+  /** A picture of all routes. */
+  readonly routes: () => string
   /** With name and password. */
   readonly ask: (method: string, path: string, ask?: Ask) => Promise<Reply>
   readonly close: () => Promise<void>
@@ -54,5 +56,6 @@ export async function start(t: Test, options: Partial<ApiOptions> = {}): Promise
       ...rest,
       headers: { authorization: BASIC, ...headers },
     })
-  return { service, users, target, server: app.server, ask, close }
+  const routes = (): string => app.printRoutes({ commonPrefix: false })
+  return { service, users, target, server: app.server, routes, ask, close }
 }

@@ -1,5 +1,5 @@
 /** Changes of a transfer as server-sent events, so that nobody polls. */
-import { found, IdParams, type Context } from '../context.js'
+import { answers, found, IdParams, textOf, type Context } from '../context.js'
 import { Feed } from './feed.js'
 
 export function eventRoutes({ app, settings, streams }: Context): void {
@@ -18,6 +18,10 @@ export function eventRoutes({ app, settings, streams }: Context): void {
         'when one of these is another. `end` is the last, when the transfer is gone. Lines that begin with a ' +
         'colon only show that the connection lives.',
       params: IdParams,
+      response: {
+        ...answers({}, 404, 503),
+        200: textOf('text/event-stream', 'Events'),
+      },
     },
     handler: async (request, reply) => {
       const { id } = request.params
