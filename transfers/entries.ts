@@ -49,7 +49,11 @@ export function newTransfer(
 ): StoredTransfer {
   const { direction, format, hostId, shallow, inactivityTimeout, timeoutPolicy } = request
   if (format === 'cow' && disk.format === 'raw') {
-    throw new FaultError(400, 'Invalid value', 'A raw disk has no data in format cow.')
+    throw new FaultError(
+      400,
+      'Invalid value',
+      'A raw disk has no data in format cow; use raw, or leave format out.',
+    )
   }
   return {
     id: randomUUID(),
@@ -97,8 +101,12 @@ export function changedDisk(change: DiskChange, disk: StoredDisk, owner: Id): St
   const changed = { ...disk, ...change }
   requirePossible(changed)
   if (changed.provisionedSize === disk.provisionedSize) return changed
-  if (changed.provisionedSize < disk.provisionedSize) throw conflict('A disk can only grow.')
-  if (disk.status !== 'ok') throw conflict('The disk is illegal, it holds no valid image.')
+  if (changed.provisionedSize < disk.provisionedSize)
+    throw conflict('A disk can only grow; provisioned_size must not be less than it is.')
+  if (disk.status !== 'ok')
+    throw conflict(
+      'The disk is illegal, it holds no valid image; remove it, and upload to a new one.',
+    )
   const lock = { status: 'locked', lockedBy: 'growth', statusBeforeLock: disk.status } as const
   return { ...disk, ...lock, pending: change, owner }
 }
@@ -115,10 +123,10 @@ function requirePossible({
     throw new FaultError(400, 'Invalid value', detail)
   }
   if (format === 'raw' && backup === 'incremental') {
-    throw conflict('Incremental backup needs format cow.')
+    throw conflict('Incremental backup needs format cow; use that, or backup none.')
   }
   if (format === 'cow' && !sparse && backup !== 'incremental') {
-    throw conflict('A disk of format cow is sparse.')
+    throw conflict('A disk of format cow is sparse; leave sparse out, or use format raw.')
   }
 }
 
@@ -135,7 +143,7 @@ function findDomain(
     'id' in wanted ? domain.id === wanted.id : domain.name === wanted.name,
   )
   if (found === undefined)
-    throw new FaultError(404, 'Not Found', 'There is no such storage domain.')
+    throw new FaultError(404, 'Not Found', 'There is no such storage domain; see /storagedomains.')
   return found
 }
 

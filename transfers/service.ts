@@ -67,12 +67,15 @@ export class Service implements TransferService {
     const disk = newDisk(request, id, await this.storageDomains(), manager.token)
     // Before there is a record, for whose volume what is there would be replaced.
     if (request.imageId !== undefined && (await hasVolume(volumes, disk))) {
-      throw conflict('The storage domain has an image of this id already.')
+      throw conflict(
+        'The storage domain has an image of this image_id already; leave it out, or choose another.',
+      )
     }
     try {
       await store.transaction((records) => records.addDisk(disk))
     } catch (cause) {
-      if (cause instanceof DuplicateError) throw conflict('The id or image id is used already.')
+      if (cause instanceof DuplicateError)
+        throw conflict('The id or image_id is used already; leave it out, or choose another.')
       throw cause
     }
     const ready = manager.createVolume(id)
@@ -83,21 +86,21 @@ export class Service implements TransferService {
   async changeDisk(id: Id, change: DiskChange): Promise<Disk> {
     const { store, manager } = this.#options
     const grows = await store.transaction(async (records) => {
-      const disk = known(await records.disk(id), `There is no disk ${id}.`)
+      const disk = known(await records.disk(id), noDisk(id))
       requireUnlocked(disk)
       const changed = changedDisk(change, disk, manager.token)
       await records.putDisk(changed)
       return changed.lockedBy === 'growth'
     })
     if (grows) await manager.growVolume(id)
-    return known(await this.disk(id), `There is no disk ${id}.`)
+    return known(await this.disk(id), noDisk(id))
   }
 
   async removeDisk(id: Id): Promise<void> {
     const { store, manager } = this.#options
     const domains = await this.storageDomains()
     await store.transaction(async (records) => {
-      const disk = known(await records.disk(id), `There is no disk ${id}.`)
+      const disk = known(await records.disk(id), noDisk(id))
       requireUnlocked(disk)
       // Its volume would be left, and known to nobody.
       requireActive(domains.find((one) => one.id === disk.storageDomainId))
@@ -122,13 +125,17 @@ export class Service implements TransferService {
     const domains = await this.storageDomains()
     const diskId = request.diskId ?? (await this.#diskOfImage(request.imageId))
     const stored = await store.transaction(async (records) => {
-      const disk = known(await records.disk(diskId), `There is no disk ${diskId}.`)
+      const disk = known(await records.disk(diskId), noDisk(diskId))
       const transfer = newTransfer(request, disk, manager.token, clock.now())
       this.#requireHost(request.hostId, transfer.backend)
-      if (disk.status === 'illegal') throw conflict('The disk is illegal, it holds no valid image.')
+      if (disk.status === 'illegal')
+        throw conflict(
+          'The disk is illegal, it holds no valid image; remove it, and upload to a new one.',
+        )
       requireUnlocked(disk)
       requireActive(domains.find((one) => one.id === disk.storageDomainId))
-      if (!hosts.hasUsable(transfer.backend)) throw conflict('No usable host is up.')
+      if (!hosts.hasUsable(transfer.backend))
+        throw conflict('No host that can serve this is up; see /hosts, and ask again when one is.')
       await records.putDisk({
         ...disk,
         status: 'locked',
@@ -148,7 +155,10 @@ export class Service implements TransferService {
   async act(id: Id, action: TransferAction, user?: string): Promise<void> {
     const { store, manager, clock, logger } = this.#options
     const changed = await store.transaction(async (records) => {
-      const transfer = known(await records.transfer(id), `There is no image transfer ${id}.`)
+      const transfer = known(
+        await records.transfer(id),
+        `There is no image transfer ${id}; those that ended are forgotten after a while.`,
+      )
       const phase = nextPhase(transfer.phase, action, transfer)
       const isSignOfLife = (action === 'extend' || action === 'resume') && !isFinal(phase)
       if (phase === transfer.phase && !isSignOfLife) return undefined
@@ -175,13 +185,14 @@ export class Service implements TransferService {
     const disks = await this.disks()
     const disk =
       disks.find((one) => one.imageId === imageId) ?? disks.find(({ id }) => id === imageId)
-    return known(disk, `There is no image ${String(imageId)}.`).id
+    return known(disk, `There is no image ${String(imageId)}; see image_id of the disks.`).id
   }
 
   #requireHost(id: Id | undefined, backend: Transfer['backend']): void {
     if (id === undefined) return
-    const host = known(this.#options.hosts.get(id), `There is no host ${id}.`)
-    if (!host.isUp) throw conflict('The host is not up.')
+    const host = known(this.#options.hosts.get(id), `There is no host ${id}; see /hosts.`)
+    if (!host.isUp)
+      throw conflict('The host is not up; leave it out for any other, or ask again when it is.')
     if (backend === 'nbd' && !host.settings.hasNbdServers) {
       throw conflict(
         'The host has no NBD servers; ask for the format of the disk, or another host.',
@@ -220,14 +231,22 @@ function known<T>(found: T | undefined, detail: string): T {
   return found
 }
 
+function noDisk(id: Id): string {
+  return `There is no disk ${id}; see /disks.`
+}
+
 function conflict(detail: string): FaultError {
   return new FaultError(409, 'Operation Failed', detail)
 }
 
 function requireUnlocked({ lockedBy, status }: StoredDisk): void {
   if (lockedBy === undefined && status !== 'locked') return
-  if (lockedBy === 'creation') throw conflict('The disk is being created.')
-  if (lockedBy === 'growth') throw conflict('The disk is being grown.')
-  if (lockedBy === 'removal') throw conflict('The disk is being removed.')
-  throw conflict('The disk is in use by another transfer.')
+  if (lockedBy === 'creation')
+    throw conflict('The disk is being created; poll it until its status is ok.')
+  if (lockedBy === 'growth')
+    throw conflict('The disk is being grown; poll it until its status is ok.')
+  if (lockedBy === 'removal') throw conflict('The disk is being removed; it will be gone.')
+  throw conflict(
+    `The disk is in use by the transfer ${lockedBy ?? '?'}; wait for its end, or cancel it.`,
+  )
 }

@@ -2,6 +2,7 @@
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceError } from '../../core/errors.js'
 import { FaultError } from '../fault.js'
+import { RULES } from './schemas.js'
 import { isFarFromEnd } from './body.js'
 import { Representation } from './wire.js'
 
@@ -49,7 +50,11 @@ function toFault(error: unknown, schema: unknown): FaultError {
 interface Violation {
   readonly keyword: string
   readonly instancePath: string
-  readonly params: { readonly requiredProperties?: unknown; readonly allowedValues?: unknown }
+  readonly params: {
+    readonly requiredProperties?: unknown
+    readonly allowedValues?: unknown
+    readonly pattern?: unknown
+  }
   readonly message?: string | undefined
 }
 
@@ -58,7 +63,11 @@ function invalid(violations: readonly object[], type: string): FaultError {
   const where = first?.instancePath.slice(1).replaceAll('/', '.') ?? ''
   const missing = first?.params.requiredProperties
   if (first === undefined || (where === '' && first.keyword === 'type')) {
-    return new FaultError(400, 'Incomplete parameters', 'A body is required')
+    return new FaultError(
+      400,
+      'Incomplete parameters',
+      'A body is required: XML or JSON of the object',
+    )
   }
   if (Array.isArray(missing)) {
     const names = missing.map((name) => camel(String(name))).join(', ')
@@ -68,7 +77,9 @@ function invalid(violations: readonly object[], type: string): FaultError {
       `${where === '' ? type : where} [${names}] required for add`,
     )
   }
-  const { allowedValues } = first.params
+  const { allowedValues, pattern } = first.params
+  const rule = RULES.get(pattern instanceof RegExp ? pattern.source : String(pattern))
+  if (rule !== undefined) return new FaultError(400, 'Invalid value', `${where} ${rule}`)
   const allowed = Array.isArray(allowedValues) ? `: ${allowedValues.join(', ')}` : ''
   return new FaultError(400, 'Invalid value', `${where} ${first.message ?? 'is wrong'}${allowed}`)
 }

@@ -35,5 +35,9 @@ export function mediaFor(accept: string | undefined): Media | undefined {
 
 export function checkAcceptable(accept: string | undefined): void {
   if (mediaFor(accept) !== undefined) return
-  throw new FaultError(406, 'Operation Failed', 'Answers are application/xml or application/json')
+  throw new FaultError(
+    406,
+    'Operation Failed',
+    'Answers are application/xml or application/json; accept one of them',
+  )
 }

@@ -25,7 +25,11 @@ export function pkiRoute(app: FastifyInstance, ca: Buffer | undefined): void {
     handler: async (request, reply) => {
       const { resource, format = 'X509-PEM-CA' } = parametersOf(request)
       if (ca === undefined || resource !== 'ca-certificate' || !format.startsWith('X509-PEM')) {
-        throw new FaultError(404, 'Not Found', 'There is no such resource')
+        throw new FaultError(
+          404,
+          'Not Found',
+          'There is no such resource; ask for resource=ca-certificate&format=X509-PEM-CA. Without [tls] ca_file there is none',
+        )
       }
       return reply.header('content-type', 'application/x-x509-ca-cert').send(ca)
     },

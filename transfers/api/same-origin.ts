@@ -10,5 +10,9 @@ export function checkOrigin(request: FastifyRequest): void {
   const { origin, host } = request.headers
   if (origin === undefined || isBodiless(request)) return
   if (URL.canParse(origin) && new URL(origin).host === host) return
-  throw new FaultError(403, 'Unauthorized', 'Pages of other origins may not use this API')
+  throw new FaultError(
+    403,
+    'Unauthorized',
+    'Pages of other origins may only read here; use a program, which sends no Origin',
+  )
 }

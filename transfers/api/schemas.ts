@@ -23,17 +23,23 @@ export const ID_RULE =
 export const Id = Type.String({ pattern: ID_PATTERN, xml: { attribute: true } })
 export const Href = Type.String({ xml: { attribute: true } })
 
-const SIZE = { pattern: '^\\d{1,20}$' }
+const SIZE_PATTERN = '^\\d{1,20}$'
+const SIZE = { pattern: SIZE_PATTERN }
 export const Size = (description: string): TString => Type.String({ ...SIZE, description })
 export const OptionalSize = (description: string): TOptional<TString> =>
   Type.Optional(Size(description))
 
-export const OptionalBoolean = (description: string): TOptional<TString> =>
-  Type.Optional(Type.String({ pattern: '^([Tt]rue|[Ff]alse|TRUE|FALSE|1|0)$', description }))
+const BOOLEAN_PATTERN = '^([Tt]rue|[Ff]alse|TRUE|FALSE|1|0)$'
 
-/** One line, of a length that lists and logs can bear. */
+export const OptionalBoolean = (description: string): TOptional<TString> =>
+  Type.Optional(Type.String({ pattern: BOOLEAN_PATTERN, description }))
+
+const TEXT_PATTERN = '^([^\\p{Cc}\\p{Cs}]|[\\t\\n\\r])*$'
+const NAME_PATTERN = '^[^\\p{Cc}\\p{Cs}]*$'
+
+/** One line of well-formed Unicode, of a length that lists and logs can bear. */
 export const OptionalName = (description: string): TOptional<TString> =>
-  Type.Optional(Type.String({ maxLength: 255, pattern: '^\\P{Cc}*$', description }))
+  Type.Optional(Type.String({ maxLength: 255, pattern: NAME_PATTERN, description }))
 
 /** An object that is meant by its id, or else its name; clients send all of it. */
 export const Reference = Type.Object({
@@ -56,13 +62,29 @@ export const Fault = Type.Object(
 
 export const Action = Type.Object({ status: Type.Literal('complete') }, { xml: { name: 'action' } })
 
+/** Text of several lines, that every form of an answer can hold. */
+export const OptionalText = Type.Optional(Type.String({ maxLength: 4096, pattern: TEXT_PATTERN }))
+
+/** What patterns mean, for people. */
+export const RULES: ReadonlyMap<string, string> = new Map([
+  [ID_PATTERN, `is no id: ${ID_RULE}`],
+  [SIZE_PATTERN, 'must be a whole number, not negative, of at most 20 digits'],
+  [BOOLEAN_PATTERN, 'must be true or false'],
+  [NAME_PATTERN, 'must be one line without control characters, in well-formed Unicode'],
+  [TEXT_PATTERN, 'must be well-formed Unicode without control characters but tabs and line ends'],
+])
+
 export const DONE = { status: 'complete' } as const
 
 /** Bytes or seconds that a JavaScript number holds exactly. */
 export function numberOf(name: string, text: string): number {
   const value = Number(text)
   if (Number.isSafeInteger(value)) return value
-  throw new FaultError(400, 'Invalid value', `${name} is too large`)
+  throw new FaultError(
+    400,
+    'Invalid value',
+    `${name} is too large; at most ${Number.MAX_SAFE_INTEGER}`,
+  )
 }
 
 export function truthOf(text: string | undefined, otherwise: boolean): boolean {

@@ -63,14 +63,26 @@ export class VmStore {
   async add(ovf: string, name: string | undefined, correlationId: string): Promise<Vm> {
     const directory = this.#directory
     if (directory === undefined) {
-      throw new FaultError(409, 'Operation Failed', 'No place for virtual machines is configured')
+      throw new FaultError(
+        409,
+        'Operation Failed',
+        'There is no storage domain to keep virtual machines in; configure one',
+      )
     }
     const fromOvf = nameIn(ovf)
     if (fromOvf === undefined) {
-      throw new FaultError(400, 'Invalid value', 'The OVF has no name of the virtual machine')
+      throw new FaultError(
+        400,
+        'Invalid value',
+        'The OVF has no name of the virtual machine; give it one',
+      )
     }
     if ((await this.vms()).length >= MAX_VMS) {
-      throw new FaultError(409, 'Operation Failed', 'There are too many virtual machines')
+      throw new FaultError(
+        409,
+        'Operation Failed',
+        'There are too many virtual machines; remove some from the storage domain',
+      )
     }
     const vm = { id: randomUUID(), name: name ?? fromOvf }
     await mkdir(directory, { recursive: true, mode: 0o700 })

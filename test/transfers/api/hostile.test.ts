@@ -45,6 +45,45 @@ t.test('bodies that no one can, or should, understand are refused', async (t) =>
   t.strictSame(service.newDisks, [])
 })
 
+t.test('ids and texts that nothing could hold are refused with what they must be', async (t) => {
+  const { ask, service } = await start(t)
+  const good = { format: 'raw', provisioned_size: 512 }
+  const cases: [string, RegExp, object][] = [
+    ...['\ud800', 'a\0b', 'a'.repeat(65), '-a', '../a', 'a\n', ''].map(
+      (id): [string, RegExp, object] => [
+        '/disks',
+        /^id is no id: ids are letters/,
+        { ...good, id },
+      ],
+    ),
+    ['/disks', /^image_id is no id/, { ...good, image_id: '\udfff' }],
+    ['/disks', /^storage_domains.*id is no id/, STORED('\ud800')],
+    ['/disks', /^name must be one line/, { ...good, name: 'a\ud800' }],
+    ['/disks', /^alias must be one line/, { ...good, alias: 'a\0' }],
+    ['/disks', /^description must be well-formed/, { ...good, description: '\udc00' }],
+    ['/disks', /^description must be well-formed/, { ...good, description: '\0' }],
+    ['/disks', /^provisioned_size must be a whole number/, { ...good, provisioned_size: '1e3' }],
+    ['/disks', /^sparse must be true or false/, { ...good, sparse: 'yes' }],
+    ['/imagetransfers', /^disk.id is no id/, { disk: { id: '\ud800' } }],
+    ['/imagetransfers', /^host.id is no id/, { disk: { id: 'd' }, host: { id: 'a\0' } }],
+    ['/imagetransfers', /^snapshot.id is no id/, { snapshot: { id: 'a'.repeat(99) } }],
+  ]
+  for (const [path, detail, json] of cases) {
+    const body = JSON.stringify(json)
+    const reply = await ask('POST', path, { body, headers: { accept: 'application/json' } })
+    t.equal(reply.status, 400, body.slice(0, 80))
+    t.match(reply.json, { reason: 'Invalid value', detail })
+  }
+  t.strictSame(service.newDisks, [])
+  const body = JSON.stringify({ ...good, name: 'ä 😀', description: 'two\r\n\tlines 😀' })
+  t.equal((await ask('POST', '/disks', { body })).status, 202)
+})
+
+const STORED = (id: string): object => ({
+  ...{ format: 'raw', provisioned_size: 512 },
+  storage_domains: { storage_domain: [{ id }] },
+})
+
 t.test('keys of prototypes are keys that nobody knows', async (t) => {
   const { ask, service } = await start(t)
   const body =

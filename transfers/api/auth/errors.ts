@@ -5,7 +5,11 @@ import { FaultError } from '../../fault.js'
 export class UnauthorizedError extends FaultError {
   readonly headers = { 'www-authenticate': 'Basic realm="RESTAPI"' }
   constructor() {
-    super(401, 'Unauthorized', 'A valid token, or user name and password, is required')
+    super(
+      401,
+      'Unauthorized',
+      'Log in: send name and password (Basic), or a token (Bearer) that has not ended',
+    )
   }
 }
 

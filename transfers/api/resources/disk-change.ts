@@ -2,7 +2,15 @@
 import { Type, type Static } from 'typebox'
 import { FaultError } from '../../fault.js'
 import type { Disk, DiskChange } from '../../model.js'
-import { Id, numberOf, OptionalBoolean, OptionalName, OptionalSize, truthOf } from '../schemas.js'
+import {
+  Id,
+  numberOf,
+  OptionalBoolean,
+  OptionalName,
+  OptionalSize,
+  OptionalText,
+  truthOf,
+} from '../schemas.js'
 
 /** Clients may send the whole disk: what is as it is may be there. */
 const FIXED = 'Cannot be changed'
@@ -12,7 +20,7 @@ export const DiskChangeSchema = Type.Object(
     id: Type.Optional(Id),
     alias: OptionalName('The name; of `alias` and `name` the one that is new counts'),
     name: OptionalName('May not be empty'),
-    description: Type.Optional(Type.String({ maxLength: 4096 })),
+    description: OptionalText,
     provisioned_size: OptionalSize('Bytes the guest sees; not fewer than before'),
     backup: Type.Optional(Type.Enum(['none', 'incremental'])),
     shareable: OptionalBoolean('Stored'),
@@ -38,7 +46,11 @@ export function diskChangeOf(body: Body, disk: Disk): DiskChange {
   ]
   for (const [name, wanted, is] of fixed) {
     if (wanted !== undefined && wanted !== is) {
-      throw new FaultError(400, 'Invalid value', `${name} of a disk cannot be changed`)
+      throw new FaultError(
+        400,
+        'Invalid value',
+        `${name} of a disk cannot be changed; leave it out`,
+      )
     }
   }
   // Of a whole disk one of both has the new name.

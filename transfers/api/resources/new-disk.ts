@@ -9,6 +9,7 @@ import {
   OptionalBoolean,
   OptionalName,
   OptionalSize,
+  OptionalText,
   Reference,
   Size,
   truthOf,
@@ -20,7 +21,7 @@ export const NewDiskSchema = Type.Object(
     image_id: Type.Optional(Type.String({ pattern: ID_PATTERN, description: 'Else made up' })),
     alias: OptionalName('The name; wins over `name`'),
     name: OptionalName('The id, when there is none'),
-    description: Type.Optional(Type.String({ maxLength: 4096 })),
+    description: OptionalText,
     format: Type.Enum(['raw', 'cow'], { description: '`cow` is qcow2' }),
     provisioned_size: Size('Bytes the guest sees'),
     initial_size: OptionalSize('Bytes allocated at first; at least the size of the data'),
@@ -49,7 +50,11 @@ export const NewDiskSchema = Type.Object(
 
 export function newDiskOf(body: Static<typeof NewDiskSchema>): NewDisk {
   if (body.lun_storage !== undefined || body.external_disk !== undefined) {
-    throw new FaultError(400, 'Invalid value', 'Disks are images; no others are served')
+    throw new FaultError(
+      400,
+      'Invalid value',
+      'Disks are images here; leave lun_storage and external_disk out',
+    )
   }
   const { format, initial_size: initialSize } = body
   const provisionedSize = numberOf('provisioned_size', body.provisioned_size)
@@ -59,10 +64,18 @@ export function newDiskOf(body: Static<typeof NewDiskSchema>): NewDisk {
   const backup = body.backup ?? 'none'
   const sparse = truthOf(body.sparse, true)
   if (format === 'raw' && backup === 'incremental') {
-    throw new FaultError(409, 'Operation Failed', 'Incremental backup needs the format cow')
+    throw new FaultError(
+      409,
+      'Operation Failed',
+      'Incremental backup needs format cow; use that, or backup none',
+    )
   }
   if (format === 'cow' && !sparse && backup !== 'incremental') {
-    throw new FaultError(409, 'Operation Failed', 'A disk of format cow is sparse')
+    throw new FaultError(
+      409,
+      'Operation Failed',
+      'A disk of format cow is sparse; leave sparse out, or use format raw',
+    )
   }
   return {
     id: body.id,

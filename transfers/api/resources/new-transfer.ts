@@ -40,12 +40,16 @@ export async function newTransferOf(
   service: TransferService,
 ): Promise<NewTransfer> {
   if (body.backup !== undefined) {
-    throw new FaultError(400, 'Invalid value', 'Backups are not served')
+    throw new FaultError(400, 'Invalid value', 'Backups are not served; leave backup out')
   }
   const { disk, image, snapshot, host, inactivity_timeout: timeout } = body
   const targets = [disk, image, snapshot].filter((target) => target !== undefined)
   if (targets.length > 1) {
-    throw new FaultError(400, 'Invalid value', 'A transfer has one of disk, image and snapshot')
+    throw new FaultError(
+      400,
+      'Invalid value',
+      'A transfer is of one disk; leave two of disk, image and snapshot out',
+    )
   }
   const diskId = image?.id ?? (disk && (await diskIdOf(disk, service)))
   if (diskId === undefined && snapshot === undefined) {

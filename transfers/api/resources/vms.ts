@@ -82,7 +82,7 @@ export function vmRoutes({ app, links, vms, settings }: Context): void {
       const { name, initialization } = request.body
       const correlationId = parametersOf(request)['correlation_id'] ?? ''
       if (correlationId.length > 255) {
-        throw new FaultError(400, 'Invalid value', 'correlation_id is too long')
+        throw new FaultError(400, 'Invalid value', 'correlation_id is too long; use a UUID')
       }
       // Where they are kept; a directory that is not mounted is none.
       const [place] = await settings.service.storageDomains()
