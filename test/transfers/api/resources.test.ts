@@ -86,6 +86,18 @@ t.test('disks are made, shown, found and removed', async (t) => {
   t.equal((await ask('GET', '/disks;max=0')).text, '<disks/>\n')
   t.match((await ask('GET', `${href}/disksnapshots`)).text, '<disk_snapshots>')
   t.match((await ask('GET', `/storagedomains/${DOMAIN.id}/disks`)).text, href)
+  const links = [...shown.text.matchAll(/<link href="([^"]+)" rel="(\w+)"/g)]
+  const rels = links.map(([, , rel]) => rel)
+  const actions = ['convert', 'copy', 'export', 'move', 'reduce', 'refreshlun', 'sparsify']
+  t.strictSame(rels, [...actions, 'disksnapshots', 'permissions', 'statistics'])
+  for (const [, link = '', rel = ''] of links) {
+    const isAction = actions.includes(rel)
+    const reply = await ask(isAction ? 'POST' : 'GET', link, isAction ? { body: '<action/>' } : {})
+    t.equal(reply.status, isAction ? 400 : 200, rel)
+    if (isAction) t.match(reply.text, `<detail>Disks cannot ${rel} here; `)
+  }
+  t.equal((await ask('GET', `${href}/statistics`)).text, '<statistics/>\n')
+  t.equal((await ask('POST', '/disks/none/copy')).status, 404)
   const removed = await ask('DELETE', `${href}?async=true`, { headers: { accept: '*/*' } })
   t.equal(removed.status, 200)
   t.equal(removed.text, '<action>\n  <status>complete</status>\n</action>\n')

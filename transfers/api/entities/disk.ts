@@ -2,14 +2,23 @@
 import { Type } from 'typebox'
 import type { Disk, StorageDomain } from '../../model.js'
 import type { Links } from '../links.js'
-import { Href, Id, Link, LinkedObject, OptionalSize, Size } from '../schemas.js'
+import { Actions, Href, Id, Link, LinkedObject, OptionalSize, Size } from '../schemas.js'
 import type { Fields } from '../search/match.js'
 import { optional, type WireObject } from '../wire.js'
+
+/** What an engine's disks can do besides. Clients may look for the links; here each is refused. */
+export const DISK_ACTIONS = [
+  ...(['convert', 'copy', 'export', 'move', 'reduce', 'refreshlun', 'sparsify'] as const),
+] as const
+
+/** What an engine's disks have besides, and disks here have none of, with its members. */
+export const DISK_COLLECTIONS = ['permissions', 'statistics'] as const
 
 export const DiskSchema = Type.Object(
   {
     href: Href,
     id: Id,
+    actions: Actions,
     name: Type.String(),
     alias: Type.String({ description: 'The same as `name`' }),
     description: Type.String(),
@@ -44,6 +53,7 @@ export function diskOf(disk: Disk, links: Links, domain?: WireObject): WireObjec
   const { id, name, description, storageDomainId } = disk
   return {
     ...links.reference('disks', id),
+    actions: links.actions('disks', id, DISK_ACTIONS),
     name,
     description,
     actual_size: String(disk.actualSize),
@@ -64,7 +74,7 @@ export function diskOf(disk: Disk, links: Links, domain?: WireObject): WireObjec
     storage_domains: {
       storage_domain: [domain ?? links.reference('storagedomains', storageDomainId)],
     },
-    link: links.rels('disks', id, ['disksnapshots']),
+    link: links.rels('disks', id, ['disksnapshots', ...DISK_COLLECTIONS]),
   }
 }
 

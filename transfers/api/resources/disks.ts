@@ -1,7 +1,10 @@
 import { Type } from 'typebox'
+import { FaultError } from '../../fault.js'
 import { answers, found, IdParams, listOf, parametersOf, SEARCH_PARAMETERS } from '../context.js'
 import type { Context } from '../context.js'
 import {
+  DISK_ACTIONS,
+  DISK_COLLECTIONS,
   diskFields,
   diskOf,
   DiskSchema,
@@ -125,4 +128,37 @@ export function diskRoutes(context: Context): void {
       return new Representation('disk_snapshots', { disk_snapshot: [diskSnapshotOf(disk, links)] })
     },
   })
+  for (const action of DISK_ACTIONS) {
+    app.route({
+      method: 'POST',
+      url: `/disks/:id/${action}`,
+      schema: {
+        summary: 'Is refused: for clients that look for it',
+        params: IdParams,
+        response: answers({ 200: Action }, 400, 404),
+      },
+      handler: async ({ params }) => {
+        found('disk', await service.disk(params.id))
+        const detail = `Disks cannot ${action} here; download the disk, and upload it to another`
+        throw new FaultError(400, 'Operation Failed', detail)
+      },
+    })
+  }
+  for (const collection of DISK_COLLECTIONS) {
+    const member = collection.slice(0, -1)
+    const none = Type.Object({ id: Type.String() }, { xml: { name: member } })
+    app.route({
+      method: 'GET',
+      url: `/disks/:id/${collection}`,
+      schema: {
+        summary: 'None: for clients that follow the link',
+        params: IdParams,
+        response: answers({ 200: listOf(collection, member, none) }, 404),
+      },
+      handler: async ({ params }) => {
+        found('disk', await service.disk(params.id))
+        return new Representation(collection, { [member]: [] })
+      },
+    })
+  }
 }
