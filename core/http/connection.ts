@@ -8,6 +8,9 @@ import { ClientGoneError } from './errors.js'
 import type { FrontConnection } from './front.js'
 import { hasLeft } from './peer.js'
 
+/** RFC 9110, 9.2.1. */
+const SAFE_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
+
 /** Something opened for a connection, ended with it. */
 export interface Closable {
   close(): Promise<void>
@@ -31,6 +34,8 @@ export class Connection {
   bytesSent = 0
   bytesReceived = 0
   requests = 0
+  /** Requests that may have changed something. */
+  changes = 0
   /** Bodies that are held back by us at this moment. */
   #held = 0
   /** No request that arrives from now on is executed. */
@@ -141,9 +146,10 @@ export class Connection {
     return this.isClosing || (this.#isOverrun && this.#queued === 1)
   }
 
-  begin(): void {
+  begin(method = 'GET'): void {
     this.#active++
     this.requests++
+    if (!SAFE_METHODS.has(method)) this.changes++
   }
 
   end(): void {

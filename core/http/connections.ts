@@ -16,6 +16,8 @@ export interface ConnectionsOptions {
   readonly idleTimeoutMs: number
   /** Decides on the peer of a Unix socket. */
   readonly mayConnect?: ((socket: Socket) => boolean) | undefined
+  /** See HttpServerOptions. */
+  readonly isPolled?: boolean | undefined
 }
 
 /** How often idle connections are looked for. */
@@ -110,19 +112,23 @@ export class Connections {
     this.#connections.add(connection)
     this.#bySource.set(session ?? socket, connection)
     const { id, address, protocol } = connection
-    const { logger, service } = this.#options
-    logger.info({ service, connection: id, client: address, protocol }, 'connection opened')
+    const { logger, service, isPolled = false } = this.#options
+    const facts = { service, connection: id, client: address, protocol }
+    logger[isPolled ? 'debug' : 'info'](facts, 'connection opened')
     if (this.#isStopping) connection.shutDown()
     return connection
   }
 
   closed(connection: Connection): void {
     this.#connections.delete(connection)
-    const { logger, service } = this.#options
+    const { logger, service, isPolled = false } = this.#options
     const { id, address, requests, bytesSent, bytesReceived, openedAt } = connection
     const ms = Math.round(performance.now() - openedAt)
     const facts = { requests, sent: bytesSent, received: bytesReceived, ms }
-    logger.info({ service, connection: id, client: address, ...facts }, 'connection closed')
+    // One without any request is no look either.
+    const isLook = isPolled && requests > 0 && connection.changes === 0
+    const level = isLook ? 'debug' : 'info'
+    logger[level]({ service, connection: id, client: address, ...facts }, 'connection closed')
     connection.closed().catch((error: unknown) => {
       logger.error({ connection: id, err: error }, 'closing what a connection used failed')
     })

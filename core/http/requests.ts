@@ -95,7 +95,7 @@ export class Requests {
   async #serve(connection: Connection, request: Request, response: Response): Promise<void> {
     const isBroken = connection.broken?.request === request
     if (connection.gone.aborted || (connection.isClosing && !isBroken)) return
-    connection.begin()
+    connection.begin(request.method)
     this.#options.connections.assign(request, connection)
     const closed = new Promise<void>((resolve) => response.once('close', () => resolve()))
     const wrong = checkFraming(request, this.#options.requireHost) ?? checkMethod(request)

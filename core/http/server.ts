@@ -31,6 +31,11 @@ export interface HttpServerOptions {
   /** 'remote', 'local', 'control': for the log. */
   readonly service: string
   readonly routes: readonly Route[]
+  /**
+   * Others look all the time whether it is there: the log has connections that do no more than that
+   * only at debug.
+   */
+  readonly isPolled?: boolean
   /** HTTP/1.1 without Host is refused (RFC 9112, 3.2). */
   readonly requireHost: boolean
   readonly tls?: TlsMaterial
@@ -62,11 +67,11 @@ export class HttpServer {
   #clientCa: Buffer | undefined
 
   constructor(options: HttpServerOptions) {
-    const { service, logger, limits, admission, requireHost, mayConnect } = options
+    const { service, logger, limits, admission, requireHost, mayConnect, isPolled } = options
     const idleTimeoutMs = limits.idleTimeout * 1000
     this.#options = options
     this.#connections = new Connections({
-      ...{ service, logger, admission, mayConnect },
+      ...{ service, logger, admission, mayConnect, isPolled },
       idleTimeoutMs,
     })
     this.#requests = new Requests({

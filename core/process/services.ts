@@ -115,6 +115,7 @@ function controlService(
   const server = new HttpServer({
     ...common,
     service: 'control',
+    isPolled: true,
     admission: new Admission({
       maxConnections: MAX_CONTROL_CONNECTIONS,
       maxConnectionsPerAddress: MAX_CONTROL_CONNECTIONS,
@@ -147,6 +148,7 @@ function controlTlsService(
   const server = new HttpServer({
     ...common,
     service: 'control_tls',
+    isPolled: true,
     admission: new Admission({
       maxConnections: MAX_CONTROL_CONNECTIONS,
       maxConnectionsPerAddress: MAX_CONTROL_CONNECTIONS_PER_ADDRESS,

@@ -187,3 +187,17 @@ t.test('17: a request line that claims HTTP/2.0 does no harm, with a body either
   }
   t.equal((await request(daemon.remote, 'GET', '/info/')).status, 200)
 })
+
+t.test('looks at the control service leave nothing in the log at INFO, changes do', async (t) => {
+  const daemon = await startDaemon(t, { config: { logger_root: { level: 'INFO' } } })
+  for (let looks = 0; looks < 3; looks++) await request(daemon.control, 'GET', '/tickets')
+  await request(daemon.control, 'DELETE', '/tickets/none')
+  const asked = (): string[] =>
+    daemon
+      .logText()
+      .split('\n')
+      .filter((line) => /"service":"control".*"requests":[1-9]/.test(line))
+  await until('the line of the change', () => asked().length > 0)
+  t.equal(asked().length, 1)
+  t.notMatch(daemon.logText(), /"service":"control"[^\n]*connection opened/)
+})
