@@ -11,6 +11,7 @@ import { inPlace, type Place } from './place.js'
 import { formatProxies } from './proxy-report.js'
 import { formatExtents, formatReport, formatRequests } from './report.js'
 import { measureRequests } from './requests.js'
+import { formatThreads, measureThreads } from './threads.js'
 
 async function main(): Promise<void> {
   const options = parseOptions(process.argv.slice(2))
@@ -27,10 +28,10 @@ async function main(): Promise<void> {
   const checksums = await atEachStore(options, measureChecksums)
   const extents = await atEachStore(options, measureExtents)
   const requests = await atEachStore(options, measureRequests)
+  const threads = await atEachStore(options, measureThreads)
 
-  if (
-    [files, nbd, proxies, checksums, extents, requests].every((results) => results.length === 0)
-  ) {
+  const all = [files, nbd, proxies, checksums, extents, requests, threads]
+  if (all.every((results) => results.length === 0)) {
     throw new UsageError(
       'no case matches --cases and --system with the programs that are installed',
     )
@@ -44,6 +45,7 @@ async function main(): Promise<void> {
   if (checksums.length > 0) print(formatReport(checksums, checksumReference()))
   if (extents.length > 0) print(formatExtents(extents))
   if (requests.length > 0) print(formatRequests(requests))
+  if (threads.length > 0) print(formatThreads(threads, size))
 }
 
 async function atEachStore<R>(

@@ -102,6 +102,13 @@ export const schema = {
         'Move bulk bodies on threads of the addon, past JavaScript (docs/transport.md). auto is on ' +
         'where the addon finds in Node what it needs.',
     }),
+    threads: integer({
+      default: 0,
+      max: 64,
+      description:
+        'Threads that encrypt and move bodies; 0 is one for each core, up to 8. More than there are ' +
+        'cores are of no use.',
+    }),
   },
   profile: {
     filename: string({

@@ -24,7 +24,7 @@ export function startDaemon(options: StartOptions<DaemonConfig>): Promise<Server
   const { config, logger } = options
   return Server.start(options, {
     normalizeUrl,
-    transport: config.transport.native,
+    transport: config.transport,
     normalizeSignedUrl: (url) => normalizeSignedUrl(url, config),
     routes: (gate) =>
       imageRoutes({

@@ -20,7 +20,7 @@ import { ticketRoutes } from '../tickets/routes.js'
 import { SignedTickets } from '../tickets/signed/signed-tickets.js'
 import { TicketStore } from '../tickets/store.js'
 import { createServices, type Service } from './services.js'
-import { openTransport, type TransportChoice } from './transport.js'
+import { openTransport, type TransportOptions } from './transport.js'
 
 export interface StartOptions<C = ServerConfig> {
   readonly config: C
@@ -40,7 +40,7 @@ export interface Images {
   /** The same for the URL in a token, whose signer need not be trusted with as much. */
   readonly normalizeSignedUrl: (url: string) => string
   /** Whether the native front stands before the data services; without it does not. */
-  readonly transport?: TransportChoice
+  readonly transport?: TransportOptions
 }
 
 export class Server {
@@ -97,7 +97,7 @@ export class Server {
       info: infoRoute,
       tickets: [...tickets, ...(signed?.routes(removeTimeout) ?? [])],
     }
-    this.#transport = openTransport(images.transport ?? 'off', logger)
+    this.#transport = images.transport && openTransport(images.transport, logger)
     const parts = { logger, transport: this.#transport }
     this.#services = createServices(config, routes, tls, parts)
   }

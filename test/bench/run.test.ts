@@ -23,10 +23,10 @@ t.test('files, beside nginx', { skip: without('curl', 'nginx') }, async (t) => {
   const rows = await measure(t, '--cases', '^(GET ×4 TLS|PUT ×1 unix)')
   t.strictSame(rows, [
     'GET ×4 TLS: imageio',
-    'GET ×4 TLS: imageio native',
+    'GET ×4 TLS: imageio plain',
     'GET ×4 TLS: nginx',
     'PUT ×1 unix: imageio',
-    'PUT ×1 unix: imageio native',
+    'PUT ×1 unix: imageio plain',
     'PUT ×1 unix: nginx',
   ])
 })
@@ -79,6 +79,14 @@ t.test('checksums', { skip: without('curl', 'qemu-nbd', 'b2sum') }, async (t) =>
     'checksum: BLAKE2b in memory, 1 core',
     'checksum: b2sum',
   ])
+})
+
+t.test('threads', { skip: without('curl') }, async (t) => {
+  const rows = await measure(t, '--cases', '^threads (GET ×4|PUT ×1)')
+  t.strictSame(
+    rows.map((row) => row.replace(/: .*/, '')),
+    ['threads GET ×4 TLS', 'threads PUT ×1 TLS'],
+  )
 })
 
 t.test('extents', { skip: without('curl', 'qemu-nbd', 'qemu-img', 'nbdinfo') }, async (t) => {

@@ -21,15 +21,22 @@ t.test('the front is there by default, and can be switched off', async (t) => {
   }
 })
 
+t.test('it has as many threads as it is told', async (t) => {
+  const daemon = await startDaemon(t, { config: { transport: { native: 'on', threads: 3 } } })
+  t.equal(frontThreads(daemon), 3)
+})
+
 t.test('a front that cannot be had is done without, and the log says so once', async (t) => {
   const { logger, lines } = recordingLogger()
-  t.equal(openTransport('auto', logger, MISSING), undefined)
+  t.equal(openTransport({ native: 'auto', threads: 0 }, logger, MISSING), undefined)
   t.equal(lines.length, 1)
   t.match(lines[0], { level: 40, reason: MISSING })
 })
 
 t.test('but who asks for it is told that it cannot be had', async (t) => {
   const { logger } = recordingLogger()
-  t.throws(() => openTransport('on', logger, MISSING), { message: new RegExp(MISSING) })
-  t.equal(openTransport('off', logger, MISSING), undefined)
+  t.throws(() => openTransport({ native: 'on', threads: 0 }, logger, MISSING), {
+    message: new RegExp(MISSING),
+  })
+  t.equal(openTransport({ native: 'off', threads: 0 }, logger, MISSING), undefined)
 })
