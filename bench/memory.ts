@@ -13,8 +13,17 @@ export function peakMiB(root: number): number {
   return processTree(root).reduce((sum, { pid }) => sum + peakOf(pid), 0)
 }
 
+/** What is used now. */
+export function residentMiB(root: number): number {
+  return processTree(root).reduce((sum, { pid }) => sum + fieldOf(pid, 'VmRSS'), 0)
+}
+
 function peakOf(pid: number): number {
+  return fieldOf(pid, 'VmHWM')
+}
+
+function fieldOf(pid: number, name: 'VmHWM' | 'VmRSS'): number {
   const status = readFileSync(`/proc/${pid}/status`, 'latin1')
-  const kiB = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]
+  const kiB = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]
   return (Number(kiB) * 1024) / MiB
 }

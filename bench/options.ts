@@ -25,6 +25,7 @@ export const HELP = `Measures imageio-daemon beside other programs, and prints a
   checksum        file and NBD, beside what a core hashes in memory and b2sum
   extents         of 8 TiB and of a long list, file and NBD, beside nbdinfo and qemu-img
   requests        GET of 4 KiB, zero, OPTIONS, on 1 and 8 connections; OPTIONS beside transfers; nginx
+  memory          of the daemon with 200 and 1000 idle connections, and with 1, 4 and 16 streams
   threads         which part of the work of 1, 2 and 4 streams each thread of the daemon has
 
 Usage: npm run bench -- [OPTIONS]

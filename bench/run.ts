@@ -7,6 +7,7 @@ import { DIRECT, measureFiles, measureNbd, measureProxies, OWN_FILES } from './c
 import { measureExtents } from './extents.js'
 import { note } from './note.js'
 import { HELP, PACKAGES, parseOptions, UsageError, type BenchOptions } from './options.js'
+import { formatFootprint, measureFootprint } from './footprint.js'
 import { inPlace, type Place } from './place.js'
 import { formatProxies } from './proxy-report.js'
 import { formatExtents, formatReport, formatRequests } from './report.js'
@@ -30,7 +31,9 @@ async function main(): Promise<void> {
   const requests = await atEachStore(options, measureRequests)
   const threads = await atEachStore(options, measureThreads)
 
-  const all = [files, nbd, proxies, checksums, extents, requests, threads]
+  const footprints = await atEachStore(options, measureFootprint)
+
+  const all = [files, nbd, proxies, checksums, extents, requests, threads, footprints]
   if (all.every((results) => results.length === 0)) {
     throw new UsageError(
       'no case matches --cases and --system with the programs that are installed',
@@ -46,6 +49,7 @@ async function main(): Promise<void> {
   if (extents.length > 0) print(formatExtents(extents))
   if (requests.length > 0) print(formatRequests(requests))
   if (threads.length > 0) print(formatThreads(threads, size))
+  if (footprints.length > 0) print(formatFootprint(footprints))
 }
 
 async function atEachStore<R>(

@@ -89,6 +89,14 @@ t.test('threads', { skip: without('curl') }, async (t) => {
   )
 })
 
+t.test('memory', { skip: without('curl') }, async (t) => {
+  const rows = await measure(t, '--cases', '^memory of (idle ×200|PUT ×4)')
+  t.strictSame(
+    rows.map((row) => row.replace(/: .*/, '')),
+    ['memory of idle ×200 TLS', 'memory of PUT ×4 TLS'],
+  )
+})
+
 t.test('extents', { skip: without('curl', 'qemu-nbd', 'qemu-img', 'nbdinfo') }, async (t) => {
   const rows = await measure(t, '--cases', '^extents (1001|data first)')
   const systems = ['imageio NBD', 'imageio file', 'nbdinfo', 'qemu-img']

@@ -1,13 +1,22 @@
 #ifndef IMAGEIO_NATIVE_TRANSPORT_BYTE_QUEUE_H_
 #define IMAGEIO_NATIVE_TRANSPORT_BYTE_QUEUE_H_
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <span>
 
 namespace imageio::transport {
+
+// Gives memory of mmap(2) back.
+struct Unmap {
+  size_t size = 0;
+  void operator()(uint8_t* memory) const { static_cast<void>(munmap(memory, size)); }
+};
 
 // Bytes on their way, first in, first out, in one piece of memory that exists while it is used.
 class ByteQueue {
@@ -21,7 +30,7 @@ class ByteQueue {
 
   // Where more can be put; Added() says how much was.
   std::span<uint8_t> Room() {
-    if (memory_ == nullptr) memory_ = std::make_unique_for_overwrite<uint8_t[]>(capacity_);
+    if (memory_ == nullptr) memory_ = Map(capacity_);
     if (empty()) begin_ = end_ = 0;
     // Moving is rare: what is taken out is mostly all there is.
     if (begin_ > 0 && capacity_ - end_ < capacity_ / 2) {
@@ -55,8 +64,19 @@ class ByteQueue {
   }
 
  private:
+  using Memory = std::unique_ptr<uint8_t[], Unmap>;
+
+  // From the kernel and back to it: the C library would keep most of what a thousand connections had
+  // when they were busy. Of what is small only the pages that were used count.
+  static Memory Map(size_t size) {
+    void* memory =
+        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();  // NOLINT: the kernel's macro
+    return Memory(static_cast<uint8_t*>(memory), Unmap{size});
+  }
+
   const size_t capacity_;
-  std::unique_ptr<uint8_t[]> memory_;
+  Memory memory_;
   size_t begin_ = 0;
   size_t end_ = 0;
 };

@@ -142,3 +142,40 @@ t.test('77: a stalled download keeps nobody waiting', async (t) => {
   wire.destroy()
   stalled.destroy()
 })
+
+t.test('with no memory left a transfer waits, then gets 503, and nothing dies', async (t) => {
+  const MiB = 1024 * 1024
+  const limits = { buffer_memory: 16 * MiB, buffer_wait_timeout: 1 }
+  const daemon = await startDaemon(t, { config: { limits } })
+  const image = await daemon.addImage(Buffer.alloc(64 * MiB, 'x'))
+  const head = `GET ${image.url} HTTP/1.1\r\n${HOST}\r\n`
+  const greedy: Wire[] = []
+  t.teardown(() => greedy.forEach((wire) => wire.destroy()))
+  for (let index = 0; index < 16; index++) {
+    const wire = await Wire.open(index % 2 === 0 ? daemon.remote : daemon.local, {
+      isReading: false,
+    })
+    greedy.push(wire)
+    await wire.send(head)
+  }
+  const body = Buffer.alloc(2 * MiB, 'y')
+  for (const target of [daemon.remote, daemon.local]) {
+    // Those that have two may still hand one on, so it is not the first that finds none.
+    const busy = await until('nothing is left', async () => {
+      const reply = await request(target, 'GET', image.url, {
+        headers: { range: 'bytes=0-1048575' },
+      })
+      return reply.status === 503 && reply
+    })
+    t.match(busy.headers, { 'retry-after': /^\d+$/ })
+    const upload = await request(target, 'PUT', image.url, { body })
+    t.equal(upload.status, 503)
+    t.match(upload.headers, { 'retry-after': /^\d+$/ })
+    t.equal((await request(target, 'OPTIONS', image.url)).status, 200, 'what needs none is served')
+  }
+  const waiting = request(daemon.remote, 'GET', image.url, { headers: { range: 'bytes=0-9' } })
+  for (const wire of greedy) wire.destroy()
+  t.equal((await waiting).status, 206, 'who waits is served when there is some again')
+  t.equal((await request(daemon.remote, 'PUT', image.url, { body })).status, 200)
+  t.ok(daemon.isRunning)
+})
