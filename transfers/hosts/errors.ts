@@ -18,3 +18,8 @@ export class HostRefusedError extends ServiceError {
   readonly code = 'ERR_HOST_REFUSED'
   readonly statusCode = 502
 }
+
+/** For the log: what had to be expected needs no stack. */
+export function loggedError(error: unknown): { reason: string } | { err: unknown } {
+  return error instanceof ServiceError ? { reason: error.message } : { err: error }
+}

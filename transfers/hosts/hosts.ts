@@ -45,6 +45,8 @@ const FIRST_RETRY_MS = 100
 
 export class Hosts {
   readonly proxy: TicketControl | undefined
+  /** Transfers whose ticket the proxy did not take, as the log has it: once, until it takes it. */
+  readonly withoutProxy = new Set<Id>()
   readonly #options: HostsOptions
   readonly #hosts = new Map<Id, ControlledHost>()
   /** Those the log has said something of. */

@@ -3,7 +3,7 @@
  * state the parts are in.
  */
 import { randomUUID } from 'node:crypto'
-import { HostRefusedError, HostUnreachableError } from '../hosts/errors.js'
+import { HostRefusedError, HostUnreachableError, loggedError } from '../hosts/errors.js'
 import type { ControlledHost } from '../hosts/hosts.js'
 import type { TicketRequest } from '../hosts/ticket-control.js'
 import type { Id } from '../model.js'
@@ -101,8 +101,12 @@ export async function installProxyTicket(context: Context, session: Session): Pr
   context.requireLease()
   try {
     await hosts.proxy.install(ticketOf(context, session, url))
+    if (!hosts.withoutProxy.delete(transfer.id)) return
+    logger.info({ transfer: transfer.id }, 'the proxy has the ticket')
   } catch (error) {
-    logger.warn({ transfer: transfer.id, err: error }, 'the proxy has no ticket')
+    if (hosts.withoutProxy.has(transfer.id)) return
+    hosts.withoutProxy.add(transfer.id)
+    logger.warn({ transfer: transfer.id, ...loggedError(error) }, 'the proxy has no ticket')
   }
 }
 
@@ -126,11 +130,12 @@ export async function closeSession(context: Context, transfer: StoredTransfer): 
   const { hosts, nbd, logger } = context
   const { id, ticketId } = transfer
   const ignore = (what: string) => (error: unknown) => {
-    logger.warn({ transfer: id, err: error }, what)
+    logger.warn({ transfer: id, ...loggedError(error) }, what)
   }
   if (ticketId !== undefined) {
     // An installation whose outcome nobody knows may be on its way, for an id that a client knows.
     await hostOf(context, transfer).tickets.removeForGood(ticketId)
+    hosts.withoutProxy.delete(id)
     await hosts.proxy
       ?.removeForGood(ticketId)
       .catch(ignore('the ticket of the proxy is left to expire'))

@@ -1,6 +1,7 @@
 /** Daemons, proxies, NBD servers and other instances that go away, and come back. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { PostgresStore } from '../../../transfers/store/postgres-store.js'
 import { SqliteStore } from '../../../transfers/store/sqlite-store.js'
@@ -9,6 +10,7 @@ import { startDaemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
 import { startPostgres, withoutPostgres } from '../../support/postgres.js'
 import { startProxy } from '../../support/proxy.js'
+import { testPki } from '../../support/pki.js'
 import { until } from '../../support/wait.js'
 import { hostOf, startEngine } from '../engine.js'
 import { NamedServers } from '../storage.js'
@@ -164,6 +166,49 @@ t.test(
     await engine.inPhase(id, 'finished_success')
   },
 )
+
+t.test('that the proxy has no ticket is told once, and that it has one again', async (t) => {
+  const daemon = await startDaemon(t)
+  const options = {
+    program: 'imageio-proxy',
+    config: {
+      backend_http: { ca_file: testPki().caFile },
+      proxy: { allowed_daemons: '127.0.0.1:*', use_local_socket: false },
+    },
+  } as const
+  const first = await startDaemon(t, options)
+  const engine = await startEngine(t, { daemon, proxy: first })
+  const { id: diskId } = await engine.addDisk()
+  const { id, ticketId } = await engine.transferring({ diskId })
+  const told = (text: string) =>
+    engine
+      .logText()
+      .split('\n')
+      .filter((line) => line.includes(text))
+  await first.stop()
+  let attempts = 0
+  const mute = createServer((socket) => {
+    attempts++
+    socket.destroy()
+  }).listen(first.controlSocket)
+  await until('some attempts', () => {
+    engine.clock.advance(1000)
+    return attempts > 6
+  })
+  mute.close()
+  t.equal(told('the proxy has no ticket').length, 1)
+  t.match(told('the proxy has no ticket')[0], /"reason":"cannot talk to the daemon at /)
+  t.notMatch(told('the proxy has no ticket')[0], /"stack"/)
+  const again = await startDaemon(t, { ...options, from: first })
+  await until('the proxy has the ticket', () => {
+    engine.clock.advance(1000)
+    return told('the proxy has the ticket').length > 0
+  })
+  t.equal((await again.controlRequest('GET', `/tickets/${ticketId!}`)).status, 200)
+  t.equal(told('the proxy has the ticket').length, 1)
+  await engine.service.act(id, 'finalize')
+  await engine.inPhase(id, 'finished_success')
+})
 
 t.test('format raw is an NBD server, which is started again when it dies', async (t) => {
   const daemon = await startDaemon(t)
