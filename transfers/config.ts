@@ -287,16 +287,14 @@ function check(config: ConfigOf<typeof schema>, report: Report): void {
       report.fail('tls', key, 'must name a file while [tls] enable is on')
     }
   }
-  if (transfers.ticket_renewal >= transfers.ticket_timeout) {
-    report.fail('transfers', 'ticket_renewal', 'must be less than ticket_timeout', 'ticket_timeout')
+  const { ticket_renewal, ticket_timeout, lease_timeout, control_timeout } = transfers
+  if (ticket_renewal >= ticket_timeout) {
+    const reason = `must be less than ticket_timeout, which is ${ticket_timeout}`
+    report.fail('transfers', 'ticket_renewal', reason, 'ticket_timeout')
   }
-  if (transfers.lease_timeout < 3 * transfers.control_timeout) {
-    report.fail(
-      'transfers',
-      'lease_timeout',
-      'must be at least three times control_timeout',
-      'control_timeout',
-    )
+  if (lease_timeout < 3 * control_timeout) {
+    const reason = `must be at least ${3 * control_timeout}, three times control_timeout`
+    report.fail('transfers', 'lease_timeout', reason, 'control_timeout')
   }
   checkLimits(transfers, report)
   const { proxy_control_socket, proxy_control_url, proxy_url } = transfers

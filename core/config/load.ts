@@ -38,6 +38,8 @@ export interface LoadedConfig<T> {
   readonly warnings: readonly string[]
   /** The files read, in order. */
   readonly files: readonly string[]
+  /** What may be given. */
+  readonly schema: Schema
 }
 
 export function loadConfig<S extends Schema>(
@@ -71,7 +73,7 @@ export function loadConfig<S extends Schema>(
   if (problems.length > 0) {
     throw new ConfigError(problems.join('\n'), { findings: { problems, wrong, config } })
   }
-  return { config, shown: withoutSecrets(schema, config), warnings, files }
+  return { config, shown: withoutSecrets(schema, config), warnings, files, schema }
 }
 
 /** Every section that is written, for a schema that depends on them. */

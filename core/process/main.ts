@@ -7,6 +7,7 @@ import { createLog, type Log } from '../log.js'
 import { ready, stopping, watchdog } from '../systemd.js'
 import { logSettings, type LoggingConfig } from '../config/logging.js'
 import { showConfig } from '../config/server.js'
+import { showOptions } from '../config/show-options.js'
 import type { Preflight } from './host-checks.js'
 import type { StartOptions } from './server.js'
 
@@ -68,6 +69,7 @@ ${purpose}
 Options:
   -c, --conf-dir DIR  directory of conf.d (default: ${confDir})${confDirHint}
       --show-config   print the effective configuration as JSON and exit
+      --show-options  print every option, its default, what is allowed and what it does, and exit
       --check-config  check configuration, and what it needs of this host, and exit${takesTicket ? TICKET_USAGE : ''}
       --version       print the version and exit
   -h, --help          print this and exit
@@ -80,6 +82,7 @@ Exit status: 0 after an orderly stop, 1 on failure, 2 on wrong usage.
 const OPTIONS = {
   'conf-dir': { type: 'string', short: 'c' },
   'show-config': { type: 'boolean', default: false },
+  'show-options': { type: 'boolean', default: false },
   'check-config': { type: 'boolean', default: false },
   ticket: { type: 'string', short: 't' },
   version: { type: 'boolean', default: false },
@@ -111,7 +114,11 @@ async function main<C extends ProcessConfig>(program: Program<C>): Promise<void>
     await checkConfig(program, dir)
     return
   }
-  const { config, shown, warnings } = load(dir)
+  const { config, shown, warnings, schema } = load(dir)
+  if (options['show-options']) {
+    print(showOptions(schema))
+    return
+  }
   if (options['show-config']) {
     print(showConfig(shown))
     return

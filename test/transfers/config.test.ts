@@ -116,7 +116,22 @@ t.test('what cannot work keeps the service from starting, and is named', async (
     ['[transfers]\nproxy_url = https://p:1\n', /\[transfers\] proxy_url: goes together/],
     ['[transfers]\nproxy_control_socket = /p\n', /\[transfers\] proxy_url: goes together/],
     ['[transfers]\nticket_renewal = 300\n', /\[transfers\] ticket_renewal: must be less/],
-    ['[transfers]\nlease_timeout = 20\n', /\[transfers\] lease_timeout: must be at least/],
+    [
+      '[transfers]\nlease_timeout = 20\n',
+      /\[transfers\] lease_timeout: must be at least 30, three/,
+    ],
+    [
+      '[transfers]\nlease_timeout = 14\n',
+      / lease_timeout: must be an integer, at least 15, at most 2/,
+    ],
+    [
+      '[transfers]\ncontrol_timeout = 0\n',
+      / control_timeout: must be an integer, at least 1, at most 2/,
+    ],
+    [
+      '[transfers]\npoll_interval = 0\n',
+      / poll_interval: must be a number, at least 0.01, at most 60/,
+    ],
     ['[transfers]\nlocal_host = no\n', /\[transfers\] local_host: must be on/],
     ['[transfers]\nstorage_dir =\n', /\[transfers\] storage_dir: must be given/],
     ['[host_a]\ntransfer_url = https://a\n', /\[host_a\] control_url: or control_socket/],
