@@ -78,10 +78,21 @@ export interface FrontDoor {
   readonly listenUnix: (path: string) => Listening
   readonly setTls: (listener: number, tls: TlsSettings) => void
   readonly stopListening: (listener: number) => void
+  readonly trust: (settings: TrustSettings) => TrustHandle
+  readonly dialTcp: (
+    addresses: readonly string[],
+    port: number,
+    trust?: TrustHandle,
+    serverName?: string,
+    host?: string,
+  ) => number
+  readonly dialUnix: (path: string) => number
   readonly admit: (connection: number) => void
   readonly cut: (connection: number) => void
-  readonly read: (connection: number, request: number, target: Buffer) => boolean
+  readonly read: (connection: number, request: number, target: Buffer, lingers: boolean) => boolean
   readonly cancelRead: (connection: number) => void
+  readonly withholdNext: (connection: number, after: number) => boolean
+  readonly hasEnded: (connection: number) => boolean
   readonly write: (connection: number, after: number, chunk: Buffer) => boolean
   readonly moved: (connection: number) => number | undefined
   readonly close: () => void
@@ -93,6 +104,22 @@ export interface TlsSettings {
   readonly cert: string
   /** OpenSSL's names, of TLS 1.2 and 1.3. */
   readonly ciphers: string
+}
+
+/** Of connections that are dialed. */
+export interface TrustSettings {
+  /** PEM: whose certificates are good. */
+  readonly authorities: string
+  /** PEM, shown to servers that ask for one; both or neither are empty. */
+  readonly key: string
+  readonly cert: string
+  /** OpenSSL's names, of TLS 1.2 and 1.3. */
+  readonly ciphers: string
+}
+
+/** Opaque; only the addon looks inside. */
+export interface TrustHandle {
+  readonly isTrust: true
 }
 
 interface Listening {

@@ -1,14 +1,15 @@
 /**
- * The door to the native front, see docs/transport.md: threads that accept connections, run TLS, relay
- * to an ordinary HTTP server over a socketpair, and move bulk bodies between clients and Buffers.
+ * The door to the native front, see docs/transport.md: threads that accept and dial connections, run TLS,
+ * relay to an ordinary HTTP server or client over a socketpair, and move bulk bodies between the network
+ * and Buffers.
  *
  * A Buffer given to read() or write() belongs to the front until the promise settles, also when that
  * rejects. Promises settle once, and before closed() is called.
  */
 import { getSystemErrorName } from 'node:util'
-import { FrontDoor, type TlsSettings } from './index.js'
+import { FrontDoor, type TlsSettings, type TrustHandle, type TrustSettings } from './index.js'
 
-export type { TlsSettings }
+export type { TlsSettings, TrustHandle, TrustSettings }
 
 /** What happens to the connections of one listener. */
 export interface TransportHandlers {
@@ -23,6 +24,43 @@ export interface TransportHandlers {
   readonly handshakeFailed: (connection: number, reason: string) => void
   /** The last about a connection. */
   readonly closed: (connection: number) => void
+}
+
+/** What happens to a connection that is dialed. */
+export interface DialHandlers {
+  /**
+   * `fd` is the HTTP client's end of its socketpair, owned by the handler. Both addresses are there
+   * unless it leads to a Unix socket.
+   */
+  readonly opened: (fd: number, local: string | undefined, remote: string | undefined) => void
+  /** It was never open. */
+  readonly failed: (error: DialError) => void
+  /**
+   * The server has ended the connection by what OpenSSL calls `reason`. To be told to the HTTP client
+   * before its socket ends, which is destroyed then.
+   */
+  readonly reset: (reason: string) => void
+  /** The last about the connection. */
+  readonly closed: () => void
+}
+
+export type Destination =
+  | { readonly path: string }
+  | {
+      /** Numeric; tried one after the other. */
+      readonly addresses: readonly string[]
+      readonly port: number
+      /** Without it plain HTTP is spoken. */
+      readonly tls?: ServerIdentity
+    }
+
+/** Who has to be at the other end. */
+export interface ServerIdentity {
+  readonly trust: TrustHandle
+  /** The name to ask for (SNI); empty for an address. */
+  readonly serverName: string
+  /** The name or address that the certificate has to have. */
+  readonly host: string
 }
 
 export type FrontAddress =
@@ -55,13 +93,25 @@ export class ConnectionLostError extends Error {
   }
 }
 
+/** No connection came of it. */
+export class DialError extends Error {
+  /** The system's, or OpenSSL's; CERT_UNTRUSTED when the certificate of the server is not good. */
+  readonly code: string
+
+  constructor(code: string, message = code) {
+    super(`no connection: ${message}`)
+    this.name = 'DialError'
+    this.code = code
+  }
+}
+
 /** As native/src/transport/event.h. */
 const EVENTS = [
   'accepted',
   'opened',
   'foreign',
   'reset',
-  'handshakeFailed',
+  'failed',
   'closed',
   'read',
   'written',
@@ -77,6 +127,7 @@ interface Pending {
 export class Transport {
   readonly #door: FrontDoor
   readonly #listeners = new Map<number, TransportHandlers>()
+  readonly #dialed = new Map<number, DialHandlers>()
   /** By connection, those first that are answered first. */
   readonly #reads = new Map<number, Pending[]>()
   readonly #writes = new Map<number, Pending[]>()
@@ -106,6 +157,23 @@ export class Transport {
     }
   }
 
+  /** What connections are dialed with. Throws when it cannot be used. */
+  trust(settings: TrustSettings): TrustHandle {
+    return this.#door.trust(settings)
+  }
+
+  /** Begins to connect, and returns the connection. */
+  dial(to: Destination, handlers: DialHandlers): number {
+    const connection = 'path' in to ? this.#door.dialUnix(to.path) : this.#dialTcp(to)
+    this.#dialed.set(connection, handlers)
+    return connection
+  }
+
+  #dialTcp({ addresses, port, tls }: Exclude<Destination, { readonly path: string }>): number {
+    if (tls === undefined) return this.#door.dialTcp(addresses, port)
+    return this.#door.dialTcp(addresses, port, tls.trust, tls.serverName, tls.host)
+  }
+
   admit(connection: number): void {
     this.#door.admit(connection)
   }
@@ -117,13 +185,28 @@ export class Transport {
 
   /**
    * Fills the target with the next bytes of the body that was withheld from this request: fewer only
-   * when no more come. Rejects with ConnectionLostError when there are none. Two at a time: the second
-   * is filled as soon as the first is full.
+   * when no more come, or when it lingers and some have been there for a while. Rejects with
+   * ConnectionLostError when there are none. Two at a time: the second is filled as soon as the first
+   * is full.
    */
-  read(connection: number, request: number, target: Buffer): Promise<number> {
+  read(connection: number, request: number, target: Buffer, lingers = false): Promise<number> {
     return this.#order(this.#reads, connection, target, () =>
-      this.#door.read(connection, request, target),
+      this.#door.read(connection, request, target, lingers),
     )
+  }
+
+  /**
+   * Of a dialed connection: the body of the next response is withheld, if it is large and plain. To be
+   * called before the request is written, when `after` bytes of the socketpair were read: should other
+   * bytes come, nothing is withheld.
+   */
+  withholdNext(connection: number, after: number): void {
+    if (!this.#isClosed) this.#door.withholdNext(connection, after)
+  }
+
+  /** Whether the other end has ended the connection, or it is closed. */
+  hasEnded(connection: number): boolean {
+    return this.#isClosed || this.#door.hasEnded(connection)
   }
 
   /** Settles open reads with what has come. */
@@ -132,7 +215,7 @@ export class Transport {
   }
 
   /**
-   * Sends the chunk behind the first `after` bytes that the server has written into its socketpair;
+   * Sends the chunk behind the first `after` bytes that were written into the socketpair here;
    * nothing may be written there meanwhile. One at a time.
    */
   async write(connection: number, after: number, chunk: Buffer): Promise<void> {
@@ -141,7 +224,7 @@ export class Transport {
     )
   }
 
-  /** Bytes that went over the client's socket, both ways; undefined once it is closed. */
+  /** Bytes that went over the network, both ways; undefined once it is closed. */
   moved(connection: number): number | undefined {
     return this.#isClosed ? undefined : this.#door.moved(connection)
   }
@@ -190,13 +273,40 @@ export class Transport {
   ): void => {
     const event = EVENTS[kind]
     const handlers = this.#listeners.get(listener)
+    const dialed = this.#dialed.get(connection)
     if (event === 'read') this.#settle(this.#reads, connection, value, error)
     else if (event === 'written') this.#settle(this.#writes, connection, value, error)
+    else if (dialed !== undefined) this.#onDialed(dialed, event, connection, value, error, text)
     else if (event === 'accepted') handlers?.accepted(connection, text === '' ? undefined : text)
     else if (event === 'opened') handlers?.opened(connection, value)
     else if (event === 'foreign') handlers?.foreign(connection, value)
     else if (event === 'reset') handlers?.reset(connection)
-    else if (event === 'handshakeFailed') handlers?.handshakeFailed(connection, text)
+    else if (event === 'failed') handlers?.handshakeFailed(connection, text)
     else if (event === 'closed') handlers?.closed(connection)
   }
+  #onDialed(
+    handlers: DialHandlers,
+    event: (typeof EVENTS)[number] | undefined,
+    connection: number,
+    value: number,
+    error: number,
+    text: string,
+  ): void {
+    if (event === 'opened') {
+      const [local, remote] = text.split(' ')
+      handlers.opened(value, local === '' ? undefined : local, remote)
+    } else if (event === 'failed') {
+      handlers.failed(dialError(value, error, text))
+    } else if (event === 'reset') {
+      if (text !== '') handlers.reset(text)
+    } else if (event === 'closed') {
+      this.#dialed.delete(connection)
+      handlers.closed()
+    }
+  }
+}
+
+function dialError(isUntrusted: number, error: number, reason: string): DialError {
+  if (error !== 0) return new DialError(getSystemErrorName(-error))
+  return isUntrusted === 0 ? new DialError(reason) : new DialError('CERT_UNTRUSTED', reason)
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Throws mutated requests and ClientHellos at the parsers of the native front, with the address and
+# Throws mutated requests, responses and ClientHellos at the parsers of the native front, with the address and
 # undefined-behaviour sanitizers: fuzz.sh [SECONDS for each, 30]. What breaks one is left in .fuzz/ and
 # told; a good addition to native/fuzz/corpus/. Skipped where clang has no fuzzer.
 set -eu
@@ -18,10 +18,13 @@ if ! "${compiler:-clang++}" $flags -o "$out/try" "$out/try.cc" 2> /dev/null; the
   exit 0
 fi
 
-# fuzz NAME SOURCE: the harness native/fuzz/NAME_fuzz.cc against native/src/transport/SOURCE.
+# fuzz NAME SOURCE ...: the harness native/fuzz/NAME_fuzz.cc against native/src/transport/SOURCE.
 fuzz() {
+  name=$1
+  shift
   # shellcheck disable=SC2086
-  "$compiler" $flags -o "$out/$1" "native/fuzz/$1_fuzz.cc" "native/src/transport/$2"
+  (cd native/src/transport && "$compiler" $flags -o "$OLDPWD/$out/$name" "$OLDPWD/native/fuzz/${name}_fuzz.cc" "$@")
+  set -- "$name"
   mkdir -p "$out/corpus/$1"
   echo "# $1: $seconds seconds"
   if ! "$out/$1" -max_total_time="$seconds" -max_len=20000 -artifact_prefix="$out/$1-" \
@@ -32,6 +35,7 @@ fuzz() {
   fi
   grep -E 'number_of_executed_units|new_units_added' "$out/$1.log"
 }
-fuzz head head_parser.cc
+fuzz head head_parser.cc head_scanner.cc
+fuzz response head_parser.cc head_scanner.cc
 fuzz hello client_hello.cc
 echo 'fuzz: ok'

@@ -51,7 +51,9 @@ done
 if setarch -R true 2> /dev/null; then
   build '-fsanitize=thread'
   export TSAN_OPTIONS="ignore_noninstrumented_modules=1:log_path=$copy/report"
-  run dist/test/native/transport.test.js setarch -R
+  for test in dist/test/native/transport*.test.js; do
+    run "$test" setarch -R
+  done
 else
   echo 'sanitize: no thread sanitizer, as addresses cannot be fixed here'
 fi

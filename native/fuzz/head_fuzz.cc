@@ -9,7 +9,7 @@
 using imageio::transport::Head;
 using imageio::transport::HeadVerdict;
 using imageio::transport::kMaxFieldBytes;
-using imageio::transport::kMaxRequestLine;
+using imageio::transport::kMaxStartLine;
 using imageio::transport::kWithheldField;
 using imageio::transport::ParseHead;
 using imageio::transport::WithholdBody;
@@ -29,13 +29,13 @@ HeadVerdict Verdict(std::string_view bytes) {
 void CheckWithheld(std::string_view bytes, const Head& head) {
   std::string text = WithholdBody(bytes, head, "0123.1");
   Require(Verdict(text) == HeadVerdict::kOdd);
-  Require(text.compare(head.length_begin, kWithheldField.size(), kWithheldField) == 0);
-  text.replace(head.length_begin, 1, "y");
+  Require(text.compare(head.length.begin, kWithheldField.size(), kWithheldField) == 0);
+  text.replace(head.length.begin, 1, "y");
   Head rewritten;
   // Longer by so much that it may pass the limit; the front withholds bodies of short heads only.
   if (head.size + kWithheldField.size() + 32 > kMaxFieldBytes) return;
   Require(ParseHead(text, &rewritten) == HeadVerdict::kPlain);
-  Require(rewritten.length_end == 0 && rewritten.content_length == 0 && !rewritten.is_upload);
+  Require(!rewritten.length.is_there && !rewritten.is_upload);
 }
 
 }  // namespace
@@ -45,7 +45,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Head head;
   const HeadVerdict verdict = ParseHead(bytes, &head);
   if (verdict == HeadVerdict::kIncomplete) {
-    Require(size <= kMaxRequestLine + kMaxFieldBytes + 2);
+    Require(size <= kMaxStartLine + kMaxFieldBytes + 2);
     return 0;
   }
   if (verdict == HeadVerdict::kOdd) {
@@ -55,7 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   Require(head.size <= size && bytes.substr(0, head.size).ends_with("\r\n\r\n"));
   Require(bytes.find("\r\n\r\n") == head.size - 4);
-  Require(head.content_length >= 0);
+  Require(head.length.value >= 0);
   // Whatever comes behind it, and in whatever pieces it comes.
   Require(Verdict(bytes.substr(0, head.size)) == HeadVerdict::kPlain);
   for (size_t end = 0; end < head.size; end += 1 + head.size / 64) {

@@ -15,9 +15,10 @@ void SetLowMark(int fd, size_t size) {
 
 IoStatus Channel::Receive(uint8_t* data, size_t size, size_t* done) {
   *done = 0;
-  // The kernel tells once and then pretends that the other end has ended in order.
-  if (error_ != 0) return IoStatus::kFailed;
   const ssize_t got = RetryInterrupted([&] { return recv(fd(), data, size, 0); });
+  // What came before a failure can still be read. The kernel tells of that once, and then pretends
+  // that the other end has ended in order.
+  if (got <= 0 && error_ != 0) return IoStatus::kFailed;
   if (got == 0) return IoStatus::kEnd;
   if (got == -1) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) return IoStatus::kWantRead;

@@ -59,6 +59,9 @@ class Channel {
   int error() const { return error_; }
   const std::string& reason() const { return reason_; }
 
+  // The handshake failed since the peer's certificate is not to be trusted, for that reason.
+  bool is_distrusted() const { return is_distrusted_; }
+
   // Bytes that went over the socket, both ways.
   uint64_t moved() const { return moved_.load(std::memory_order_relaxed); }
 
@@ -69,6 +72,7 @@ class Channel {
 
   int error_ = 0;
   std::string reason_;
+  bool is_distrusted_ = false;
 
  private:
   FileDescriptor socket_;

@@ -3,7 +3,9 @@
 #include "connection.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <exception>
+#include <string_view>
 #include <utility>
 
 namespace imageio::transport {
@@ -11,6 +13,8 @@ namespace imageio::transport {
 namespace {
 
 using std::chrono::milliseconds;
+
+constexpr std::string_view kReset = "ECONNRESET";
 
 // Bytes a turn may move; then it is others' turn.
 constexpr size_t kBudget = size_t{2} * 1024 * 1024;
@@ -30,7 +34,11 @@ Connection::Connection(ConnectionHost& host, ConnectionOptions options, FileDesc
       options_(std::move(options)),
       socket_(std::move(socket)),
       in_(kRelayBuffer),
-      out_(kRelayBuffer) {}
+      out_(kRelayBuffer) {
+  if (!is_dialed()) return;
+  state_ = State::kDialing;
+  inbound_ = Inbound::kPassThrough;
+}
 
 Connection::~Connection() = default;
 
@@ -85,6 +93,13 @@ void Connection::CancelRead() {
   mail_.canceled_reads = mail_.reads;
 }
 
+bool Connection::WithholdNext(uint64_t after) {
+  const std::scoped_lock lock(mail_mutex_);
+  if (!takes_mail_ || !is_dialed()) return false;
+  mail_.withhold_after = after;
+  return true;
+}
+
 void Connection::TakeMail() {
   const std::scoped_lock lock(mail_mutex_);
   is_admitted_ = is_admitted_ || mail_.is_admitted;
@@ -93,10 +108,18 @@ void Connection::TakeMail() {
     read_ = mail_.open_reads.front();
     mail_.open_reads.pop_front();
     read_done_ = 0;
+    read_since_ = now_;
   }
   if (!write_ && mail_.write) {
     write_ = std::exchange(mail_.write, std::nullopt);
     write_done_ = 0;
+  }
+  if (mail_.withhold_after) {
+    const uint64_t after = *std::exchange(mail_.withhold_after, std::nullopt);
+    // Bytes that the owner has not seen yet are not what it asks for.
+    if (inbound_ == Inbound::kPassThrough && in_.empty() && after == given_) {
+      inbound_ = Inbound::kHead;
+    }
   }
   // They are answered when what is there already was taken, see ServeRead().
   canceled_reads_ = mail_.canceled_reads;
@@ -121,8 +144,10 @@ void Connection::Drive(uint32_t happened) {
   budget_ = kBudget;
   now_ = Clock::now();
   TakeMail();
-  if (is_cut_ || IsOver()) return Close();
+  if (is_cut_ || (state_ != State::kDialing && IsOver())) return Close();
+  if (state_ == State::kLost && has_owner_hung_up_) return Close();
   Advance();
+  if (has_peer_ended_) has_ended_.store(true, std::memory_order_relaxed);
   if (channel_ != nullptr) moved_.store(channel_->moved(), std::memory_order_relaxed);
   if (state_ == State::kClosed) return;
   Arm();
@@ -133,6 +158,7 @@ void Connection::Drive(uint32_t happened) {
 bool Connection::IsOver() const { return deadline_ != Clock::time_point{} && now_ >= deadline_; }
 
 void Connection::Advance() {
+  if (state_ == State::kDialing) Dial();
   if (state_ == State::kAccepted && is_admitted_) Begin();
   if (state_ == State::kHello) LookAtPeer();
   if (state_ == State::kHandshake) Shake();
@@ -161,6 +187,11 @@ void Connection::Note(IoStatus status) {
   if (status == IoStatus::kFailed) Lose();
 }
 
+void Connection::NoteSent(IoStatus status) {
+  if (status == IoStatus::kFailed) return LoseOut();
+  Note(status);
+}
+
 void Connection::Tell(EventKind kind, int64_t value, int error, std::string text) {
   Event event;
   event.kind = kind;
@@ -183,20 +214,38 @@ void Connection::AnswerWrite(int error) {
 }
 
 void Connection::Lose() {
-  Tell(EventKind::kReset);
-  Close();
+  const std::string& reason = channel_->reason();
+  const bool is_told = is_dialed() && !reason.empty() && reason != kReset;
+  Tell(EventKind::kReset, 0, 0, is_told ? reason : "");
+  if (!is_told) return Close();
+  // The end of the socketpair must not overtake the reason.
+  state_ = State::kLost;
+  deadline_ = now_ + kRestPatience;
+  has_ended_.store(true, std::memory_order_relaxed);
+  RefuseOrders();
 }
 
-void Connection::Close() {
-  if (state_ == State::kClosed) return;
+void Connection::LoseOut() {
+  if (!is_dialed()) return Lose();
+  // A server that refuses a body and goes: its answer may be here.
+  is_peer_deaf_ = true;
+  if (write_) AnswerWrite(EPIPE);
+}
+
+void Connection::RefuseOrders() {
   TakeMail();
-  state_ = State::kClosed;
   {
     const std::scoped_lock lock(mail_mutex_);
     takes_mail_ = false;
   }
   while (HasRead()) AnswerRead(ECONNRESET);
   if (write_) AnswerWrite(ECONNRESET);
+}
+
+void Connection::Close() {
+  if (state_ == State::kClosed) return;
+  state_ = State::kClosed;
+  RefuseOrders();
   if (channel_ != nullptr) moved_.store(channel_->moved(), std::memory_order_relaxed);
   due_.store(0, std::memory_order_relaxed);
   // Closing takes them out of epoll.
@@ -236,7 +285,7 @@ void Connection::Arm() {
       host_.poller().Arm(fd, peer_watch_, Subject::kClient, id(), events);
     }
   }
-  if (state_ != State::kOpen || has_owner_hung_up_) return;
+  if ((state_ != State::kOpen && state_ != State::kLost) || has_owner_hung_up_) return;
   const uint32_t events = (wants_owner_read_ ? reading : 0U) | (wants_owner_write_ ? writing : 0U);
   host_.poller().Arm(owner_.get(), owner_watch_, Subject::kServer, id(), events);
 }
@@ -250,6 +299,7 @@ void Connection::SetDue() {
     if (due == Clock::time_point{} || time < due) due = time;
   };
   if (low_mark_ > 1) at(now_ + kBatchPatience);
+  if (read_ && read_->lingers && read_done_ > 0) at(read_since_ + kLinger);
   if (head_since_ != Clock::time_point{}) at(head_since_ + kHeadPatience);
   if (has_idle_memory && now_ >= used_at_ + kIdle) {
     in_.Trim();

@@ -10,11 +10,14 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "../file_descriptor.h"
 #include "byte_queue.h"
 #include "channel.h"
+#include "endpoint.h"
 #include "event.h"
+#include "head_parser.h"
 #include "poller.h"
 #include "tls_channel.h"
 
@@ -34,11 +37,18 @@ class ConnectionHost {
   virtual const std::string& token() const = 0;
 };
 
+// Where a connection leads that is dialed.
+struct Route {
+  std::vector<Endpoint> endpoints;  // tried one after the other
+  TlsPeer peer;
+};
+
 struct ConnectionOptions {
   uint64_t id = 0;
   uint64_t listener = 0;
   std::shared_ptr<TlsContext> tls;  // none for plain HTTP
   std::chrono::milliseconds handshake_timeout{0};
+  std::optional<Route> route;  // none when it was accepted
 };
 
 // Memory of the caller's, until the order is answered.
@@ -47,6 +57,7 @@ struct ReadOrder {
   uint64_t request = 0;
   uint8_t* data = nullptr;
   size_t size = 0;
+  bool lingers = false;  // what has come is not held back for long, however little
 };
 
 struct WriteOrder {
@@ -56,8 +67,9 @@ struct WriteOrder {
 };
 
 // A socket on the network, whose other end is the peer, and, once open, a socketpair whose other
-// end belongs to JavaScript, the owner: to the HTTP server of the client that the peer is. One
-// thread at a time drives it, see Run(); what has no lock and is not atomic belongs to that thread.
+// end belongs to JavaScript, the owner. Of a connection that was accepted the peer is a client and
+// the owner a server of HTTP, of one that was dialed it is the other way round. One thread at a
+// time drives it, see Run(); what has no lock and is not atomic belongs to that thread.
 // NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): by meaning, there are few of them
 class Connection {
  public:
@@ -76,6 +88,8 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   uint64_t id() const { return options_.id; }
+  // Nothing more comes from the peer.
+  bool has_ended() const { return has_ended_.load(std::memory_order_relaxed); }
   uint64_t moved() const { return moved_.load(std::memory_order_relaxed); }
 
   // From the front's threads: something happened. Whoever comes while another drives leaves it to
@@ -94,14 +108,21 @@ class Connection {
   bool Write(const WriteOrder& order);
   // Answers open reads with what has come.
   void CancelRead();
+  // Of a connection that was dialed: the body of the next response is withheld, if it is plain. It
+  // begins behind the first `after` bytes that the owner gets; when something else does nothing is
+  // withheld. To be ordered before the request is written.
+  bool WithholdNext(uint64_t after);
 
  private:
   // Relayed at a time. Of a body that is withheld no more than this can have come ahead.
   static constexpr size_t kRelayBuffer = size_t{64} * 1024;
   // A head that takes longer is left to the owner and its clocks.
   static constexpr std::chrono::milliseconds kHeadPatience{1000};
+  // What has come of a read that lingers is answered then.
+  static constexpr std::chrono::milliseconds kLinger{200};
 
-  enum class State { kAccepted, kHello, kHandshake, kOpen, kClosed };
+  // kLost: there is no peer any more, but the owner has not heard of it.
+  enum class State { kDialing, kAccepted, kHello, kHandshake, kOpen, kLost, kClosed };
   enum class Inbound { kHead, kBody, kWithheld, kPassThrough };
 
   struct Mail {
@@ -111,6 +132,7 @@ class Connection {
     uint64_t canceled_reads = 0;  // up to this one
     std::deque<ReadOrder> open_reads;
     std::optional<WriteOrder> write;
+    std::optional<uint64_t> withhold_after;
   };
 
   void Drive(uint32_t happened);
@@ -120,6 +142,9 @@ class Connection {
   bool HasRead();
   bool IsOver() const;
 
+  bool is_dialed() const { return options_.route.has_value(); }
+
+  void Dial();
   void Begin();
   void LookAtPeer();
   void HandOver();
@@ -135,6 +160,11 @@ class Connection {
   void FinishOut();
   bool Approve();
   bool ApproveHead(std::string_view bytes);
+  bool ApproveRequest(std::string_view bytes);
+  bool ApproveResponse(std::string_view bytes);
+  bool IsAwaited(HeadVerdict verdict);
+  std::string NextToken();
+  void Withhold(std::string head, size_t size, int64_t length);
   bool GiveToOwner();
   bool TakeFromPeer();
   bool ServeRead();
@@ -146,13 +176,18 @@ class Connection {
   void AnswerWrite(int error);
   // The peer's side failed.
   void Lose();
+  // It can be written no more.
+  void LoseOut();
   void Close();
+  // No more orders; those that are open fail.
+  void RefuseOrders();
   void Arm();
   // How much a peer has to send before it is worth a turn.
   void WaitForBatch();
   void SetDue();
   // What the peer's side waits for; loses it when it failed.
   void Note(IoStatus status);
+  void NoteSent(IoStatus status);
   void Spend(size_t size);
 
   ConnectionHost& host_;
@@ -161,6 +196,7 @@ class Connection {
   std::atomic<uint32_t> turns_{0};
   std::atomic<uint32_t> happened_{0};
   std::atomic<uint64_t> moved_{0};
+  std::atomic<bool> has_ended_{false};
   std::atomic<int64_t> due_{0};  // 0 is never
 
   std::mutex mail_mutex_;
@@ -173,6 +209,8 @@ class Connection {
   bool is_admitted_ = false;
   bool is_cut_ = false;
 
+  size_t next_endpoint_ = 0;
+  int dial_error_ = 0;
   FileDescriptor socket_;  // until there is a channel
   std::unique_ptr<Channel> channel_;
   FileDescriptor owner_;
@@ -194,6 +232,7 @@ class Connection {
   std::string head_;       // a head that was rewritten, before them
   int64_t body_left_ = 0;  // of the body that is approved or withheld
   uint64_t request_ = 0;   // the last one whose body was withheld
+  uint64_t given_ = 0;     // bytes that the owner has got
   Clock::time_point head_since_{};
   bool has_peer_ended_ = false;
   bool has_passed_end_ = false;
@@ -205,9 +244,11 @@ class Connection {
   uint64_t forwarded_ = 0;
   bool has_owner_ended_ = false;
   bool is_owner_deaf_ = false;  // takes nothing any more
+  bool is_peer_deaf_ = false;   // the same, though it may have said why
   bool has_ended_peer_ = false;
 
   std::optional<ReadOrder> read_;
+  Clock::time_point read_since_{};
   size_t read_done_ = 0;
   uint64_t canceled_reads_ = 0;
   std::optional<WriteOrder> write_;

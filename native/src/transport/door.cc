@@ -13,6 +13,7 @@
 #include "../addon_data.h"
 #include "../arguments.h"
 #include "../functions.h"
+#include "endpoint.h"
 #include "transport.h"
 
 namespace imageio {
@@ -22,6 +23,8 @@ namespace {
 using transport::ConnectionOptions;
 using transport::Event;
 using transport::ReadOrder;
+using transport::Route;
+using transport::TlsClientSettings;
 using transport::TlsContext;
 using transport::TlsSettings;
 using transport::Transport;
@@ -105,11 +108,15 @@ class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
         env, "FrontDoor",
         {InstanceMethod<&FrontDoor::ListenOnTcp>("listenTcp"),
          InstanceMethod<&FrontDoor::ListenOnUnix>("listenUnix"),
+         InstanceMethod<&FrontDoor::Trust>("trust"), InstanceMethod<&FrontDoor::DialTcp>("dialTcp"),
+         InstanceMethod<&FrontDoor::DialUnix>("dialUnix"),
          InstanceMethod<&FrontDoor::SetTls>("setTls"),
          InstanceMethod<&FrontDoor::StopListening>("stopListening"),
          InstanceMethod<&FrontDoor::Admit>("admit"), InstanceMethod<&FrontDoor::Cut>("cut"),
          InstanceMethod<&FrontDoor::Read>("read"),
          InstanceMethod<&FrontDoor::CancelRead>("cancelRead"),
+         InstanceMethod<&FrontDoor::WithholdNext>("withholdNext"),
+         InstanceMethod<&FrontDoor::HasEnded>("hasEnded"),
          InstanceMethod<&FrontDoor::Write>("write"), InstanceMethod<&FrontDoor::Moved>("moved"),
          InstanceMethod<&FrontDoor::Close>("close"), InstanceAccessor<&FrontDoor::Token>("token")});
   }
@@ -188,6 +195,52 @@ class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
     return Listen(info, std::move(socket), call, nullptr, std::chrono::milliseconds(0));
   }
 
+  // What connections are dialed with, for as long as somebody knows it.
+  Napi::Value Trust(const Napi::CallbackInfo& info) {
+    const auto object = info[0].As<Napi::Object>();
+    const auto text = [&object](const char* name) {
+      return object.Get(name).As<Napi::String>().Utf8Value();
+    };
+    std::string error;
+    auto context = TlsContext::Create(TlsClientSettings{.authorities = text("authorities"),
+                                                        .key = text("key"),
+                                                        .cert = text("cert"),
+                                                        .ciphers = text("ciphers")},
+                                      &error);
+    if (context == nullptr) throw Napi::Error::New(info.Env(), error);
+    return Napi::External<std::shared_ptr<TlsContext>>::New(
+        info.Env(), new std::shared_ptr<TlsContext>(std::move(context)),
+        [](Napi::Env /*env*/, std::shared_ptr<TlsContext>* trust) { delete trust; });
+  }
+
+  // The connection's number. Addresses, port, and for TLS: trust, name to ask for, name to verify.
+  Napi::Value DialTcp(const Napi::CallbackInfo& info) {
+    const auto addresses = info[0].As<Napi::Array>();
+    const auto port = static_cast<uint16_t>(NumberArgument(info, 1, "port"));
+    Route route;
+    for (uint32_t index = 0; index < addresses.Length(); index++) {
+      const Napi::Value address = addresses[index];
+      const auto endpoint = transport::TcpEndpoint(address.As<Napi::String>().Utf8Value(), port);
+      if (!endpoint) throw Napi::TypeError::New(info.Env(), "addresses must be numeric");
+      route.endpoints.push_back(*endpoint);
+    }
+    std::shared_ptr<TlsContext> tls;
+    if (!info[2].IsUndefined()) {
+      tls = *info[2].As<Napi::External<std::shared_ptr<TlsContext>>>().Data();
+      route.peer = {.server_name = StringArgument(info, 3, "serverName"),
+                    .host = StringArgument(info, 4, "host")};
+    }
+    return ToNumber(info.Env(), Front(info).Dial(std::move(route), std::move(tls)));
+  }
+
+  Napi::Value DialUnix(const Napi::CallbackInfo& info) {
+    const auto endpoint = transport::UnixEndpoint(StringArgument(info, 0, "path"));
+    if (!endpoint) ThrowFailure(info.Env(), {ENAMETOOLONG, "connect"});
+    Route route;
+    route.endpoints.push_back(*endpoint);
+    return ToNumber(info.Env(), Front(info).Dial(std::move(route), nullptr));
+  }
+
   void SetTls(const Napi::CallbackInfo& info) {
     Front(info).SetTls(NumberArgument(info, 0, "listener"), TlsArgument(info, 1));
   }
@@ -226,7 +279,10 @@ class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
   Napi::Value Read(const Napi::CallbackInfo& info) {
     const uint64_t request = NumberArgument(info, 1, "request");
     const ByteBuffer target = BufferArgument(info, 2, "target");
-    const ReadOrder order{.request = request, .data = target.Data(), .size = target.Length()};
+    const ReadOrder order{.request = request,
+                          .data = target.Data(),
+                          .size = target.Length(),
+                          .lingers = BooleanArgument(info, 3, "lingers")};
     return Give(info, [&order](auto& connection) { return connection.Read(order); });
   }
 
@@ -235,6 +291,17 @@ class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
     const ByteBuffer chunk = BufferArgument(info, 2, "chunk");
     const WriteOrder order{.after = after, .data = chunk.Data(), .size = chunk.Length()};
     return Give(info, [&order](auto& connection) { return connection.Write(order); });
+  }
+
+  Napi::Value WithholdNext(const Napi::CallbackInfo& info) {
+    const uint64_t after = NumberArgument(info, 1, "after");
+    const auto connection = Find(info);
+    return Napi::Boolean::New(info.Env(), connection != nullptr && connection->WithholdNext(after));
+  }
+
+  Napi::Value HasEnded(const Napi::CallbackInfo& info) {
+    const auto connection = Find(info);
+    return Napi::Boolean::New(info.Env(), connection == nullptr || connection->has_ended());
   }
 
   // Undefined when it is closed.

@@ -8,13 +8,15 @@ namespace imageio::transport {
 
 // What the front tells JavaScript. The numbers are those of native/transport.ts.
 enum class EventKind : int {
-  kAccepted = 0,   // listener, text: address; may it go on?
-  kOpened = 1,     // value: the server's end of the socketpair
-  kForeign = 2,    // value: the client's socket, unread; it is no connection of the front any more
-  kReset = 3,      // the client has reset the connection
-  kHandshake = 4,  // text: why it failed
-  kClosed = 5,     // nothing more is told about this connection
-  kRead = 6,       // value: bytes, error: why there are no more
+  kAccepted = 0,  // listener, text: address; may it go on?
+  kOpened = 1,    // value: the owner's end of the socketpair; text: both addresses, if dialed
+  kForeign = 2,   // value: the client's socket, unread; it is no connection of the front any more
+  kReset = 3,     // the peer has reset the connection; text: how, if by an alert to one dialed
+  // It does not come to an open connection. error: of connect(2), or else text: what OpenSSL says;
+  // value: 1 when that is about the peer's certificate
+  kFailed = 4,
+  kClosed = 5,  // nothing more is told about this connection
+  kRead = 6,    // value: bytes, error: why there are no more
   kWritten = 7,
 };
 

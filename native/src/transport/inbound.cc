@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string>
 #include <string_view>
+#include <utility>
 
 #include "../retry.h"
 #include "connection.h"
@@ -59,31 +61,65 @@ bool Connection::Approve() {
 }
 
 bool Connection::ApproveHead(std::string_view bytes) {
-  Head head;
-  const HeadVerdict verdict = ParseHead(bytes, &head);
+  return is_dialed() ? ApproveResponse(bytes) : ApproveRequest(bytes);
+}
+
+// Whether more of the head is to come.
+bool Connection::IsAwaited(HeadVerdict verdict) {
   if (verdict == HeadVerdict::kIncomplete) {
     if (head_since_ == Clock::time_point{}) head_since_ = now_;
-    if (!has_peer_ended_ && now_ < head_since_ + kHeadPatience) return false;
+    if (!has_peer_ended_ && now_ < head_since_ + kHeadPatience) return true;
   }
   head_since_ = {};
+  return false;
+}
+
+bool Connection::ApproveRequest(std::string_view bytes) {
+  Head head;
+  const HeadVerdict verdict = ParseHead(bytes, &head);
+  if (IsAwaited(verdict)) return false;
   if (verdict != HeadVerdict::kPlain) {
     inbound_ = Inbound::kPassThrough;
     return true;
   }
   const bool withholds =
-      head.is_upload && head.content_length >= kMinWithheld && head.size <= kMaxWithheldHead;
+      head.is_upload && head.length.value >= kMinWithheld && head.size <= kMaxWithheldHead;
   if (withholds && approved_ > 0) return false;  // when what is before it has gone
-  body_left_ = head.content_length;
   if (withholds) {
-    request_++;
-    head_ = WithholdBody(bytes, head, host_.token() + "." + std::to_string(request_));
-    in_.Taken(head.size);
-    inbound_ = Inbound::kWithheld;
+    Withhold(WithholdBody(bytes, head, NextToken()), head.size, head.length.value);
     return true;
   }
   approved_ += head.size;
+  body_left_ = head.length.value;
   if (body_left_ > 0) inbound_ = Inbound::kBody;
   return true;
+}
+
+// What is not withheld is the owner's until it asks for the next one.
+bool Connection::ApproveResponse(std::string_view bytes) {
+  ResponseHead head;
+  const HeadVerdict verdict = ParseResponseHead(bytes, &head);
+  if (IsAwaited(verdict)) return false;
+  const bool withholds = verdict == HeadVerdict::kPlain && head.length.value >= kMinWithheld &&
+                         head.size <= kMaxWithheldHead;
+  if (withholds && approved_ > 0) return false;  // when what is before it has gone
+  if (withholds) {
+    Withhold(WithholdBody(bytes, head, NextToken()), head.size, head.length.value);
+  } else if (verdict == HeadVerdict::kPlain && head.is_interim) {
+    approved_ += head.size;
+  } else {
+    inbound_ = Inbound::kPassThrough;
+  }
+  return true;
+}
+
+std::string Connection::NextToken() { return host_.token() + "." + std::to_string(++request_); }
+
+void Connection::Withhold(std::string head, size_t size, int64_t length) {
+  head_ = std::move(head);
+  in_.Taken(size);
+  body_left_ = length;
+  inbound_ = Inbound::kWithheld;
 }
 
 bool Connection::GiveToOwner() {
@@ -104,6 +140,7 @@ bool Connection::GiveToOwner() {
       continue;
     }
     const auto given = static_cast<size_t>(put);
+    given_ += given;
     if (head_.empty()) {
       in_.Taken(given);
       approved_ -= given;
@@ -160,7 +197,8 @@ bool Connection::ServeRead() {
   const bool is_over = wanted() == 0 || has_peer_ended_ || status == IoStatus::kFailed;
   if (is_over) AnswerRead(status == IoStatus::kFailed ? ECONNRESET : 0);
   if (read_ && read_->number <= canceled_reads_) AnswerRead(ECANCELED);
-  if (body_left_ == 0) inbound_ = Inbound::kHead;
+  if (read_ && read_->lingers && read_done_ > 0 && now_ >= read_since_ + kLinger) AnswerRead(0);
+  if (body_left_ == 0) inbound_ = is_dialed() ? Inbound::kPassThrough : Inbound::kHead;
   if (status == IoStatus::kFailed && body_left_ == 0) return true;  // it comes again
   Note(status);
   return !read_ || ahead + done > 0;

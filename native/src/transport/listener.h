@@ -17,9 +17,6 @@ namespace imageio::transport {
 FileDescriptor ListenTcp(const std::string& address, uint16_t port, const char** failed_call);
 FileDescriptor ListenUnix(const std::string& path, const char** failed_call);
 
-// The port a TCP socket is bound to.
-uint16_t PortOf(int fd);
-
 // Where connections come from. Its watch belongs to the thread that has its event.
 class Listener {
  public:

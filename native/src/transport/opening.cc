@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "../retry.h"
@@ -10,6 +11,45 @@
 #include "connection.h"
 
 namespace imageio::transport {
+
+namespace {
+
+// As Node: so long for an address while there are others.
+constexpr std::chrono::milliseconds kDialPatience{250};
+
+}  // namespace
+
+void Connection::Dial() {
+  const auto& [endpoints, peer] = *options_.route;
+  for (;;) {
+    if (socket_.get() == -1) {
+      if (next_endpoint_ == endpoints.size()) {
+        Tell(EventKind::kFailed, 0, dial_error_);
+        return Close();
+      }
+      is_peer_in_trouble_ = false;
+      socket_ = StartConnecting(endpoints[next_endpoint_++]);
+      deadline_ = next_endpoint_ < endpoints.size() ? now_ + kDialPatience : Clock::time_point{};
+    }
+    const bool has_begun = socket_.get() != -1;
+    dial_error_ = has_begun ? ConnectError(socket_.get()) : errno;
+    if (dial_error_ == 0) break;
+    if (dial_error_ == EINPROGRESS && !IsOver()) {
+      wants_peer_write_ = true;
+      return;
+    }
+    if (dial_error_ == EINPROGRESS) dial_error_ = ETIMEDOUT;
+    if (has_begun) host_.poller().Remove(socket_.get(), peer_watch_);
+    socket_ = FileDescriptor();
+  }
+  deadline_ = {};
+  if (options_.tls == nullptr) {
+    channel_ = std::make_unique<PlainChannel>(std::move(socket_));
+    return Open();
+  }
+  channel_ = std::make_unique<TlsChannel>(std::move(socket_), options_.tls, peer);
+  state_ = State::kHandshake;
+}
 
 void Connection::Begin() {
   if (options_.tls == nullptr) {
@@ -67,7 +107,8 @@ void Connection::Shake() {
   if (status == IoStatus::kWantWrite) wants_peer_write_ = true;
   if (status != IoStatus::kFailed) return;
   const std::string& reason = channel_->reason();
-  Tell(EventKind::kHandshake, 0, 0, reason.empty() ? "ECONNRESET" : reason);
+  Tell(EventKind::kFailed, channel_->is_distrusted() ? 1 : 0, 0,
+       reason.empty() ? "ECONNRESET" : reason);
   Close();
 }
 
@@ -78,7 +119,7 @@ void Connection::Open() {
   owner_ = FileDescriptor(ends[0]);
   state_ = State::kOpen;
   used_at_ = now_;
-  Tell(EventKind::kOpened, ends[1]);
+  Tell(EventKind::kOpened, ends[1], 0, is_dialed() ? AddressesOf(channel_->fd()) : "");
 }
 
 }  // namespace imageio::transport

@@ -35,6 +35,8 @@ bool Connection::TakeFromOwner() {
     return false;
   }
   if (got > 0) out_.Added(static_cast<size_t>(got));
+  // It asks to have a body withheld before it writes the request.
+  if (got > 0 && is_dialed()) TakeMail();
   if (got > 0) return true;
   // ECONNRESET: it has gone, and left something unread.
   has_owner_ended_ = true;
@@ -44,30 +46,32 @@ bool Connection::TakeFromOwner() {
 
 bool Connection::GiveToPeer() {
   if (out_.empty()) return false;
-  size_t done = 0;
-  const IoStatus status = channel_->Write(out_.data().data(), out_.size(), &done);
+  size_t done = out_.size();
+  IoStatus status = IoStatus::kDone;
+  if (!is_peer_deaf_) status = channel_->Write(out_.data().data(), out_.size(), &done);
   out_.Taken(done);
   forwarded_ += done;
   Spend(done);
-  Note(status);
-  return done > 0;
+  NoteSent(status);
+  return done > 0 || status == IoStatus::kFailed;
 }
 
 bool Connection::ServeWrite() {
   if (!write_ || !out_.empty() || forwarded_ != write_->after) return false;
+  if (is_peer_deaf_) return AnswerWrite(EPIPE), true;
   size_t done = 0;
   const IoStatus status =
       channel_->Write(write_->data + write_done_, write_->size - write_done_, &done);
   write_done_ += done;
   Spend(done);
-  Note(status);
+  NoteSent(status);
   if (write_ && write_done_ == write_->size) AnswerWrite(0);
   return done > 0;
 }
 
 void Connection::FinishOut() {
-  const IoStatus status = channel_->Flush();
-  Note(status);
+  const IoStatus status = is_peer_deaf_ ? IoStatus::kDone : channel_->Flush();
+  NoteSent(status);
   if (state_ != State::kOpen) return;
   if (has_owner_ended_ && !has_ended_peer_ && out_.empty() && status == IoStatus::kDone) {
     channel_->EndWriting();

@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cerrno>
 #include <new>
+#include <stdexcept>
 #include <string_view>
 
 namespace imageio::transport {
@@ -65,6 +66,18 @@ bool UseKey(SSL_CTX* context, const std::string& pem) {
          SSL_CTX_check_private_key(context) == 1;
 }
 
+bool UseAuthorities(SSL_CTX* context, const std::string& pem) {
+  X509_STORE* store = SSL_CTX_get_cert_store(context);
+  const OwnedBio bio = Text(pem);
+  for (;;) {
+    const OwnedCertificate authority(PEM_read_bio_X509_AUX(bio.get(), nullptr, nullptr, nullptr));
+    if (authority == nullptr) break;
+    if (X509_STORE_add_cert(store, authority.get()) != 1) return false;
+  }
+  ERR_clear_error();  // that there are no more
+  return true;
+}
+
 bool UseCiphers(SSL_CTX* context, std::string_view names) {
   std::string suites;
   std::string ciphers;
@@ -80,10 +93,11 @@ bool UseCiphers(SSL_CTX* context, std::string_view names) {
          SSL_CTX_set_cipher_list(context, ciphers.c_str()) == 1;
 }
 
+constexpr unsigned char kHttp1[] = "\x08http/1.1";
+
 // Clients that got here offer http/1.1 or know no ALPN, see client_hello.h.
 int ChooseHttp1(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size,
                 const unsigned char* in, unsigned int in_size, void* /*argument*/) {
-  static constexpr unsigned char kHttp1[] = "\x08http/1.1";
   unsigned char* chosen = nullptr;
   const int result =
       SSL_select_next_proto(&chosen, out_size, kHttp1, sizeof(kHttp1) - 1, in, in_size);
@@ -93,22 +107,44 @@ int ChooseHttp1(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size
 
 }  // namespace
 
-std::shared_ptr<TlsContext> TlsContext::Create(const TlsSettings& settings, std::string* error) {
+std::shared_ptr<TlsContext> TlsContext::Make(const SSL_METHOD* method) {
   ERR_clear_error();
-  SSL_CTX* context = SSL_CTX_new(TLS_server_method());
+  SSL_CTX* context = SSL_CTX_new(method);
   if (context == nullptr) throw std::bad_alloc();
   std::shared_ptr<TlsContext> owned(new TlsContext(context));
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-  // A client that ends the connection without saying so is judged by Content-Length, as by Node.
+  // A peer that ends the connection without saying so is judged by Content-Length, as by Node.
   SSL_CTX_set_options(
       context, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_COMPRESSION);
   // Not SSL_MODE_RELEASE_BUFFERS, which frees and allocates for each record: Trim() does it.
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   // Sessions are with the clients, in tickets.
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  return owned;
+}
+
+std::shared_ptr<TlsContext> TlsContext::Create(const TlsSettings& settings, std::string* error) {
+  auto owned = Make(TLS_server_method());
+  SSL_CTX* context = owned->get();
   SSL_CTX_set_alpn_select_cb(context, ChooseHttp1, nullptr);
   if (UseCiphers(context, settings.ciphers) && UseCertificates(context, settings.cert) &&
       UseKey(context, settings.key)) {
+    return owned;
+  }
+  *error = LastReason();
+  ERR_clear_error();
+  return nullptr;
+}
+
+std::shared_ptr<TlsContext> TlsContext::Create(const TlsClientSettings& settings,
+                                               std::string* error) {
+  auto owned = Make(TLS_client_method());
+  SSL_CTX* context = owned->get();
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+  const bool has_key = !settings.key.empty();
+  if (SSL_CTX_set_alpn_protos(context, kHttp1, sizeof(kHttp1) - 1) == 0 &&
+      UseCiphers(context, settings.ciphers) && UseAuthorities(context, settings.authorities) &&
+      (!has_key || (UseCertificates(context, settings.cert) && UseKey(context, settings.key)))) {
     return owned;
   }
   *error = LastReason();
@@ -128,6 +164,22 @@ TlsChannel::TlsChannel(FileDescriptor socket, std::shared_ptr<TlsContext> contex
   BIO_set_init(bio, 1);
   SSL_set_bio(ssl_.get(), bio, bio);
   SSL_set_accept_state(ssl_.get());
+}
+
+TlsChannel::TlsChannel(FileDescriptor socket, std::shared_ptr<TlsContext> context,
+                       const TlsPeer& peer)
+    : TlsChannel(std::move(socket), std::move(context)) {
+  SSL_set_connect_state(ssl_.get());
+  X509_VERIFY_PARAM* rules = SSL_get0_param(ssl_.get());
+  // Which of both it is, the first call finds out. Without either nobody would be asked for.
+  const bool is_asked_for =
+      X509_VERIFY_PARAM_set1_ip_asc(rules, peer.host.c_str()) == 1 ||
+      (!peer.host.empty() &&
+       X509_VERIFY_PARAM_set1_host(rules, peer.host.data(), peer.host.size()) == 1);
+  ERR_clear_error();
+  const bool is_named = peer.server_name.empty() ||
+                        SSL_set_tlsext_host_name(ssl_.get(), peer.server_name.c_str()) == 1;
+  if (!is_asked_for || !is_named) throw std::invalid_argument("no name to verify");
 }
 
 BIO_METHOD* TlsChannel::Method() {
@@ -205,7 +257,12 @@ IoStatus TlsChannel::Handshake() {
   const IoStatus status = result == 1 ? IoStatus::kDone : Explain(result);
   // Also when it failed: the alert says why.
   const IoStatus flushed = Flush();
-  if (status == IoStatus::kFailed || status == IoStatus::kEnd) return IoStatus::kFailed;
+  if (status == IoStatus::kFailed || status == IoStatus::kEnd) {
+    const long verdict = SSL_get_verify_result(ssl_.get());  // NOLINT: OpenSSL's type
+    is_distrusted_ = verdict != X509_V_OK;
+    if (is_distrusted_) reason_ = X509_verify_cert_error_string(verdict);
+    return IoStatus::kFailed;
+  }
   if (flushed == IoStatus::kFailed) return flushed;
   return status == IoStatus::kWantWrite ? flushed : status;
 }

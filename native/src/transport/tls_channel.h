@@ -18,11 +18,22 @@ struct TlsSettings {
   std::string ciphers;
 };
 
-// What the handshakes of a listener have in common. Never changes; a new certificate is a new one.
+// Of connections that are dialed.
+struct TlsClientSettings {
+  std::string authorities;  // PEM, all that are trusted
+  // What is shown to servers that ask; both or none.
+  std::string key;
+  std::string cert;
+  std::string ciphers;
+};
+
+// What the handshakes of a listener, or of one kind of dialed connections, have in common. Never
+// changes; a new certificate is a new one.
 class TlsContext {
  public:
   // Nothing, and the reason in `error`, when it cannot be used.
   static std::shared_ptr<TlsContext> Create(const TlsSettings& settings, std::string* error);
+  static std::shared_ptr<TlsContext> Create(const TlsClientSettings& settings, std::string* error);
 
   SSL_CTX* get() const { return context_.get(); }
 
@@ -31,15 +42,25 @@ class TlsContext {
     void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
   };
   explicit TlsContext(SSL_CTX* context) : context_(context) {}
+  static std::shared_ptr<TlsContext> Make(const SSL_METHOD* method);
 
   const std::unique_ptr<SSL_CTX, Free> context_;
+};
+
+// Whom a dialed connection has to lead to.
+struct TlsPeer {
+  std::string server_name;  // asked for (SNI); none for an address
+  std::string host;         // name or address that the certificate has to have
 };
 
 // TLS over a socket that is read and written in batches: what counts is bytes per system call, and
 // OpenSSL by itself makes two or three for each record of 16 KiB.
 class TlsChannel final : public Channel {
  public:
+  // As a server.
   TlsChannel(FileDescriptor socket, std::shared_ptr<TlsContext> context);
+  // As a client.
+  TlsChannel(FileDescriptor socket, std::shared_ptr<TlsContext> context, const TlsPeer& peer);
 
   IoStatus Handshake() override;
   IoStatus Read(uint8_t* data, size_t size, size_t* done) override;

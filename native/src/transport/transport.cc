@@ -97,6 +97,24 @@ uint64_t Transport::Listen(FileDescriptor socket, std::shared_ptr<TlsContext> tl
   return id;
 }
 
+uint64_t Transport::Dial(Route route, std::shared_ptr<TlsContext> tls) {
+  const uint64_t id = ++last_connection_;
+  ConnectionOptions options;
+  options.id = id;
+  options.tls = std::move(tls);
+  options.route = std::move(route);
+  Add(std::move(options), FileDescriptor());
+  Enqueue(id);
+  return id;
+}
+
+void Transport::Add(ConnectionOptions options, FileDescriptor socket) {
+  const uint64_t id = options.id;
+  auto connection = std::make_shared<Connection>(*this, std::move(options), std::move(socket));
+  const std::scoped_lock lock(connections_mutex_);
+  connections_.emplace(id, std::move(connection));
+}
+
 void Transport::SetTls(uint64_t listener, std::shared_ptr<TlsContext> tls) {
   if (const auto found = FindListener(listener)) found->SetTls(std::move(tls));
 }
@@ -222,17 +240,12 @@ void Transport::AcceptFrom(uint64_t id) {
       return Rest(id);
     }
     const uint64_t connection_id = ++last_connection_;
-    auto connection = std::make_shared<Connection>(
-        *this,
-        ConnectionOptions{.id = connection_id,
-                          .listener = id,
-                          .tls = listener->tls(),
-                          .handshake_timeout = listener->handshake_timeout()},
+    Add({.id = connection_id,
+         .listener = id,
+         .tls = listener->tls(),
+         .handshake_timeout = listener->handshake_timeout(),
+         .route = {}},
         std::move(socket));
-    {
-      const std::scoped_lock lock(connections_mutex_);
-      connections_.emplace(connection_id, std::move(connection));
-    }
     Event event;
     event.kind = EventKind::kAccepted;
     event.connection = connection_id;

@@ -31,6 +31,8 @@ class Transport final : public ConnectionHost {
 
   uint64_t Listen(FileDescriptor socket, std::shared_ptr<TlsContext> tls,
                   std::chrono::milliseconds handshake_timeout);
+  // Opens a connection to a server.
+  uint64_t Dial(Route route, std::shared_ptr<TlsContext> tls);
   void SetTls(uint64_t listener, std::shared_ptr<TlsContext> tls);
   void StopListening(uint64_t listener);
 
@@ -53,6 +55,7 @@ class Transport final : public ConnectionHost {
   void Wake();
   void Tick();
   void AcceptFrom(uint64_t listener);
+  void Add(ConnectionOptions options, FileDescriptor socket);
   // Until the next tick.
   void Rest(uint64_t listener);
   std::shared_ptr<Listener> FindListener(uint64_t listener);
