@@ -69,6 +69,11 @@ interface FrontKind {
 
 const FRONTS: readonly FrontKind[] = [
   { system: 'imageio-proxy', start: startImageioProxy },
+  {
+    system: 'imageio-proxy-plain',
+    start: (place, daemon) =>
+      startImageioProxy(place, daemon, { name: 'imageio-proxy plain', more: PLAIN }),
+  },
   { system: 'nginx', program: 'nginx', start: startNginxFront },
   { system: 'haproxy', program: 'haproxy', start: startHaproxy },
 ]

@@ -34,8 +34,9 @@ Options:
   --size MIB     moved or hashed in one run by all streams together (default 1024)
   --runs N       counted runs of each case (default 5)
   --store DIR    directory to keep images in; may be repeated (default /dev/shm)
-  --system NAME  imageio, imageio-plain (files, [transport] native = off), imageio-proxy, nginx, haproxy,
-                 nbdcopy, b2sum, nbdinfo or qemu-img; may be repeated (default all)
+  --system NAME  imageio, imageio-plain (files, [transport] native = off), imageio-proxy,
+                 imageio-proxy-plain, nginx, haproxy, nbdcopy, b2sum, nbdinfo or qemu-img; may be
+                 repeated (default all)
   --extents N    how many the longest list has (default 1000000)
   --seconds N    of a run of small requests (default 3)
   --cases REGEX  only the cases that match, such as '^GET ×4', 'NBD.*TLS', 'checksum' (default all)
@@ -51,7 +52,7 @@ export class UsageError extends Error {
 }
 
 const SYSTEMS = [
-  ...['imageio', 'imageio-plain', 'imageio-proxy', 'nginx', 'haproxy'],
+  ...['imageio', 'imageio-plain', 'imageio-proxy', 'imageio-proxy-plain', 'nginx', 'haproxy'],
   ...['nbdcopy', 'b2sum', 'nbdinfo', 'qemu-img'],
 ]
 

@@ -4,7 +4,7 @@
  */
 import { isAbsolute, normalize } from 'node:path'
 import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
-import { boolean, choice, integer, string, type ConfigOf } from '../core/config/schema.js'
+import { boolean, integer, string, type ConfigOf } from '../core/config/schema.js'
 import { checkServer, seconds, serverSchema } from '../core/config/server.js'
 import { GiB, KiB, MiB } from '../core/units.js'
 
@@ -92,22 +92,6 @@ export const schema = {
       description:
         'Checksums at a time; one more is answered with 503. Each uses all cores, so more are no ' +
         'faster, and they read whole images.',
-    }),
-  },
-  transport: {
-    native: choice({
-      of: ['auto', 'on', 'off'],
-      default: 'auto',
-      description:
-        'Move bulk bodies on threads of the addon, past JavaScript (docs/transport.md). auto is on ' +
-        'where the addon finds in Node what it needs.',
-    }),
-    threads: integer({
-      default: 0,
-      max: 64,
-      description:
-        'Threads that encrypt and move bodies; 0 is one for each core, up to 8. More than there are ' +
-        'cores are of no use.',
     }),
   },
   profile: {

@@ -24,7 +24,6 @@ export function startDaemon(options: StartOptions<DaemonConfig>): Promise<Server
   const { config, logger } = options
   return Server.start(options, {
     normalizeUrl,
-    transport: config.transport,
     normalizeSignedUrl: (url) => normalizeSignedUrl(url, config),
     routes: (gate) =>
       imageRoutes({

@@ -6,6 +6,9 @@ import http from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import { hasLeft } from '../core/http/peer.js'
+import type { Transport, TrustHandle } from '../native/transport.js'
+import { DialedSocket } from './dialed-socket.js'
+import { FrontAgent } from './front-agent.js'
 
 /** Below the daemon's own limits, so that it is mostly the proxy who closes. */
 const IDLE_MS = 15_000
@@ -28,6 +31,11 @@ export function createAgent(tls: https.AgentOptions | undefined): http.Agent {
   return new https.Agent({ ...OPTIONS, ...tls, rejectUnauthorized: true })
 }
 
+/** On the native front; plain HTTP without `trust`. */
+export function createFrontAgent(transport: Transport, trust?: TrustHandle): http.Agent {
+  return new FrontAgent(OPTIONS, transport, trust)
+}
+
 /** Ends idle connections, and those in use when they become idle: nothing new goes this way. */
 export function retire(agent: http.Agent): void {
   agent.maxFreeSockets = 0
@@ -36,7 +44,10 @@ export function retire(agent: http.Agent): void {
 
 /** Ends idle connections whose other end has gone: who sends a body cannot send it twice. */
 export function dropStale(agent: http.Agent): void {
-  for (const socket of idleSockets(agent)) if (hasLeft(socket)) socket.destroy()
+  for (const socket of idleSockets(agent)) {
+    const isStale = socket instanceof DialedSocket ? socket.hasLeft : hasLeft(socket)
+    if (isStale) socket.destroy()
+  }
 }
 
 function idleSockets({ freeSockets }: http.Agent): Socket[] {

@@ -3,9 +3,12 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { TLSSocket } from 'node:tls'
-import { RequestBody } from '../core/http/body.js'
+import { RequestBody, type ReadableBody } from '../core/http/body.js'
 import { IncompleteBodyError, BodyTimeoutError } from '../core/http/errors.js'
+import { WITHHELD_FIELD } from '../core/http/front.js'
 import { ClientWatch } from '../core/http/watch.js'
+import { WithheldBody, type Withheld } from '../core/http/withheld-body.js'
+import { DialedSocket } from './dialed-socket.js'
 import { DaemonAnswerError, daemonError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
 
 /**
@@ -13,6 +16,8 @@ import { DaemonAnswerError, daemonError, DaemonGoneError, DaemonTimeoutError } f
  * perhaps a few; each costs time here, and none of them is an answer that a deadline waits for.
  */
 const MAX_INTERIM = 16
+/** Less is not worth the way around Node. */
+const MIN_AROUND = 64 * 1024
 
 export interface Deadlines {
   readonly connectMs: number
@@ -20,6 +25,14 @@ export interface Deadlines {
   readonly silenceMs: number
   /** For the head of the answer once the request is sent. */
   readonly answerMs: number
+}
+
+export interface DaemonRequestOptions {
+  readonly deadlines: Deadlines
+  /** A GET whose body may go around Node, if its connection can do that. */
+  readonly takesWithheld: boolean
+  /** Ends connecting, where Node does not. */
+  readonly giveUp: AbortController
 }
 
 export interface DaemonAnswer {
@@ -36,6 +49,9 @@ export class DaemonRequest {
   readonly settled: AbortSignal
   readonly #request: ClientRequest
   readonly #deadlines: Deadlines
+  readonly #giveUp: AbortController
+  /** The native front has dialed the connection. */
+  #dialed: DialedSocket | undefined
   readonly #settled = new AbortController()
   readonly #watch: ClientWatch
   #answerTimer: NodeJS.Timeout | undefined
@@ -49,12 +65,14 @@ export class DaemonRequest {
   #interim = 0
   #handed = 0
 
-  constructor(request: ClientRequest, deadlines: Deadlines) {
+  constructor(request: ClientRequest, { deadlines, takesWithheld, giveUp }: DaemonRequestOptions) {
     this.#request = request
     this.#deadlines = deadlines
+    this.#giveUp = giveUp
     this.settled = this.#settled.signal
     const { connectMs, silenceMs } = deadlines
-    this.#watch = new ClientWatch({ inactivityMs: silenceMs, minRate: 0 }, () =>
+    const total = (): number => this.#dialed?.moved ?? 0
+    this.#watch = new ClientWatch({ inactivityMs: silenceMs, minRate: 0, total }, () =>
       this.cancel(new DaemonTimeoutError('it takes no more of the body')),
     )
     request.once('continue', () => this.#continued.resolve(undefined))
@@ -68,13 +86,18 @@ export class DaemonRequest {
       this.#connected.resolve(undefined)
       clearTimeout(connecting)
     }
-    request.once('socket', (socket) => whenConnected(socket, request.reusedSocket, onConnected))
+    request.once('socket', (socket) => {
+      if (socket instanceof DialedSocket) this.#dialed = socket
+      if (takesWithheld) this.#dialed?.withholdNext() // nothing of the request is written yet
+      whenConnected(socket, request.reusedSocket, onConnected)
+    })
     this.answer = new Promise((resolve, reject) => {
       request.once('response', (head) => {
         this.#stop(connecting)
         const body = new AnswerBody(head, silenceMs, {
           reason: () => this.#reason,
           onRelease: () => this.#release(),
+          dialed: this.#dialed,
         })
         resolve({ status: head.statusCode ?? 0, head, body })
         this.#settled.abort(new AnsweredEarly())
@@ -133,7 +156,7 @@ export class DaemonRequest {
   async write(chunk: Buffer): Promise<void> {
     // A daemon that refuses and resets: a write that fails makes Node drop what it has not read, the
     // refusal. So what has arrived is read first. What arrives just now is still lost.
-    if (this.#handed > 0) await nextTurn()
+    if (this.#handed > 0 && this.#dialed === undefined) await nextTurn()
     this.settled.throwIfAborted()
     this.#handed += chunk.length
     this.#watch.wait()
@@ -141,7 +164,7 @@ export class DaemonRequest {
       await new Promise<void>((resolve, reject) => {
         const onSettled = (): void => reject(this.settled.reason as Error)
         this.settled.addEventListener('abort', onSettled)
-        this.#request.write(chunk, (error) => {
+        this.#send(chunk, (error) => {
           this.settled.removeEventListener('abort', onSettled)
           if (error) reject(new AnsweredEarly())
           else resolve()
@@ -150,7 +173,19 @@ export class DaemonRequest {
     } finally {
       this.#watch.done()
     }
-    this.#watch.moved(chunk.length)
+    if (this.#dialed === undefined) this.#watch.moved(chunk.length)
+  }
+
+  /** By the front where that can be done: chunks have their framing, which only Node writes. */
+  #send(chunk: Buffer, callback: (error?: unknown) => void): void {
+    const request = this.#request
+    const isAround = chunk.length >= MIN_AROUND && request.hasHeader('content-length')
+    if (!isAround || this.#dialed === undefined || request.socket !== this.#dialed) {
+      request.write(chunk, callback)
+      return
+    }
+    request.flushHeaders()
+    this.#dialed.writeAround(chunk).then(() => callback(), callback)
   }
 
   /** The request is complete; the daemon's turn. */
@@ -173,6 +208,7 @@ export class DaemonRequest {
   cancel(reason: Error): void {
     this.#reason ??= reason
     this.#request.destroy(reason)
+    this.#giveUp.abort(reason)
   }
 
   #answerWithin(ms: number): NodeJS.Timeout | undefined {
@@ -210,11 +246,15 @@ interface Owner {
   /** Why we ended the connection, if we did. */
   readonly reason: () => Error | undefined
   readonly onRelease: () => void
+  /** The connection, when the native front has dialed it. */
+  readonly dialed: DialedSocket | undefined
 }
 
 /** The body of an answer as a source of bytes. */
 export class AnswerBody {
-  readonly #body: RequestBody
+  readonly #body: ReadableBody
+  /** The front has it; the response is complete without. */
+  readonly #withheld: WithheldBody | undefined
   readonly #head: IncomingMessage
   readonly #owner: Owner
   readonly #never = new AbortController()
@@ -224,13 +264,19 @@ export class AnswerBody {
     this.#head = head
     this.#owner = owner
     head.on('error', () => undefined) // 'close' follows
-    this.#body = new RequestBody(head, {
+    const { dialed } = owner
+    const options = {
       inactivityMs: silenceMs,
       minRate: 0,
       signal: this.#never.signal,
       onStart: () => undefined,
       onReceived: () => undefined,
-    })
+    }
+    const withheld = takeWithheld(head, dialed)
+    if (withheld !== undefined) {
+      this.#withheld = new WithheldBody(withheld, { ...options, total: () => dialed?.moved ?? 0 })
+    }
+    this.#body = this.#withheld ?? new RequestBody(head, options)
   }
 
   /** As RequestBody.read(). */
@@ -258,12 +304,24 @@ export class AnswerBody {
     this.#body.release()
     this.#onRelease?.()
     this.#owner.onRelease()
-    if (!this.#head.complete) this.#head.destroy()
+    // Until it is read to its end Node does not let go of the connection.
+    if (!this.#head.complete || this.#withheld?.isTaken === false) this.#head.destroy()
     else this.#head.resume()
   }
 }
 
+/** The head is then as the daemon sent it. */
+function takeWithheld(
+  { headers }: IncomingMessage,
+  dialed: DialedSocket | undefined,
+): Withheld | undefined {
+  const withheld = dialed?.withheld(headers)
+  delete headers[WITHHELD_FIELD]
+  if (withheld !== undefined) headers['content-length'] = String(withheld.length)
+  return withheld
+}
+
 function whenConnected(socket: Socket, isReused: boolean, onConnected: () => void): void {
-  if (isReused) onConnected()
+  if (isReused || socket instanceof DialedSocket) onConnected()
   else socket.once(socket instanceof TLSSocket ? 'secureConnect' : 'connect', onConnected)
 }

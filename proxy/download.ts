@@ -57,7 +57,7 @@ async function download(
 ): Promise<void> {
   const { ticket, upstream } = relay
   const headers = requestHeaders(exchange, 'download')
-  const question: Question = { method: 'GET', headers, isRepeatable: true }
+  const question: Question = { method: 'GET', headers, isRepeatable: true, takesWithheld: true }
   const options = { op: 'read', offset: 0, size: undefined, endsWithClient: true } as const
   await operateThere(exchange, relay, options, async ({ signal, onProgress }) => {
     let answer = await ask(upstream, question, signal)

@@ -7,6 +7,7 @@ import type { Agent } from 'node:http'
 import { lookup } from 'node:dns/promises'
 import { networkInterfaces } from 'node:os'
 import type { DaemonRequest } from './daemon-request.js'
+import { DialedSocket } from './dialed-socket.js'
 import { DaemonAnswerError, DaemonGoneError, DaemonTimeoutError } from './errors.js'
 import { readAll } from './pump.js'
 
@@ -90,9 +91,13 @@ async function options(request: DaemonRequest) {
   request.end()
   const { status, head, body } = await request.answer
   try {
-    const { localAddress, remoteAddress } = head.socket
+    const { socket } = head
+    const isSameHost =
+      socket instanceof DialedSocket
+        ? socket.isSameHost
+        : socket.localAddress === socket.remoteAddress
     const members = parseMembers(await readAll(body, MAX_OPTIONS))
-    return { status, members, isSameHost: localAddress === remoteAddress }
+    return { status, members, isSameHost }
   } finally {
     body.release()
   }

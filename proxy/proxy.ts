@@ -1,5 +1,6 @@
 /** Puts the proxy together: the images service on daemons, in a server. Nothing is global. */
 import { Server, type StartOptions } from '../core/process/server.js'
+import { MiB } from '../core/units.js'
 import { parsePatterns } from './allowed-daemons.js'
 import type { ProxyConfig } from './config.js'
 import { normalizeDaemonUrl } from './daemon-url.js'
@@ -13,23 +14,27 @@ export interface Proxy {
   stop(): Promise<void>
 }
 
+/** Each piece costs JavaScript the same, however large: it touches none of its bytes. */
+const FRONT_PIECES = { pieceSize: MiB, maxIdle: 8 }
+
 /** Resolves when every service listens. Rejects with what an administrator has to mend. */
 export async function startProxy(options: StartOptions<ProxyConfig>): Promise<Proxy> {
   const { config } = options
   const settings = upstreamOptions(options)
   const upstreams = new Upstreams(settings, readTrust(config))
-  const pump = new Pump()
   const server = await Server.start(options, {
     normalizeUrl: (url) => normalizeDaemonUrl(url, settings),
     normalizeSignedUrl: (url) => normalizeDaemonUrl(url, settings),
-    routes: (gate) =>
-      relayRoutes({
+    routes: (gate, transport) => {
+      if (transport !== undefined) upstreams.dialWith(transport)
+      return relayRoutes({
         gate,
         upstreams,
-        pump,
+        pump: new Pump(transport === undefined ? {} : FRONT_PIECES),
         minBodyRate: config.limits.min_body_rate,
         localSocket: config.local.enable ? config.local.socket : undefined,
-      }),
+      })
+    },
   })
   return {
     reload: (changed) => {

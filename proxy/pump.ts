@@ -18,7 +18,6 @@ export interface ByteSink {
 const PIECE_SIZE = 256 * 1024
 /** Longer than the gap between two records of a body that flows, shorter than anybody notices. */
 const LINGER_MS = 20
-/** Kept for the next body. */
 const MAX_IDLE = 32
 
 export interface PumpOptions {
@@ -33,6 +32,14 @@ export interface PumpOptions {
 
 export class Pump {
   readonly #idle: Buffer[] = []
+  readonly #pieceSize: number
+  readonly #maxIdle: number
+
+  /** `maxIdle` buffers of that size are kept for the next body. */
+  constructor({ pieceSize = PIECE_SIZE, maxIdle = MAX_IDLE } = {}) {
+    this.#pieceSize = pieceSize
+    this.#maxIdle = maxIdle
+  }
 
   /** Resolves when all is passed on. Rejects with the first error of either side. */
   async run(source: ByteSource, sink: ByteSink, options: PumpOptions): Promise<void> {
@@ -64,12 +71,13 @@ export class Pump {
   }
 
   #acquire(size: number | undefined): Buffer {
-    if (size !== undefined && size < PIECE_SIZE) return Buffer.allocUnsafe(Math.max(1, size))
-    return this.#idle.pop() ?? Buffer.allocUnsafeSlow(PIECE_SIZE)
+    if (size !== undefined && size < this.#pieceSize) return Buffer.allocUnsafe(Math.max(1, size))
+    return this.#idle.pop() ?? Buffer.allocUnsafeSlow(this.#pieceSize)
   }
 
   #release(buffer: Buffer): void {
-    if (buffer.length === PIECE_SIZE && this.#idle.length < MAX_IDLE) this.#idle.push(buffer)
+    const isOfUse = buffer.length === this.#pieceSize && this.#idle.length < this.#maxIdle
+    if (isOfUse) this.#idle.push(buffer)
   }
 }
 

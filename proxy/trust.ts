@@ -1,7 +1,13 @@
 /** Whom the proxy trusts, and how it shows who it is, on connections to daemons. */
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import {
+  createSecureContext,
+  DEFAULT_CIPHERS,
+  getCACertificates,
+  type SecureContextOptions,
+} from 'node:tls'
+import type { TrustSettings } from '../native/transport.js'
 import type { ProxyConfig } from './config.js'
 
 /**
@@ -25,6 +31,17 @@ export function readTrust({ backend_http, tls }: ProxyConfig): SecureContextOpti
     throw new Error(`cannot use key ${key_file} with certificate ${cert_file}: ${reason}`, {
       cause,
     })
+  }
+}
+
+/** The same for the native front. */
+export function frontTrust({ ca, key, cert }: SecureContextOptions): TrustSettings {
+  const text = (pem: unknown): string => (Buffer.isBuffer(pem) ? pem.toString('latin1') : '')
+  return {
+    authorities: ca === undefined ? getCACertificates('default').join('\n') : text(ca),
+    key: text(key),
+    cert: text(cert),
+    ciphers: DEFAULT_CIPHERS,
   }
 }
 

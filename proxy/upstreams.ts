@@ -6,14 +6,16 @@ import http from 'node:http'
 import https from 'node:https'
 import { isIP } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
+import type { Transport, TrustHandle } from '../native/transport.js'
 import type { Logger } from '../core/log.js'
 import { logFields } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
-import { createAgent, dropStale, retire } from './agents.js'
+import { createAgent, createFrontAgent, dropStale, retire } from './agents.js'
 import { DaemonRequest, type Deadlines } from './daemon-request.js'
 import { parseDaemonUrl, type DaemonUrl, type UrlRules } from './daemon-url.js'
 import { DaemonBusyError, DaemonUnreachableError } from './errors.js'
 import { findLocalSocket, LocalSocketError } from './local-socket.js'
+import { frontTrust } from './trust.js'
 import { Turns } from './turns.js'
 import { OWN_VIA } from './via.js'
 
@@ -35,21 +37,41 @@ export interface DaemonCall {
   readonly headers: http.OutgoingHttpHeaders
   /** The answer comes after work of unknown length. */
   readonly isWork?: boolean
+  /** A GET whose body may go around Node, when it is large. */
+  readonly takesWithheld?: boolean
+}
+
+/** Connections of one ticket are dialed so. */
+interface Dialing {
+  readonly trust: SecureContextOptions
+  /** By the native front, not by Node. */
+  readonly front?: { readonly transport: Transport; readonly trust: TrustHandle }
 }
 
 export class Upstreams {
   readonly #options: UpstreamOptions
   readonly #byTicket = new WeakMap<Ticket, Upstream>()
-  #trust: SecureContextOptions
+  #transport: Transport | undefined
+  #dialing: Dialing
 
   constructor(options: UpstreamOptions, trust: SecureContextOptions) {
     this.#options = options
-    this.#trust = trust
+    this.#dialing = { trust }
+  }
+
+  /** From now on the native front connects to daemons. */
+  dialWith(transport: Transport): void {
+    this.#transport = transport
+    this.replaceTrust(this.#dialing.trust)
   }
 
   /** For connections of tickets not used yet. */
   replaceTrust(trust: SecureContextOptions): void {
-    this.#trust = trust
+    const transport = this.#transport
+    this.#dialing =
+      transport === undefined
+        ? { trust }
+        : { trust, front: { transport, trust: transport.trust(frontTrust(trust)) } }
   }
 
   /** Throws when the ticket's URL is not allowed, or the ticket is canceled. */
@@ -57,7 +79,7 @@ export class Upstreams {
     ticket.canceled.throwIfAborted()
     let upstream = this.#byTicket.get(ticket)
     if (upstream === undefined) {
-      upstream = new Upstream(ticket, this.#options, this.#trust)
+      upstream = new Upstream(ticket, this.#options, this.#dialing)
       this.#byTicket.set(ticket, upstream)
     }
     return upstream
@@ -77,20 +99,19 @@ export class Upstream {
   readonly #ticket: Ticket
   readonly #options: UpstreamOptions
   readonly #agent: http.Agent
+  readonly #dialing: Dialing
   readonly #turns: Turns
   #local: LocalWay | undefined
   /** Requests over the socket. */
   readonly #overSocket = new WeakMap<DaemonRequest, LocalWay>()
   #looking: Promise<void> | undefined
 
-  constructor(ticket: Ticket, options: UpstreamOptions, trust: SecureContextOptions) {
+  constructor(ticket: Ticket, options: UpstreamOptions, dialing: Dialing) {
     this.url = parseDaemonUrl(ticket.definition.url, options)
     this.#ticket = ticket
     this.#options = options
-    const { isTls, host } = this.url
-    // SNI has names only; an address is compared with the certificate all the same.
-    const servername = isIP(host) === 0 ? host : ''
-    this.#agent = createAgent(isTls ? { ...trust, servername } : undefined)
+    this.#dialing = dialing
+    this.#agent = this.#createAgent(this.url.isTls)
     this.#turns = new Turns({
       limit: options.maxConnections,
       waitMs: options.connectMs,
@@ -146,7 +167,7 @@ export class Upstream {
       links.push(() => signal.removeEventListener('abort', cancel))
       return request
     }
-    const agent = createAgent(undefined)
+    const agent = this.#createAgent(false)
     try {
       const { host } = this.url
       const socketPath = await findLocalSocket({ host, ask, agent, lookupMs: connectMs, signal })
@@ -167,12 +188,23 @@ export class Upstream {
     }
   }
 
+  #createAgent(isTls: boolean): http.Agent {
+    const { trust, front } = this.#dialing
+    if (front !== undefined) {
+      return createFrontAgent(front.transport, isTls ? front.trust : undefined)
+    }
+    const { host } = this.url
+    // SNI has names only; an address is compared with the certificate all the same.
+    const servername = isIP(host) === 0 ? host : ''
+    return createAgent(isTls ? { ...trust, servername } : undefined)
+  }
+
   #fields(): Record<string, string> {
     return { ...logFields(this.#ticket.definition), daemon: this.url.address }
   }
 
   #begin(
-    { method, suffix = '', headers, isWork = false }: DaemonCall,
+    { method, suffix = '', headers, isWork = false, takesWithheld = false }: DaemonCall,
     local: LocalWay | undefined,
     onClose = (): void => undefined,
   ): DaemonRequest {
@@ -180,19 +212,21 @@ export class Upstream {
     const { isTls, host, port, address, path } = this.url
     const agent = local?.agent ?? this.#agent
     dropStale(agent)
+    const giveUp = new AbortController()
     const options = {
       method,
       path: path + suffix,
       headers: { host: address, ...headers },
       agent,
+      givenUp: giveUp.signal,
       ...(local === undefined ? { host, port } : { socketPath: local.socketPath }),
     }
-    const isSecure = isTls && local === undefined
+    const isSecure = isTls && local === undefined && this.#dialing.front === undefined
     const request = isSecure ? https.request(options) : http.request(options)
     request.once('close', onClose)
     const { connectMs, silenceMs, workMs } = this.#options
     const deadlines: Deadlines = { connectMs, silenceMs, answerMs: isWork ? workMs : silenceMs }
-    const begun = new DaemonRequest(request, deadlines)
+    const begun = new DaemonRequest(request, { deadlines, takesWithheld, giveUp })
     if (local !== undefined) this.#overSocket.set(begun, local)
     return begun
   }

@@ -181,6 +181,22 @@ export const serverSchema = {
   },
   ...signedTicketsSchema,
   ...loggingSchema,
+  transport: {
+    native: choice({
+      of: ['auto', 'on', 'off'],
+      default: 'auto',
+      description:
+        'Move bulk bodies on threads of the addon, past JavaScript (docs/transport.md). auto is on ' +
+        'where the addon finds in Node what it needs.',
+    }),
+    threads: integer({
+      default: 0,
+      max: 64,
+      description:
+        'Threads that encrypt and move bodies; 0 is one for each core, up to 8. More than there are ' +
+        'cores are of no use.',
+    }),
+  },
 } as const
 
 export type ServerConfig = ConfigOf<typeof serverSchema>

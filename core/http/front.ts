@@ -23,8 +23,25 @@ export interface FrontOptions {
   readonly closed: () => void
 }
 
-/** What a request has instead of Content-Length. */
-const WITHHELD_FIELD = 'x-imageio-withheld'
+/** What the head of a request or of a response has whose body is withheld. */
+export const WITHHELD_FIELD = 'x-imageio-withheld'
+
+/** The body that was withheld from the message with these fields, on this connection of the front. */
+export function withheldBy(
+  transport: Transport,
+  connection: number,
+  headers: Readonly<Record<string, unknown>>,
+): Withheld | undefined {
+  const field = headers[WITHHELD_FIELD]
+  if (typeof field !== 'string') return undefined
+  const [, token, message, length] = /^([\da-f]+)\.(\d+) (\d+)$/.exec(field) ?? []
+  if (token !== transport.token) return undefined
+  return {
+    read: (target, lingers) => transport.read(connection, Number(message), target, lingers),
+    cancel: () => transport.cancelRead(connection),
+    length: Number(length),
+  }
+}
 
 /** What a connection can do because the front stands before it. */
 export class FrontConnection {
@@ -42,15 +59,7 @@ export class FrontConnection {
 
   /** The body that was withheld from a request with these fields. */
   withheld(headers: Readonly<Record<string, unknown>>): Withheld | undefined {
-    const field = headers[WITHHELD_FIELD]
-    if (typeof field !== 'string') return undefined
-    const [, token, request, length] = /^([\da-f]+)\.(\d+) (\d+)$/.exec(field) ?? []
-    if (token !== this.#transport.token) return undefined
-    return {
-      read: (target) => this.#transport.read(this.#id, Number(request), target),
-      cancel: () => this.#transport.cancelRead(this.#id),
-      length: Number(length),
-    }
+    return withheldBy(this.#transport, this.#id, headers)
   }
 
   /** Sends the chunk behind the first `after` bytes written to the server's socket. */

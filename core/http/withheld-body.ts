@@ -6,10 +6,13 @@ import type { BodyOptions, PaceableBody } from './body.js'
 import { BodyTimeoutError, IncompleteBodyError } from './errors.js'
 import { ClientWatch } from './watch.js'
 
-/** A body that is withheld from its request. */
+/** A body that is withheld from its request, or response. */
 export interface Withheld {
-  /** Fills the target; fewer bytes only when no more come. Rejects when there are none. */
-  readonly read: (target: Buffer) => Promise<number>
+  /**
+   * Fills the target; fewer bytes only when no more come, or when it lingers and some have been there
+   * for a moment. Rejects when there are none.
+   */
+  readonly read: (target: Buffer, lingers: boolean) => Promise<number>
   /** Settles a read with what has come. */
   readonly cancel: () => void
   readonly length: number
@@ -51,7 +54,8 @@ export class WithheldBody implements PaceableBody {
     return this.#over.signal
   }
 
-  async read(target: Buffer): Promise<number> {
+  async read(target: Buffer, lingerMs?: number): Promise<number> {
+    const lingers = lingerMs !== undefined
     if (this.#options.signal.aborted) this.#onAbort()
     this.#throwIfFailed()
     if (!this.#isStarted) {
@@ -60,8 +64,9 @@ export class WithheldBody implements PaceableBody {
     }
     if (this.#left === 0 || target.length === 0) return 0
     const wanted = Math.min(target.length, this.#left)
-    const size = await this.#fill(target)
-    if (size < wanted) this.#error ??= new IncompleteBodyError()
+    const size = await this.#fill(target, lingers)
+    // Of a read that lingers the next one tells whether that was all.
+    if (size < wanted && !(lingers && size > 0)) this.#error ??= new IncompleteBodyError()
     this.#left -= size
     this.#options.onReceived(size)
     // What has come is handed over; the next read tells why there is no more.
@@ -72,7 +77,7 @@ export class WithheldBody implements PaceableBody {
   /** The front goes on into it without waiting to be asked, which costs it a turn of two threads. */
   ahead(target: Buffer): void {
     if (this.#error !== undefined || this.#ahead !== undefined || !this.#isStarted) return
-    const read = this.#source.read(target)
+    const read = this.#source.read(target, false)
     read.catch(() => undefined) // told by the read of it, if there is one
     this.#ahead = { target, read }
   }
@@ -91,10 +96,10 @@ export class WithheldBody implements PaceableBody {
   }
 
   /** The connection has gone, whatever became of it: no bytes. */
-  async #fill(target: Buffer): Promise<number> {
+  async #fill(target: Buffer, lingers: boolean): Promise<number> {
     this.#watch.wait()
     try {
-      return await this.#take(target)
+      return await this.#take(target, lingers)
     } catch (cause) {
       this.#error ??= new IncompleteBodyError({ cause })
       return 0
@@ -103,9 +108,9 @@ export class WithheldBody implements PaceableBody {
     }
   }
 
-  #take(target: Buffer): Promise<number> {
+  #take(target: Buffer, lingers: boolean): Promise<number> {
     const ahead = this.#ahead
-    if (ahead === undefined) return this.#source.read(target)
+    if (ahead === undefined) return this.#source.read(target, lingers)
     if (!isSameMemory(ahead.target, target)) throw new Error('something else was read ahead')
     this.#ahead = undefined
     return ahead.read

@@ -20,7 +20,7 @@ import { ticketRoutes } from '../tickets/routes.js'
 import { SignedTickets } from '../tickets/signed/signed-tickets.js'
 import { TicketStore } from '../tickets/store.js'
 import { createServices, type Service } from './services.js'
-import { openTransport, type TransportOptions } from './transport.js'
+import { openTransport } from './transport.js'
 
 export interface StartOptions<C = ServerConfig> {
   readonly config: C
@@ -33,14 +33,12 @@ export interface StartOptions<C = ServerConfig> {
 
 /** What makes a server a daemon or a proxy. */
 export interface Images {
-  /** The images service. */
-  readonly routes: (gate: TicketGate) => readonly Route[]
+  /** The images service, behind the native front if there is one. */
+  readonly routes: (gate: TicketGate, transport: Transport | undefined) => readonly Route[]
   /** The URL of a ticket in its normal form; throws an Error that says what is wrong with it. */
   readonly normalizeUrl: (url: string) => string
   /** The same for the URL in a token, whose signer need not be trusted with as much. */
   readonly normalizeSignedUrl: (url: string) => string
-  /** Whether the native front stands before the data services; without it does not. */
-  readonly transport?: TransportOptions
 }
 
 export class Server {
@@ -92,12 +90,12 @@ export class Server {
       removeTimeout,
       ...(signed === undefined ? {} : { revoke: (id: string) => signed.revoke(id) }),
     })
+    this.#transport = openTransport(config.transport, logger)
     const routes = {
-      images: images.routes(new TicketGate(store, signed)),
+      images: images.routes(new TicketGate(store, signed), this.#transport),
       info: infoRoute,
       tickets: [...tickets, ...(signed?.routes(removeTimeout) ?? [])],
     }
-    this.#transport = images.transport && openTransport(images.transport, logger)
     const parts = { logger, transport: this.#transport }
     this.#services = createServices(config, routes, tls, parts)
   }

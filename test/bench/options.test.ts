@@ -7,7 +7,7 @@ t.test('without arguments all is measured on tmpfs', async (t) => {
     runs: 5,
     stores: ['/dev/shm'],
     systems: new Set([
-      ...['imageio', 'imageio-plain', 'imageio-proxy', 'nginx', 'haproxy'],
+      ...['imageio', 'imageio-plain', 'imageio-proxy', 'imageio-proxy-plain', 'nginx', 'haproxy'],
       ...['nbdcopy', 'b2sum', 'nbdinfo', 'qemu-img'],
     ]),
     extents: 1_000_000,

@@ -65,7 +65,7 @@ async function dialing(t: Test, fixed: Options = {}): Promise<Fixture> {
   const dial = ({ host = 'localhost', addresses, authorities }: Options = {}): Promise<Dialed> =>
     new Promise((resolve, reject) => {
       const trust = transport.trust({
-        authorities: authorities ?? ca.toString(),
+        authorities: authorities ?? ca,
         key: '',
         cert: '',
         ciphers: CIPHERS,
@@ -363,7 +363,7 @@ t.test('who is not the server that was asked for gets nothing', async (t) => {
   const untrusted = { code: 'CERT_UNTRUSTED' }
   await t.rejects(dial({ host: 'other.example' }), untrusted)
   await t.rejects(dial({ host: '127.0.0.2' }), untrusted)
-  await t.rejects(dial({ authorities: testPki('proxy').ca.toString() }), untrusted)
+  await t.rejects(dial({ authorities: testPki('proxy').ca }), untrusted)
   await t.rejects(dial({ authorities: '' }), untrusted)
   await until('all are closed', () => events.length === 4)
   const client = await dial({ host: '127.0.0.1' })
@@ -376,7 +376,7 @@ t.test('a server that wants a certificate is told by its alert', async (t) => {
     const { dial, events } = await dialing(t, { server })
     const failed = await dial().then(
       () => undefined,
-      (error: DialError) => error.code,
+      (error: unknown) => (error as DialError).code,
     )
     const code =
       failed ?? (await until('the alert', () => events.find((event) => /ALERT/.test(event))))

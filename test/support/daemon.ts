@@ -85,7 +85,6 @@ export class Daemon {
   readonly controlSocket: string
   readonly process: ChildProcess
   readonly #pki: Pki
-  readonly #program: ProgramName
   readonly #exited: Promise<number | string>
   readonly #secrets: string[] = []
   #log = ''
@@ -94,7 +93,6 @@ export class Daemon {
     const { pki = testPki() } = options
     const { caFile, ca } = pki
     this.#pki = pki
-    this.#program = options.program ?? 'imageio-daemon'
     const isTls = options.tls ?? true
     this.dir = dir
     this.port = port
@@ -260,7 +258,7 @@ export class Daemon {
       control: { socket: this.controlSocket, remove_timeout: 5 },
       handlers: { keys: 'stderr' },
       logger_root: { level: 'DEBUG', handlers: 'stderr' },
-      ...(this.#program === 'imageio-daemon' ? { transport: { native: NATIVE } } : {}),
+      transport: { native: NATIVE },
     }
   }
 }

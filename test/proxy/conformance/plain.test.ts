@@ -1,0 +1,15 @@
+/** What clients and daemons do to a proxy, once more without the native front on either side. */
+import t from 'tap'
+
+const env = { ...process.env, IMAGEIO_TEST_NATIVE: 'off' }
+const isOff = process.env['IMAGEIO_TEST_NATIVE'] === 'off'
+
+/** Those in which bodies move, connections end, or daemons are not what they should be. */
+const SUITES = ['answers', 'differential', 'rates', 'relay', 'transfers', 'trust', 'upstream']
+
+t.setTimeout(300_000)
+for (const name of SUITES) {
+  const file = new URL(`./${name}.test.js`, import.meta.url).pathname
+  const options = { env, skip: isOff && 'it runs without the front anyway' }
+  t.spawn(process.execPath, [file], options, `${name}, without the native front`)
+}
