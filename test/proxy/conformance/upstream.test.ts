@@ -77,7 +77,8 @@ t.test('the proxy and odd daemons', async (t) => {
     const port = await freePort()
     const reply = await get({ url: `http://127.0.0.1:${port}` })
     t.match(reply, { status: 502, text: 'the host of the image cannot be reached\n' })
-    t.match(proxy.logText(), `"daemon":"127.0.0.1:${port}"`)
+    const field = `"daemon":"127.0.0.1:${port}"`
+    await until('the line in the log', () => proxy.logText().includes(field))
   })
 
   t.test('a name that does not resolve is 502', async (t) => {
