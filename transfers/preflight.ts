@@ -1,14 +1,11 @@
 /** --check-config: what would keep the service from starting, or from its work. Nothing is made, nobody is disturbed. */
 import { stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { readTlsMaterial } from '../core/http/tls.js'
 import {
   checkAuthority,
   checkHost,
   checkLog,
   checkValidity,
-  faultOfDirectory,
-  isMissing,
   reasonOf,
   type Findings,
   type Preflight,
@@ -20,7 +17,7 @@ import { checkDomains } from './domain-check.js'
 import { groupOf } from './group.js'
 import { domainsOf } from './inventory.js'
 import { checkLogins } from './logins.js'
-import { serverFiles } from './nbd/server-files.js'
+import { checkRunDir } from './run-dir-check.js'
 
 export async function preflight(config: TransfersConfig): Promise<Preflight> {
   const { transfers } = config
@@ -32,7 +29,9 @@ export async function preflight(config: TransfersConfig): Promise<Preflight> {
   await checkDomains(config, findings)
   const fault = await faultOfDatabase(transfers.database)
   if (fault !== undefined) problems.push(`[transfers] database: ${fault}`)
-  await checkRunDir(transfers.run_dir, findings)
+  const runDir = await checkRunDir(transfers.run_dir)
+  problems.push(...runDir.problems)
+  warnings.push(...runDir.warnings)
   await checkGroup(config, findings)
   const logins = await checkLogins(transfers.password_file)
   problems.push(...logins.problems)
@@ -59,32 +58,6 @@ async function checkTls({ tls }: TransfersConfig, { problems, warnings }: Findin
   }
   if (enable) await attempt('[tls]', check, problems)
   if (ca_file !== '') await checkAuthority('[tls] ca_file', ca_file, problems)
-}
-
-/** It is made when it is needed first, with those above it. */
-async function checkRunDir(path: string, { problems, warnings }: Findings): Promise<void> {
-  const option = '[transfers] run_dir'
-  try {
-    serverFiles(path, LONGEST_ID)
-  } catch (error) {
-    problems.push(`${option}: ${reasonOf(error)}`)
-    return
-  }
-  const nearest = await nearestOf(path)
-  const fault = await faultOfDirectory(nearest)
-  if (fault === undefined) return
-  if (nearest === path) problems.push(`${option}: ${fault}`)
-  else if (path === UNIT_RUN_DIR) warnings.push(`${option}: ${path} is made by the systemd unit`)
-  else problems.push(`${option}: ${path} cannot be made: ${fault}`)
-}
-
-const UNIT_RUN_DIR = '/run/ovirt-imageio-transfers'
-
-/** Of a transfer. */
-const LONGEST_ID = '0'.repeat(36)
-
-async function nearestOf(path: string): Promise<string> {
-  return path !== dirname(path) && (await isMissing(path)) ? nearestOf(dirname(path)) : path
 }
 
 async function checkGroup(

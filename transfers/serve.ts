@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { readTlsMaterial, type TlsMaterial } from '../core/http/tls.js'
 import { VERSION } from '../core/http/version.js'
+import { describe } from '../core/process/host-checks.js'
 import type { RunningServer } from '../core/process/main.js'
 import type { StartOptions } from '../core/process/server.js'
 import { createApi } from './api/api.js'
@@ -44,7 +45,9 @@ export async function serveApi(
       stillMs: LOOKS_WHEN_STILL * transfers.poll_interval * 1000,
     },
   })
-  await listen(app.server, transfers)
+  await listen(app.server, transfers).catch((cause: unknown) => {
+    throw listenError(cause, transfers)
+  })
   const { address, port } = app.server.address() as AddressInfo
   logger.info({ version: VERSION, service: 'api', address, port }, 'listening')
   return {
@@ -85,6 +88,19 @@ function listenOn(server: Listener, host: string, port: number): Promise<void> {
       resolve()
     })
   })
+}
+
+/** Says what to mend. */
+function listenError(
+  cause: unknown,
+  { host, port }: { readonly host: string; readonly port: number },
+): Error {
+  const { code } = cause as NodeJS.ErrnoException
+  const what = `cannot listen on ${host} port ${port}`
+  const mend = 'choose another with [transfers] port'
+  if (code === 'EADDRINUSE') return new Error(`${what}: it is in use; ${mend}`, { cause })
+  if (code === 'EACCES') return new Error(`${what}: permission denied; ${mend}`, { cause })
+  return new Error(`${what}: ${describe(cause)}; mend [transfers] host`, { cause })
 }
 
 /** Undefined without TLS. */

@@ -5,6 +5,7 @@ import { sharedDirectories } from './distinct-directories.js'
 import type { Hosts } from './hosts/hosts.js'
 import type { Volumes } from './lifecycle/ports.js'
 import { checkLogins } from './logins.js'
+import { checkRunDir } from './run-dir-check.js'
 
 /** Throws an Error that says what to mend. */
 export async function requireUsable(config: TransfersConfig, logger: Logger): Promise<void> {
@@ -12,6 +13,11 @@ export async function requireUsable(config: TransfersConfig, logger: Logger): Pr
   const problems = [...(await sharedDirectories(config)), ...logins.problems]
   if (problems.length > 0) throw new Error(problems.join('\n'))
   for (const warning of logins.warnings) logger.warn(warning)
+  // Only transfers of guest data need it, and by then it may be there.
+  const { problems: lacks } = await checkRunDir(config.transfers.run_dir)
+  for (const lack of lacks) {
+    logger.warn(`${lack}: no transfer with format raw can begin; make it, or mend run_dir`)
+  }
 }
 
 /** Each host and domain has its own line; these say what it means that there is none. */

@@ -1,7 +1,8 @@
 /** What --check-config finds, and what is told at the start: all of it, each with what to do. */
 import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -217,6 +218,37 @@ t.test(
     })
   },
 )
+
+t.test('a run_dir that cannot be is told', async (t) => {
+  const { dir, check } = await prepare(t)
+  const long = join(dir, 'a'.repeat(60))
+  t.match((await check({ run_dir: long })).problems, [
+    /run_dir: no socket can have the name .*; set/,
+  ])
+  t.same((await check({ run_dir: join(dir, 'new', 'too') })).problems, [], 'it is made')
+})
+
+t.test('without an environment it starts as with one, and a port in use is told', async (t) => {
+  const { dir, configure } = await prepare(t)
+  const taken = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => taken.close())
+  await once(taken, 'listening')
+  const { port } = taken.address() as AddressInfo
+  const file = join(dir, 'file')
+  writeFileSync(file, '')
+  configure({ port, run_dir: join(file, 'run') })
+  const bare = (...args: string[]) =>
+    spawnSync('env', ['-i', 'bin/imageio-transfers', '-c', dir, ...args], { encoding: 'utf8' })
+  const { status, stderr } = bare()
+  t.equal(status, 1)
+  const told = `cannot listen on 127.0.0.1 port ${port}: it is in use; choose another with [transfers] port`
+  t.ok(stderr.endsWith(`imageio-transfers: ${told}\n`), stderr)
+  t.match(stderr, /"level":"warn".*run_dir: .*: no transfer with format raw can begin; make it, or/)
+  t.match(bare('--check-config'), {
+    status: 1,
+    stderr: /^imageio-transfers: \[transfers\] run_dir: /,
+  })
+})
 
 t.test('what keeps clients from working is in the log of the start', async (t) => {
   const none = '/nonexistent/imageio'
