@@ -34,7 +34,7 @@ export async function measureFootprint(
   const results: FootprintResult[] = []
   if (!systems.has('imageio')) return results
   for (const connections of [200, 1000]) {
-    const title = `memory of idle ×${connections} TLS`
+    const title = `memory of idle ×${connections} TLS ${place.kind}`
     if (!filter.test(title)) continue
     const imageio = await startImageio(place, LIMITS)
     results.push({ title, connections, ...(await idle(imageio, place, connections)) })
@@ -42,7 +42,7 @@ export async function measureFootprint(
   }
   for (const direction of ['GET', 'PUT'] as const) {
     for (const connections of [1, 4, 16]) {
-      const title = `memory of ${direction} ×${connections} TLS`
+      const title = `memory of ${direction} ×${connections} TLS ${place.kind}`
       if (!filter.test(title)) continue
       const imageio = await startImageio(place, LIMITS)
       const payload = join(place.store, 'payload')

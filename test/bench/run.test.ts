@@ -90,10 +90,10 @@ t.test('threads', { skip: without('curl') }, async (t) => {
 })
 
 t.test('memory', { skip: without('curl') }, async (t) => {
-  const rows = await measure(t, '--cases', '^memory of (idle ×200|PUT ×4)')
+  const rows = await measure(t, '--cases', '^memory of (GET ×1|PUT ×4) ')
   t.strictSame(
     rows.map((row) => row.replace(/: .*/, '')),
-    ['memory of idle ×200 TLS', 'memory of PUT ×4 TLS'],
+    ['memory of GET ×1 TLS', 'memory of PUT ×4 TLS'],
   )
 })
 

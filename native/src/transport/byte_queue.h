@@ -66,11 +66,10 @@ class ByteQueue {
  private:
   using Memory = std::unique_ptr<uint8_t[], Unmap>;
 
-  // From the kernel and back to it: the C library would keep most of what a thousand connections had
-  // when they were busy. Of what is small only the pages that were used count.
+  // From the kernel and back to it: the C library would keep most of what a thousand connections
+  // had when they were busy. Of what is small only the pages that were used count.
   static Memory Map(size_t size) {
-    void* memory =
-        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();  // NOLINT: the kernel's macro
     return Memory(static_cast<uint8_t*>(memory), Unmap{size});
   }
