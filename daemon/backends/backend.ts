@@ -11,6 +11,8 @@ export interface Backend {
   /** How many connections may usefully read (write) at once; advisory, told in OPTIONS. */
   readonly maxReaders: number
   readonly maxWriters: number
+  /** Chunks of a download that are worth reading while one is sent; 1 where it is absent. */
+  readonly readsAhead?: number
   /** Nothing works any more; only opening again may help. Absent when that cannot happen. */
   readonly isGone?: boolean
   /** Current size in bytes, asked of the storage at each call. */

@@ -13,6 +13,7 @@ export class MemoryBackend implements Backend {
   readonly name = 'memory'
   readonly canGrow: boolean
   readonly blockSize: number
+  readsAhead?: number
   readonly maxReaders = 8
   readonly maxWriters = 8
   /** The image as it is now. */

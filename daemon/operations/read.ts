@@ -1,4 +1,4 @@
-/** Sends a range of an image: one chunk is read while the one before is being sent. */
+/** Sends a range of an image: the next chunks are read while one is being sent. */
 import type { Backend } from '../backends/backend.js'
 import {
   ImageTruncatedError,
@@ -6,6 +6,7 @@ import {
   valueOf,
   type ByteSink,
   type OperationContext,
+  type Outcome,
 } from './operation.js'
 
 interface Chunk {
@@ -30,39 +31,43 @@ export async function readRange(
   const { buffers, signal } = context
   signal.throwIfAborted()
   if (size === 0) return
-  const first = await buffers.acquire(signal)
-  const second = size > buffers.bufferSize ? buffers.tryAcquire() : undefined
+  const held: [Buffer, ...Buffer[]] = [await buffers.acquire(signal)]
   try {
-    const reader = new ChunkReader(backend, offset, offset + size)
-    await send(reader, [first, second ?? first], sink, context)
+    const wanted = Math.min(1 + (backend.readsAhead ?? 1), Math.ceil(size / buffers.bufferSize))
+    while (held.length < wanted) {
+      const more = buffers.tryAcquire()
+      if (more === undefined) break
+      held.push(more)
+    }
+    await send(new ChunkReader(backend, offset, offset + size), held, sink, context)
   } finally {
-    buffers.release(first)
-    if (second !== undefined) buffers.release(second)
+    for (const buffer of held) buffers.release(buffer)
   }
 }
 
 /** When it settles neither a read nor the sink uses the buffers. */
 async function send(
   reader: ChunkReader,
-  [even, odd]: readonly [Buffer, Buffer],
+  [first, ...others]: readonly [Buffer, ...Buffer[]],
   sink: ByteSink,
   { signal, onProgress }: OperationContext,
 ): Promise<void> {
-  let ahead = outcomeOf(reader.next(even))
+  const ahead: Promise<Outcome<Chunk | undefined>>[] = []
+  const read = (buffer: Buffer) => ahead.push(outcomeOf(reader.next(buffer)))
+  read(first)
   try {
-    for (;;) {
-      const chunk = valueOf(await ahead)
+    for (let next = ahead.shift(); next !== undefined; next = ahead.shift()) {
+      const chunk = valueOf(await next)
       if (chunk === undefined) return
       signal.throwIfAborted()
-      const other = chunk.buffer === even ? odd : even
-      if (other !== chunk.buffer) ahead = outcomeOf(reader.next(other))
+      others.splice(0).forEach(read) // not before the first was read: it may be all that fails
       await sink.write(chunk.bytes)
       onProgress(chunk.offset, chunk.bytes.length)
       signal.throwIfAborted()
-      if (other === chunk.buffer) ahead = outcomeOf(reader.next(other))
+      read(chunk.buffer)
     }
   } finally {
-    await ahead
+    await Promise.all(ahead)
   }
 }
 

@@ -60,6 +60,37 @@ t.test('the next chunk is read while one is being sent', async (t) => {
   t.same(readsAtWrite, [2, 3, 4, 4])
 })
 
+t.test(
+  'more are read ahead where the backend asks for it, as far as there is memory',
+  async (t) => {
+    for (const [count, first] of [
+      [1, 1],
+      [3, 3],
+      [8, 4],
+    ] as const) {
+      const backend = new MemoryBackend(IMAGE)
+      backend.readsAhead = 3
+      let reads = 0
+      const pread = backend.pread.bind(backend)
+      backend.pread = (buffer, offset) => (reads++, pread(buffer, offset))
+      const sink = new CollectingSink()
+      const readsAtWrite: number[] = []
+      sink.before = async () => {
+        readsAtWrite.push(reads)
+        await turn()
+      }
+      const context = contextWith({ count })
+      await readRange(backend, 0, 96 * KiB, sink, context)
+      t.same(
+        readsAtWrite,
+        [0, 1, 2, 3, 4, 5].map((sent) => Math.min(first + sent, 6)),
+      )
+      t.ok(sink.bytes.equals(IMAGE.subarray(0, 96 * KiB)))
+      t.equal(context.buffers.counts.lent, 0)
+    }
+  },
+)
+
 t.test('an image that ends early is an error, before anything is sent if it can', async (t) => {
   const sink = new CollectingSink()
   const truncated = { code: 'ERR_IMAGE_TRUNCATED', statusCode: 500 }
