@@ -80,7 +80,7 @@ t.test('large reads but the first are asked for in pieces, all in flight at once
     (peer, request) => {
       requests.push(request)
       // Whoever asked for one piece at a time would wait for ever.
-      if (![1, 5].includes(requests.length)) return
+      if (![1, 3].includes(requests.length)) return
       for (const one of requests.slice(requests.length === 1 ? 0 : 1)) {
         peer.data(one, one.offset, Buffer.alloc(one.length, 1))
       }
@@ -92,7 +92,7 @@ t.test('large reads but the first are asked for in pieces, all in flight at once
   }
   t.strictSame(
     requests.map(({ offset, length }) => [offset, length]),
-    [[0, 1024 * 1024], ...[0, 1, 2, 3].map((index) => [index * 256 * 1024, 256 * 1024])],
+    [[0, 1024 * 1024], ...[0, 1].map((index) => [index * 512 * 1024, 512 * 1024])],
   )
 })
 
