@@ -5,6 +5,7 @@ import { TicketDeniedError } from '../core/tickets/errors.js'
 import { UNKNOWN, logFields } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { MiB } from '../core/units.js'
+import { NbdMover } from '../native/nbd.js'
 import type { Backend } from './backends/backend.js'
 import { PathNotAllowedError } from './backends/errors.js'
 import { ImageStates } from './backends/image-states.js'
@@ -59,6 +60,7 @@ function imageOpener(config: DaemonConfig, logger: Logger): OpenImage {
     images: new ImageStates(),
     nbd: nbdSettings(config),
     cancelGraceMs: graceMs > 0 ? graceMs : MAX_CANCEL_GRACE_MS,
+    mover: config.transport.native === 'on' ? new NbdMover() : undefined,
   }
   return async (ticket: Ticket): Promise<Backend> => {
     const { url, ops, dirty } = ticket.definition

@@ -98,6 +98,27 @@ export interface FrontDoor {
   readonly close: () => void
 }
 
+/** See nbd.ts, which is its door. */
+export interface NbdDoor {
+  readonly take: (fd: number, dialect: number, cookieHigh: number) => number
+  readonly read: (
+    link: number,
+    header: Buffer,
+    cookie: number,
+    offset: number,
+    target: Buffer,
+  ) => void
+  readonly send: (link: number, header: Buffer, cookie: number, payload?: Buffer) => void
+  readonly cut: (link: number) => void
+}
+
+type OnNbdEvent = (
+  kind: number,
+  link: number,
+  value: number,
+  content: Buffer | string | undefined,
+) => void
+
 export interface TlsSettings {
   /** PEM. */
   readonly key: string
@@ -138,6 +159,7 @@ type OnEvent = (
 
 interface Addon {
   readonly FrontDoor: new (onEvent: OnEvent, threads: number) => FrontDoor
+  readonly NbdDoor: new (onEvent: OnNbdEvent, threads: number) => NbdDoor
   readonly setErrorClass: (errorClass: typeof SystemError) => void
   readonly pageSize: number
   readonly allocateAligned: (size: number) => Buffer
@@ -177,6 +199,7 @@ interface Addon {
   readonly finishDigest: (digest: DigestHandle) => Buffer
   readonly peerCredentials: (fd: number) => PeerCredentials
   readonly hasPeerEnded: (fd: number) => boolean
+  readonly connectUnix: (path: string) => number
   readonly sendDatagram: (path: string, message: string) => void
 }
 
@@ -318,8 +341,14 @@ export const hasPeerEnded = addon.hasPeerEnded
  */
 export const sendDatagram = addon.sendDatagram
 
+/** A descriptor of its own, connected and non-blocking. Never waits. Throws SystemError. */
+export const connectUnix = addon.connectUnix
+
 /** The native front's threads; only transport.ts uses it. */
 export const FrontDoor = addon.FrontDoor
+
+/** Those of NBD; only nbd.ts uses it. */
+export const NbdDoor = addon.NbdDoor
 
 /** All there are, sorted. `blake2b` has 32 bytes, which node:crypto cannot make. */
 export const DIGEST_ALGORITHMS: readonly DigestAlgorithm[] = Object.freeze(addon.digestAlgorithms)

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Throws mutated requests, responses and ClientHellos at the parsers of the native front, with the address and
-# undefined-behaviour sanitizers: fuzz.sh [SECONDS for each, 30]. What breaks one is left in .fuzz/ and
-# told; a good addition to native/fuzz/corpus/. Skipped where clang has no fuzzer.
+# Throws mutated requests, responses and ClientHellos at the parsers of the native front, and replies of NBD
+# servers at theirs, with the address and undefined-behaviour sanitizers: fuzz.sh [SECONDS for each, 15]. What
+# breaks one is left in .fuzz/ and told; a good addition to native/fuzz/corpus/. Skipped where clang has no fuzzer.
 set -eu
 cd "$(dirname "$0")/.."
-seconds=${1:-30}
+seconds=${1:-15}
 out=.fuzz
 mkdir -p "$out"
 
@@ -18,24 +18,24 @@ if ! "${compiler:-clang++}" $flags -o "$out/try" "$out/try.cc" 2> /dev/null; the
   exit 0
 fi
 
-# fuzz NAME SOURCE ...: the harness native/fuzz/NAME_fuzz.cc against native/src/transport/SOURCE.
+# fuzz NAME SOURCE ...: the harness native/fuzz/NAME_fuzz.cc against native/src/SOURCE.
 fuzz() {
   name=$1
   shift
   # shellcheck disable=SC2086
-  (cd native/src/transport && "$compiler" $flags -o "$OLDPWD/$out/$name" "$OLDPWD/native/fuzz/${name}_fuzz.cc" "$@")
-  set -- "$name"
-  mkdir -p "$out/corpus/$1"
-  echo "# $1: $seconds seconds"
-  if ! "$out/$1" -max_total_time="$seconds" -max_len=20000 -artifact_prefix="$out/$1-" \
-    -print_final_stats=1 "$out/corpus/$1" "native/fuzz/corpus/$1" > "$out/$1.log" 2>&1; then
-    tail -n 60 "$out/$1.log" >&2
+  (cd native/src && "$compiler" $flags -o "$OLDPWD/$out/$name" "$OLDPWD/native/fuzz/${name}_fuzz.cc" "$@")
+  mkdir -p "$out/corpus/$name"
+  echo "# $name: $seconds seconds"
+  if ! "$out/$name" -max_total_time="$seconds" -max_len=20000 -artifact_prefix="$out/$name-" \
+    -print_final_stats=1 "$out/corpus/$name" "native/fuzz/corpus/$name" > "$out/$name.log" 2>&1; then
+    tail -n 60 "$out/$name.log" >&2
     echo 'fuzz: failed' >&2
     exit 1
   fi
-  grep -E 'number_of_executed_units|new_units_added' "$out/$1.log"
+  grep -E 'number_of_executed_units|new_units_added' "$out/$name.log"
 }
-fuzz head head_parser.cc head_scanner.cc
-fuzz response head_parser.cc head_scanner.cc
-fuzz hello client_hello.cc
+fuzz head transport/head_parser.cc transport/head_scanner.cc
+fuzz response transport/head_parser.cc transport/head_scanner.cc
+fuzz hello transport/client_hello.cc
+fuzz reply nbd/reply_stream.cc nbd/pending_read.cc nbd/coverage.cc
 echo 'fuzz: ok'

@@ -14,8 +14,8 @@ aarch64) arch=arm64 ;;
 *) echo "imageio: no pinned Node for $(uname -m); x86_64 and aarch64 are supported" >&2; exit 1 ;;
 esac
 
-sources=$(ls native/src/*.cc native/src/transport/*.cc native/fuzz/*.cc)
-headers=$(ls native/src/*.h native/src/transport/*.h)
+sources=$(ls native/src/*.cc native/src/transport/*.cc native/src/nbd/*.cc native/fuzz/*.cc)
+headers=$(ls native/src/*.h native/src/transport/*.h native/src/nbd/*.h)
 case ${1:-} in
 --fix) clang-format -i $sources $headers ;;
 '') clang-format --dry-run -Werror $sources $headers ;;

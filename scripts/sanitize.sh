@@ -51,7 +51,7 @@ done
 if setarch -R true 2> /dev/null; then
   build '-fsanitize=thread'
   export TSAN_OPTIONS="ignore_noninstrumented_modules=1:log_path=$copy/report"
-  for test in dist/test/native/transport*.test.js; do
+  for test in dist/test/native/transport*.test.js dist/test/native/nbd.test.js; do
     run "$test" setarch -R
   done
 else

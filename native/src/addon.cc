@@ -47,6 +47,7 @@ constexpr Export kExports[] = {
     {"finishDigest", FinishDigest},
     {"peerCredentials", PeerCredentials},
     {"hasPeerEnded", HasPeerEnded},
+    {"connectUnix", ConnectUnix},
 };
 
 }  // namespace
@@ -58,6 +59,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports["pageSize"] = PageSize(env);
   exports["digestAlgorithms"] = DigestAlgorithms(env);
   exports["FrontDoor"] = DefineFrontDoor(env);
+  exports["NbdDoor"] = DefineNbdDoor(env);
   for (const Export& each : kExports) {
     exports[each.name] = Napi::Function::New(env, each.function, each.name);
   }

@@ -58,6 +58,10 @@ void SendDatagram(const Napi::CallbackInfo& info);
 // transport/door.cc
 Napi::Function DefineFrontDoor(Napi::Env env);
 
+// nbd/door.cc
+Napi::Function DefineNbdDoor(Napi::Env env);
+Napi::Value ConnectUnix(const Napi::CallbackInfo& info);
+
 }  // namespace imageio
 
 #endif  // IMAGEIO_NATIVE_FUNCTIONS_H_

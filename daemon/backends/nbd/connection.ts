@@ -1,6 +1,7 @@
 /** One connection to an export in transmission: requests in flight, each with its own deadline. */
 import { randomBytes } from 'node:crypto'
 import type tls from 'node:tls'
+import type { NbdMover } from '../../../native/nbd.js'
 import { StorageTimeoutError } from '../errors.js'
 import { negotiate, type HandshakeOptions, type Negotiated } from './handshake.js'
 import { encodeOption, encodeRequest, type Request } from './messages.js'
@@ -19,6 +20,8 @@ export interface ConnectOptions extends Omit<HandshakeOptions, 'startTls'> {
   /** Ends the connection, also with requests in flight, a grace after it is aborted. */
   readonly signal?: AbortSignal | undefined
   readonly cancelGraceMs: number
+  /** Moves the data past JavaScript, where it can. */
+  readonly mover?: NbdMover | undefined
 }
 
 interface InFlight {
@@ -52,7 +55,7 @@ export class NbdConnection {
   static async open(options: ConnectOptions): Promise<NbdConnection> {
     const { address, tls, signal } = options
     signal?.throwIfAborted()
-    const transport = new Transport(address, { isPlain: tls === undefined })
+    const transport = connect(address, { isPlain: tls === undefined, mover: options.mover })
     const timer = setTimeout(
       () => transport.fail(new StorageTimeoutError()),
       options.connectTimeoutMs,
@@ -80,6 +83,8 @@ export class NbdConnection {
     this.#timeoutMs = options.operationTimeoutMs
     this.#unlink = this.#endWith(options)
     transport.onFailure = (error) => this.#failed(error)
+    const format = { dialect: facts.dialect, cookieHigh: this.#cookieHigh }
+    transport.moveOver(format, (cookie) => this.#find(cookie)?.onFinished())
     const replies = new Replies(transport.feed, {
       dialect: facts.dialect,
       find: (high, low) => (high === this.#cookieHigh ? this.#find(low) : undefined),
@@ -147,6 +152,7 @@ export class NbdConnection {
         if (--missing > 0) return
         clearTimeout(timer)
         this.#inFlight.delete(cookie)
+        this.#transport.forget(cookie)
         if (pending.error !== undefined) {
           reject(pending.error)
           return
@@ -163,7 +169,8 @@ export class NbdConnection {
       this.#inFlight.set(cookie, { request: pending, timer, reject })
       const { dialect } = this.facts
       const header = encodeRequest(request, { high: this.#cookieHigh, low: cookie }, dialect)
-      this.#transport.write(header, payload, payload === undefined ? undefined : settle)
+      const onSent = payload === undefined ? undefined : settle
+      this.#transport.send(header, { cookie, offset: request.offset, target, payload, onSent })
     })
   }
 
@@ -201,6 +208,14 @@ export class NbdConnection {
     do this.#lastCookie = this.#lastCookie === MAX_COOKIE ? 1 : this.#lastCookie + 1
     while (this.#inFlight.has(this.#lastCookie))
     return this.#lastCookie
+  }
+}
+
+function connect(...args: ConstructorParameters<typeof Transport>): Transport {
+  try {
+    return new Transport(...args)
+  } catch (error) {
+    throw connectError(error)
   }
 }
 

@@ -2,6 +2,7 @@
 import { readFile, realpath } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import type tls from 'node:tls'
+import type { NbdMover } from '../../../native/nbd.js'
 import type { Backend } from '../backend.js'
 import { BackendOpenError } from '../errors.js'
 import type { ImageStates } from '../image-states.js'
@@ -28,6 +29,8 @@ export interface OpenNbdOptions {
   /** Ends everything, also what is in flight, a grace after it is aborted. */
   readonly signal?: AbortSignal | undefined
   readonly cancelGraceMs: number
+  /** Moves data past JavaScript, where it can: from and to Unix sockets. */
+  readonly mover?: NbdMover | undefined
 }
 
 export async function openNbd(url: string, options: OpenNbdOptions): Promise<Backend> {
@@ -42,6 +45,7 @@ export async function openNbd(url: string, options: OpenNbdOptions): Promise<Bac
     tls: await tlsOptions(parsed, nbd),
     signal: options.signal,
     cancelGraceMs: options.cancelGraceMs,
+    mover: options.mover,
   })
   return new NbdBackend({
     connection,

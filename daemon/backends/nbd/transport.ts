@@ -1,6 +1,12 @@
-/** The socket to an NBD server: plain or TLS, read straight into the memory of who waits. */
+/**
+ * The socket to an NBD server: plain or TLS, read straight into the memory of who waits. With a mover the
+ * threads of the addon take it over after the handshake, if it is one that they can have.
+ */
 import net from 'node:net'
 import tls from 'node:tls'
+import { getSystemErrorName } from 'node:util'
+import { connectUnix } from '../../../native/index.js'
+import type { NbdLink, NbdMover, ReplyFormat } from '../../../native/nbd.js'
 import { BackendOpenError, StorageGoneError, StorageTimeoutError } from '../errors.js'
 import { ByteFeed } from './byte-feed.js'
 import { NbdProtocolError } from './errors.js'
@@ -15,6 +21,23 @@ const ATTEMPT_TIMEOUT_MS = 3000
 /** For the last bytes, when nobody waits any more. */
 const END_TIMEOUT_MS = 1000
 
+/** Of the last words, to which there is no reply. */
+const LAST_COOKIE = 0
+
+interface TransportOptions {
+  readonly isPlain: boolean
+  readonly mover?: NbdMover | undefined
+}
+
+interface Sending {
+  readonly cookie: number
+  readonly offset: number
+  /** Where the data of the reply go. */
+  readonly target?: Buffer | undefined
+  readonly payload?: Buffer | undefined
+  readonly onSent?: (() => void) | undefined
+}
+
 export class Transport {
   readonly feed = new ByteFeed()
   /** Called once, when nothing can be sent or received any more. */
@@ -23,9 +46,22 @@ export class Transport {
   #failure: Error | undefined
   #isEnding = false
   #rejectRead: (error: Error) => void = () => undefined
+  /** Of the socket, where a mover may take it. */
+  readonly #fd: number | undefined
+  readonly #mover: NbdMover | undefined
+  #link: NbdLink | undefined
+  #stopEnding: () => void = () => undefined
 
-  /** Plain data is read without copies; TLS needs a stream it can wrap. */
-  constructor(address: NbdAddress, { isPlain }: { isPlain: boolean }) {
+  /** Plain data is read without copies; TLS needs a stream it can wrap. Throws SystemError. */
+  constructor(address: NbdAddress, { isPlain, mover }: TransportOptions) {
+    if (isPlain && mover !== undefined && 'path' in address) {
+      this.#mover = mover
+      this.#fd = connectUnix(address.path)
+      this.#socket = new net.Socket({ fd: this.#fd })
+      this.#watch(this.#socket)
+      this.#readFrom(this.#socket)
+      return
+    }
     const scratch = Buffer.allocUnsafeSlow(SCRATCH_SIZE)
     const onread = {
       buffer: () => this.feed.direct ?? scratch,
@@ -57,7 +93,23 @@ export class Transport {
   }
 
   connected(): Promise<void> {
-    return this.#event('connect')
+    return this.#fd === undefined ? this.#event('connect') : Promise.resolve()
+  }
+
+  /** After the handshake: what `finished` is told of does not come by the feed. */
+  moveOver(format: ReplyFormat, finished: (cookie: number) => void): void {
+    if (this.#fd === undefined || this.#mover === undefined || this.#failure !== undefined) return
+    const link = this.#mover.take(this.#fd, format, {
+      bytes: (bytes) => this.#receive(() => this.feed.feed(bytes)),
+      finished,
+      broken: (violation) => this.fail(new NbdProtocolError(violation)),
+      lost: (errno) => this.fail(new StorageGoneError({ cause: lossOf(errno) })),
+    })
+    // The link has a descriptor of its own.
+    this.#socket.removeAllListeners()
+    this.#socket.on('error', () => undefined)
+    this.#socket.destroy()
+    this.#link = link
   }
 
   /** Nothing may have come in the clear behind the server's consent: it could be anybody's. */
@@ -86,6 +138,18 @@ export class Transport {
     })
   }
 
+  /** A request of the transmission phase; `onSent` as below. */
+  send(header: Buffer, { cookie, offset, target, payload, onSent }: Sending): void {
+    if (this.#link === undefined) this.write(header, payload, onSent)
+    else if (target !== undefined) this.#link.read(header, cookie, offset, target)
+    else this.#link.send(header, cookie, payload, onSent)
+  }
+
+  /** The request is complete, however it was told. */
+  forget(cookie: number): void {
+    this.#link?.forget(cookie)
+  }
+
   /** `done` is called when the bytes are the kernel's, or never when the transport fails. */
   write(header: Buffer, payload?: Buffer, done?: () => void): void {
     const onWritten = (error?: Error | null): void => {
@@ -106,7 +170,9 @@ export class Transport {
     if (this.#failure !== undefined) return
     this.#failure = error
     this.feed.stop()
+    this.#link?.cut()
     this.#socket.destroy()
+    this.#stopEnding()
     this.#rejectRead(error)
     this.onFailure(error)
   }
@@ -121,8 +187,12 @@ export class Transport {
         clearTimeout(timer)
         resolve()
       }
-      this.#socket.once('close', stop)
-      this.#socket.end(words, stop)
+      this.#stopEnding = stop
+      if (this.#link !== undefined) this.#link.send(words, LAST_COOKIE, undefined, stop)
+      else {
+        this.#socket.once('close', stop)
+        this.#socket.end(words, stop)
+      }
     })
     this.fail(new StorageGoneError())
   }
@@ -157,6 +227,12 @@ export class Transport {
     socket.on('end', () => gone(new Error('the server closed the connection')))
     socket.on('close', () => gone())
   }
+}
+
+function lossOf(errno: number): Error {
+  if (errno === 0) return new Error('the server closed the connection')
+  const code = getSystemErrorName(-errno)
+  return Object.assign(new Error(`the connection is lost: ${code}`), { code })
 }
 
 /** What keeps a server from being reached, for clients; the cause has the address, for the log. */

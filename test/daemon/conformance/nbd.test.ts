@@ -175,7 +175,9 @@ t.test('L. the NBD client', { skip }, async (t) => {
     const agent = keepAlive(daemon.remote)
     t.equal((await put(path, Buffer.alloc(10, 2), 0, '', { agent })).status, 200)
     await first.kill()
-    t.equal((await ask('GET', path, { agent })).status, 500)
+    // 502 if the daemon has not noticed before: connections are watched by other threads.
+    const { status } = await ask('GET', path, { agent })
+    t.ok(status === 500 || status === 502, `${status}`)
     const again = await qemuNbd(t, ['-f', 'raw', file], first.socket)
     const reply = await ask('GET', path, { agent })
     t.equal(reply.status, 200)

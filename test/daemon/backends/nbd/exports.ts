@@ -4,9 +4,13 @@ import type { Backend } from '../../../../daemon/backends/backend.js'
 import { ImageStates } from '../../../../daemon/backends/image-states.js'
 import { openNbd, type OpenNbdOptions } from '../../../../daemon/backends/nbd/open.js'
 import { MiB } from '../../../../core/units.js'
+import { NbdMover } from '../../../../native/nbd.js'
 import { within } from '../../../support/wait.js'
 
 export type Options = Partial<Omit<OpenNbdOptions, 'nbd'>> & Partial<OpenNbdOptions['nbd']>
+
+/** IMAGEIO_TEST_NATIVE=on runs the same tests on the threads of the addon. */
+const mover = process.env['IMAGEIO_TEST_NATIVE'] === 'on' ? new NbdMover() : undefined
 
 /** For writing, with short deadlines; closed at the end of the test. */
 export async function openExport(t: Test, url: string, options: Options = {}): Promise<Backend> {
@@ -18,6 +22,7 @@ export async function openExport(t: Test, url: string, options: Options = {}): P
     images: new ImageStates(),
     onWritesLost: () => undefined,
     cancelGraceMs: 200,
+    mover,
     ...others,
     nbd: {
       maxRequest: maxRequest ?? 8 * MiB,

@@ -1,0 +1,15 @@
+/** What servers do right and wrong, once more with threads of the addon that move the data. */
+import t from 'tap'
+
+const env = { ...process.env, IMAGEIO_TEST_NATIVE: 'on' }
+
+const SUITES = [
+  ...['replies', 'extended', 'servers', 'lost-writes', 'handshake', 'flags', 'extents'],
+  '../../conformance/nbd',
+]
+
+t.setTimeout(300_000)
+for (const name of SUITES) {
+  const file = new URL(`./${name}.test.js`, import.meta.url).pathname
+  t.spawn(process.execPath, [file], { env }, `${name}, with the data on threads`)
+}
