@@ -62,7 +62,8 @@ t.test(
   { skip: without('curl', 'nginx', 'haproxy') },
   async (t) => {
     const rows = await measure(t, '--cases', '^proxy (GET ×4|PUT ×1)')
-    const systems = ['imageio direct', 'imageio-proxy', 'nginx', 'HAProxy']
+    const proxies = ['imageio-proxy', 'imageio-proxy native', 'nginx', 'HAProxy']
+    const systems = ['imageio direct', ...proxies]
     t.strictSame(
       rows,
       ['GET ×4', 'PUT ×1'].flatMap((kind) =>
