@@ -62,7 +62,7 @@ t.test(
   { skip: without('curl', 'nginx', 'haproxy') },
   async (t) => {
     const rows = await measure(t, '--cases', '^proxy (GET ×4|PUT ×1)')
-    const proxies = ['imageio-proxy', 'imageio-proxy native', 'nginx', 'HAProxy']
+    const proxies = ['imageio-proxy', 'imageio-proxy plain', 'nginx', 'HAProxy']
     const systems = ['imageio direct', ...proxies]
     t.strictSame(
       rows,
