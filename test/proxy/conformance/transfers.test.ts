@@ -154,11 +154,12 @@ t.test('a daemon that is killed is a cut, then 502, and back when it is', async 
   const down = await Wire.open(proxy.remote)
   const up = await Wire.open(proxy.remote)
   t.teardown(() => [down, up].forEach((wire) => wire.destroy()))
+  // At once, or all of it is here before the daemon is killed.
+  down.socket.once('data', () => down.socket.pause())
   await down.send(`GET ${image.url} HTTP/1.1\r\n${HOST}\r\n`)
   await up.send(`PUT ${image.url} HTTP/1.1\r\n${HOST}Content-Length: ${MiB}\r\n\r\nstart`)
   await daemon.ticketWhen(image.id, 'both have begun', (info) => info.connections === 2)
   await until('the answer has begun', () => down.size > 0)
-  down.socket.pause()
   process.kill(daemon.pid, 'SIGKILL')
   t.equal((await up.response()).status, 502)
   down.socket.resume()
