@@ -4,6 +4,7 @@
  */
 import { isInstalled } from './command.js'
 import { inFront, type Front } from './front.js'
+import { h2load } from './h2load.js'
 import { startHaproxy } from './haproxy.js'
 import { imageioFiles, imageioNbd, startImageio, type Imageio } from './imageio.js'
 import { startImageioProxy } from './imageio-proxy.js'
@@ -32,6 +33,39 @@ export function measureFiles(place: Place, options: BenchOptions): Promise<Resul
     return found
   }
   return compare({ prefix: '', start }, place, options)
+}
+
+/** What the reference of HTTP/2 is called. */
+export const OWN_H1 = 'imageio HTTP/1.1'
+
+/** The same daemon and client over both versions. */
+export async function measureH2(place: Place, options: BenchOptions): Promise<Result[]> {
+  if (!options.systems.has('imageio') || !isInstalled('h2load')) return []
+  const start = async (): Promise<System[]> => {
+    const imageio = await startImageio(place)
+    const system = imageioFiles(imageio, OWN_H1)
+    return [{ ...withH2load(system, 'h2'), name: 'imageio HTTP/2' }, withH2load(system, 'http/1.1')]
+  }
+  return compare({ prefix: 'HTTP/2 ', transport: 'TLS', start }, place, options)
+}
+
+/** Downloads that are looked at are still curl's, as h2load keeps nothing. */
+function withH2load(system: System, protocol: 'h2' | 'http/1.1'): System {
+  return {
+    ...system,
+    serve: async (files, direction) => {
+      const targets = await system.serve(files, direction)
+      return targets.map(({ file, command }) => ({
+        file,
+        command: (transfer) => {
+          const usual = command(transfer)
+          const url = usual.args.at(-1) ?? ''
+          if (direction === 'GET' && transfer.local !== undefined) return usual
+          return h2load(protocol, direction, url, transfer.local)
+        },
+      }))
+    },
+  }
 }
 
 /** What the reference of NBD exports is called. */

@@ -20,6 +20,7 @@ export interface BenchOptions {
 
 export const HELP = `Measures imageio-daemon beside other programs, and prints a table for each kind of case, with medians:
   GET and PUT     files, 1 and 4 streams, TLS and Unix socket, beside nginx
+  HTTP/2 GET, PUT over TLS, beside the same over HTTP/1.1
   NBD GET and PUT the same on qemu-nbd, beside the daemon's own file path and nbdcopy
   proxy GET, PUT  imageio-proxy over TLS, beside nginx and HAProxy before the same daemon
   checksum        file and NBD, beside what a core hashes in memory and b2sum
@@ -60,6 +61,7 @@ const SYSTEMS = [
 export const PACKAGES: readonly (readonly [program: string, reason: string])[] = [
   ['nginx', 'is not installed and skipped (Debian: nginx-light)'],
   ['haproxy', 'is not installed and skipped (Debian: haproxy)'],
+  ['h2load', 'is not installed: no HTTP/2 (Debian: nghttp2-client)'],
   ['qemu-nbd', 'is not installed: no NBD, no extents (Debian: qemu-utils)'],
   ['nbdcopy', 'is not installed and skipped, with nbdinfo (Debian: libnbd-bin)'],
 ]

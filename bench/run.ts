@@ -3,7 +3,15 @@ import { availableParallelism } from 'node:os'
 import { MiB } from '../core/units.js'
 import { checksumReference, measureChecksums } from './checksum.js'
 import { isInstalled } from './command.js'
-import { DIRECT, measureFiles, measureNbd, measureProxies, OWN_FILES } from './comparisons.js'
+import {
+  DIRECT,
+  measureFiles,
+  measureH2,
+  measureNbd,
+  measureProxies,
+  OWN_FILES,
+  OWN_H1,
+} from './comparisons.js'
 import { measureExtents } from './extents.js'
 import { note } from './note.js'
 import { HELP, PACKAGES, parseOptions, UsageError, type BenchOptions } from './options.js'
@@ -24,6 +32,7 @@ async function main(): Promise<void> {
   for (const [program, reason] of PACKAGES) if (!isInstalled(program)) note(`${program} ${reason}`)
   // Each with servers of its own, so that none finds the memory another has left.
   const files = await atEachStore(options, measureFiles)
+  const h2 = await atEachStore(options, measureH2)
   const nbd = await atEachStore(options, measureNbd)
   const proxies = await atEachStore(options, measureProxies)
   const checksums = await atEachStore(options, measureChecksums)
@@ -33,7 +42,7 @@ async function main(): Promise<void> {
 
   const footprints = await atEachStore(options, measureFootprint)
 
-  const all = [files, nbd, proxies, checksums, extents, requests, threads, footprints]
+  const all = [files, h2, nbd, proxies, checksums, extents, requests, threads, footprints]
   if (all.every((results) => results.length === 0)) {
     throw new UsageError(
       'no case matches --cases and --system with the programs that are installed',
@@ -43,6 +52,7 @@ async function main(): Promise<void> {
   const cpus = availableParallelism()
   print(`${size / MiB} MiB per run, medians of ${runs}, ${cpus} CPUs shared with the clients`)
   if (files.length > 0) print(formatReport(files, { system: 'nginx' }))
+  if (h2.length > 0) print(formatReport(h2, { system: OWN_H1 }))
   if (nbd.length > 0) print(formatReport(nbd, { system: OWN_FILES }))
   if (proxies.length > 0) print(formatProxies(proxies, DIRECT))
   if (checksums.length > 0) print(formatReport(checksums, checksumReference()))

@@ -44,6 +44,7 @@ if [ "$goal" = test ]; then
     want nbdcopy libnbd-bin
     want nginx nginx-light
     want haproxy haproxy
+    want h2load nghttp2-client
     want ip iproute2
     want aria2c aria2
     want wget wget

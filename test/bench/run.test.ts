@@ -82,6 +82,15 @@ t.test('checksums', { skip: without('curl', 'qemu-nbd', 'b2sum') }, async (t) =>
   ])
 })
 
+t.test('HTTP/2, beside HTTP/1.1', { skip: without('curl', 'h2load') }, async (t) => {
+  t.strictSame(await measure(t, '--cases', '^HTTP/2 (GET ×4|PUT ×1)'), [
+    'HTTP/2 GET ×4 TLS: imageio HTTP/2',
+    'HTTP/2 GET ×4 TLS: imageio HTTP/1.1',
+    'HTTP/2 PUT ×1 TLS: imageio HTTP/2',
+    'HTTP/2 PUT ×1 TLS: imageio HTTP/1.1',
+  ])
+})
+
 t.test('threads', { skip: without('curl') }, async (t) => {
   const rows = await measure(t, '--cases', '^threads (GET ×4|PUT ×1)')
   t.strictSame(
