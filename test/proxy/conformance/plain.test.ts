@@ -11,5 +11,6 @@ t.setTimeout(300_000)
 for (const name of SUITES) {
   const file = new URL(`./${name}.test.js`, import.meta.url).pathname
   const options = { env, skip: isOff && 'it runs without the front anyway' }
-  t.spawn(process.execPath, [file], options, `${name}, without the native front`)
+  // The argument makes directories of the test's its own, apart from who runs the file meanwhile.
+  t.spawn(process.execPath, [file, 'plain'], options, `${name}, without the native front`)
 }

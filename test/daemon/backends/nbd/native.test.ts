@@ -11,5 +11,6 @@ const SUITES = [
 t.setTimeout(300_000)
 for (const name of SUITES) {
   const file = new URL(`./${name}.test.js`, import.meta.url).pathname
-  t.spawn(process.execPath, [file], { env }, `${name}, with the data on threads`)
+  // The argument makes directories of the test's its own, apart from who runs the file meanwhile.
+  t.spawn(process.execPath, [file, 'threads'], { env }, `${name}, with the data on threads`)
 }
