@@ -49,17 +49,21 @@ function normalizeSignedUrl(url: string, config: DaemonConfig): string {
   throw new Error('outside of [backend_file] allowed_paths')
 }
 
-/** For what a canceled ticket has in flight on an NBD server: less than DELETE waits, if it does. */
-const MAX_CANCEL_GRACE_MS = 10_000
+/**
+ * For what a canceled ticket has in flight on an NBD server, and for its last flush: less than DELETE
+ * waits, if it does. What has not been stored by then is lost, and storage stalls for tens of seconds.
+ */
+const CANCEL_GRACE = 0.8
+const CANCEL_GRACE_MS = 10_000
 
 function imageOpener(config: DaemonConfig, logger: Logger): OpenImage {
-  const graceMs = Math.min(MAX_CANCEL_GRACE_MS, config.control.remove_timeout * 500)
+  const graceMs = config.control.remove_timeout * 1000 * CANCEL_GRACE
   const options = {
     maxConnections: config.daemon.max_connections,
     allowedPaths: splitPaths(config.backend_file.allowed_paths),
     images: new ImageStates(),
     nbd: nbdSettings(config),
-    cancelGraceMs: graceMs > 0 ? graceMs : MAX_CANCEL_GRACE_MS,
+    cancelGraceMs: graceMs > 0 ? graceMs : CANCEL_GRACE_MS,
     mover: config.transport.native === 'on' ? new NbdMover() : undefined,
   }
   return async (ticket: Ticket): Promise<Backend> => {

@@ -89,9 +89,13 @@ export class ControlClient {
     await this.#send('DELETE', ticketPath(id), this.#removeTimeoutMs)
   }
 
-  /** The same, and a request to install it that is still on its way is refused. */
-  async removeForGood(id: string): Promise<void> {
-    await this.#send('DELETE', `${ticketPath(id)}?final=y`, this.#removeTimeoutMs)
+  /**
+   * The same, and a request to install it that is still on its way is refused. Rejects when the ticket's
+   * writes are lost, unless that is known: `knowsLoss`.
+   */
+  async removeForGood(id: string, { knowsLoss }: { knowsLoss: boolean }): Promise<void> {
+    const path = `${ticketPath(id)}?final=y${knowsLoss ? '&lost=y' : ''}`
+    await this.#send('DELETE', path, this.#removeTimeoutMs)
   }
 
   /** Ends a transfer of signed tickets; resolves when nothing holds the image any more. */

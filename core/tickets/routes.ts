@@ -45,9 +45,11 @@ export function ticketRoutes(options: TicketRoutesOptions): Route[] {
 
   const remove = async (exchange: Exchange): Promise<void> => {
     const revoking = Promise.allSettled(revoke(exchange.id))
-    if (exchange.id !== '' && exchange.query.get('final') === 'y') store.forbid(exchange.id)
+    const isFinal = exchange.query.get('final') === 'y'
+    if (exchange.id !== '' && isFinal) store.forbid(exchange.id)
+    const knowsLoss = isFinal ? exchange.query.get('lost') === 'y' : undefined
     if (exchange.id === '') await store.removeAll(removeMs)
-    else await store.remove(exchange.id, removeMs)
+    else await store.remove(exchange.id, removeMs, knowsLoss)
     for (const result of await revoking) if (result.status === 'rejected') throw result.reason
     exchange.send(204)
   }

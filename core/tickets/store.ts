@@ -143,10 +143,11 @@ export class TicketStore {
 
   /**
    * Cancels a ticket and removes it when its operations have ended and everything opened for it is
-   * closed. Throws TransferBrokenError, once, when writes are lost, and TicketBusyError after
-   * `timeoutMs`; 0 does not wait, and leaves a busy ticket listed until it is removed again.
+   * closed. Throws TransferBrokenError when writes are lost, once or until `knowsLoss`, and
+   * TicketBusyError after `timeoutMs`; 0 does not wait, and leaves a busy ticket listed until it is
+   * removed again.
    */
-  async remove(id: string, timeoutMs: number): Promise<void> {
+  async remove(id: string, timeoutMs: number, knowsLoss?: boolean): Promise<void> {
     const key = this.#digest(id)
     const ticket = this.#tickets.get(key)
     if (ticket === undefined) return
@@ -155,7 +156,7 @@ export class TicketStore {
       return
     }
     await this.#end(ticket, timeoutMs)
-    ticket.tellLoss()
+    ticket.tellLoss(knowsLoss)
     this.#forget(key, ticket)
     this.#log(ticket.definition, 'ticket removed', { moved: ticket.moved })
   }

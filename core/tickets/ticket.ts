@@ -211,11 +211,13 @@ export class Ticket {
   }
 
   /**
-   * For who removes the ticket, and with it what is known: throws once when writes are lost. Closing
-   * flushes, so it may have happened just now, after somebody has asked.
+   * For who removes the ticket, and with it what is known: throws when writes are lost. Closing flushes,
+   * so it may have happened just now, after somebody has asked. Who says nothing of it is told once;
+   * `knows` whether it is known, for who may not have got the answer: told as often as it is not.
    */
-  tellLoss(): void {
-    if (this.#lost === undefined || this.#isLossTold) return
+  tellLoss(knows?: boolean): void {
+    if (this.#lost === undefined || knows === true) return
+    if (knows === undefined && this.#isLossTold) return
     this.#isLossTold = true
     throw this.#lost
   }

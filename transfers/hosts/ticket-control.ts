@@ -84,9 +84,10 @@ export class TicketControl {
 
   /**
    * The same for ever: an installation that nobody waits for any more, and that comes late, is refused.
+   * Rejects when writes under the ticket are lost, unless that is known: `knowsLoss`.
    */
-  async removeForGood(id: string): Promise<void> {
-    await this.#ask(() => this.#client.removeForGood(id))
+  async removeForGood(id: string, options: { knowsLoss: boolean }): Promise<void> {
+    await this.#ask(() => this.#client.removeForGood(id, options))
   }
 
   async isReachable(): Promise<boolean> {

@@ -8,6 +8,7 @@ import { change } from './change.js'
 import type { Context } from './context.js'
 
 export const LOST_WRITES = 'writes were lost: the storage failed before they were flushed'
+export const CUT_OFF = 'a request was still under way when the transfer was finalized'
 
 /** Whether writes are lost. `state` is what the daemon says of the ticket, as far as it says anything. */
 export async function noteLostWrites(
@@ -32,13 +33,15 @@ export async function noteServerEnd(
   transfer: StoredTransfer,
   daemon: Pick<TicketControl, 'state'>,
 ): Promise<boolean> {
-  const { backend, direction, sessionExpires, ticketId } = transfer
-  const hasServed = backend === 'nbd' && sessionExpires > 0 && ticketId !== undefined
+  const { backend, direction, sessionExpires, ticketId, isTicketForgotten } = transfer
+  const hasServed = backend === 'nbd' && sessionExpires > 0
   if (!hasServed || direction === 'download' || transfer.hasLostWrites)
     return transfer.hasLostWrites
+  // A daemon that knew the ticket has had all flushed when it removed it.
+  if (ticketId === undefined && !isTicketForgotten) return false
   if (await context.nbd.isAlive(transfer.id)) return false
-  const state = await daemon.state(ticketId)
-  if (state?.isBroken === false && !transfer.isTicketForgotten) return false
+  const state = ticketId === undefined ? undefined : await daemon.state(ticketId)
+  if (state?.isBroken === false && !isTicketForgotten) return false
   await storeLostWrites(context, transfer)
   return true
 }
@@ -56,11 +59,31 @@ export async function noteTicket(
   if (backend !== 'nbd' || direction === 'download' || sessionExpires === 0) return
   const state = ticketId === undefined ? undefined : await daemon.state(ticketId)
   await noteLostWrites(context, transfer, state)
-  if (state !== undefined || transfer.isTicketForgotten) return
-  await change(context, transfer.id, { fields: { isTicketForgotten: true }, isQuiet: true })
+  await noteForgotten(context, transfer, state)
 }
 
-async function storeLostWrites(context: Context, { id }: StoredTransfer): Promise<void> {
-  context.logger.error({ transfer: id }, LOST_WRITES)
-  await change(context, id, { fields: { hasLostWrites: true, message: LOST_WRITES } })
+/**
+ * A daemon that has forgotten the ticket of an upload will not flush what it had not: whether that is stored
+ * depends on how the NBD server ends. True when it is so.
+ */
+export async function noteForgotten(
+  context: Context,
+  { id, backend, direction, sessionExpires, isTicketForgotten }: StoredTransfer,
+  state: TicketState | undefined,
+): Promise<boolean> {
+  if (backend !== 'nbd' || direction === 'download' || sessionExpires === 0) return false
+  if (isTicketForgotten) return true
+  if (state !== undefined) return false
+  await change(context, id, { fields: { isTicketForgotten: true }, isQuiet: true })
+  return true
+}
+
+/** Of a write that is cut off now: whatever becomes of this process, the disk does not become ok. */
+export async function storeLostWrites(
+  context: Context,
+  { id }: StoredTransfer,
+  message = LOST_WRITES,
+): Promise<void> {
+  context.logger.error({ transfer: id }, message)
+  await change(context, id, { fields: { hasLostWrites: true, message } })
 }

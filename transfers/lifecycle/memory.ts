@@ -18,6 +18,8 @@ export interface Memory {
   proxyCheckedAt: number
   pauseLoggedAt: number
   failedStops: number
+  /** Since when the end waits for requests of an upload. */
+  activeSince: number | undefined
   failedVerifications: number
   failedRemovals: number
 }
@@ -37,6 +39,7 @@ export function newMemory(now: number, isRecovered: boolean): Memory {
     proxyCheckedAt: -Infinity,
     pauseLoggedAt: now,
     failedStops: 0,
+    activeSince: undefined,
     failedVerifications: 0,
     failedRemovals: 0,
   }

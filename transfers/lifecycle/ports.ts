@@ -71,8 +71,11 @@ export interface NbdServers {
    * that was started now.
    */
   start(transfer: Transfer, disk: Disk): Promise<{ readonly url: string; readonly isNew: boolean }>
-  /** Succeeds also when there is none. */
-  stop(transferId: Id): Promise<void>
+  /**
+   * Succeeds also when there is none. Rejects when it does not end; one that `mayKill` is killed then, and
+   * what it has not stored is lost.
+   */
+  stop(transferId: Id, options?: { readonly mayKill: boolean }): Promise<void>
   isAlive(transferId: Id): Promise<boolean>
   /** Transfers whose servers run. */
   running(): Promise<readonly Id[]>

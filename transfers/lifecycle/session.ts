@@ -33,7 +33,7 @@ export async function ticketIdOf(
   if (sessionExpires > 0) return ticketId
   await hosts
     .get(hostId)
-    ?.tickets.removeForGood(ticketId)
+    ?.tickets.removeForGood(ticketId, { knowsLoss: true })
     .catch((error: unknown) => {
       // Nobody can use it, nor renew it.
       logger.info({ transfer: id, err: error }, 'a ticket nobody knows may be left to expire')
@@ -126,7 +126,11 @@ export async function renewTickets(context: Context, session: Session): Promise<
  * Ends everything; when it resolves, nobody can touch the image any more. The daemon comes first, and
  * nothing goes on before it has said yes. The proxy's ticket is of no use without the daemon's.
  */
-export async function closeSession(context: Context, transfer: StoredTransfer): Promise<void> {
+export async function closeSession(
+  context: Context,
+  transfer: StoredTransfer,
+  { knowsLoss }: { readonly knowsLoss: boolean },
+): Promise<void> {
   const { hosts, nbd, logger } = context
   const { id, ticketId } = transfer
   const ignore = (what: string) => (error: unknown) => {
@@ -134,16 +138,17 @@ export async function closeSession(context: Context, transfer: StoredTransfer): 
   }
   if (ticketId !== undefined) {
     // An installation whose outcome nobody knows may be on its way, for an id that a client knows.
-    await hostOf(context, transfer).tickets.removeForGood(ticketId)
+    await hostOf(context, transfer).tickets.removeForGood(ticketId, { knowsLoss })
     hosts.withoutProxy.delete(id)
     await hosts.proxy
-      ?.removeForGood(ticketId)
+      ?.removeForGood(ticketId, { knowsLoss: true })
       .catch(ignore('the ticket of the proxy is left to expire'))
     // From now on all is stored, and a server that does not run has taken nothing with it.
     await change(context, id, { fields: { ticketId: undefined }, isQuiet: true })
   }
   if (transfer.backend === 'file') return
-  const isStopped = nbd.stop(id)
+  // Of a daemon that has forgotten the ticket nobody knows what the server still has to store.
+  const isStopped = nbd.stop(id, { mayKill: knowsLoss || !transfer.isTicketForgotten })
   // What was uploaded may still be in the server, and is verified next.
   if (transfer.direction === 'upload') await isStopped
   else await isStopped.catch(ignore('the NBD server cannot be stopped'))

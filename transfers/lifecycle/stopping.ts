@@ -7,7 +7,14 @@ import type { Context, Next } from './context.js'
 import { fateOf, type Fate } from './fate.js'
 import type { Memory } from './memory.js'
 import type { Verdict } from './ports.js'
-import { LOST_WRITES, noteLostWrites, noteServerEnd } from './lost-writes.js'
+import {
+  CUT_OFF,
+  LOST_WRITES,
+  noteForgotten,
+  noteLostWrites,
+  noteServerEnd,
+  storeLostWrites,
+} from './lost-writes.js'
 import { reasonOf } from './preparing.js'
 import { closeSession } from './session.js'
 
@@ -18,6 +25,9 @@ const MAX_FAILED_REMOVALS = 5
 /** A minute of tries, one per poll: storage that comes back later than that is an administrator's. */
 const MAX_FAILED_VERIFICATIONS = 60
 
+/** How long an upload that is finalized waits for requests that are under way. */
+const ACTIVE_MS = 30_000
+
 /** finalizing_success, finalizing_cleanup, finalizing_failure. */
 export async function stop(
   context: Context,
@@ -27,14 +37,27 @@ export async function stop(
 ): Promise<Next> {
   const { logger } = context
   const { id } = transfer
-  const state = await lastState(context, transfer)
-  const transferred = Math.max(transfer.transferred, state?.transferred ?? 0)
-  let isLost = await noteLostWrites(context, transfer, state)
+  let transferred: number
+  let isLost: boolean
+  let isCutOff = false
   try {
-    // Stored before the ticket goes, which is the only one that knows.
+    // All that is known is stored before the ticket goes: nothing is known when the daemon does not answer.
+    const state = await lastState(context, transfer)
+    transferred = Math.max(transfer.transferred, state?.transferred ?? 0)
+    if (isBusy(context, transfer, state, memory)) return 'later'
+    isLost = await noteLostWrites(context, transfer, state)
+    if (!isLost && isUploaded(transfer) && state?.isActive === true) {
+      await storeLostWrites(context, transfer, CUT_OFF)
+      isLost = isCutOff = true
+    }
+    const isForgotten =
+      transfer.ticketId === undefined
+        ? transfer.isTicketForgotten
+        : await noteForgotten(context, transfer, state)
     const host = context.hosts.get(transfer.hostId)
-    if (host !== undefined && !isLost) isLost = await noteServerEnd(context, transfer, host.tickets)
-    await closeSession(context, transfer)
+    const noted = { ...transfer, isTicketForgotten: isForgotten }
+    if (host !== undefined && !isLost) isLost = await noteServerEnd(context, noted, host.tickets)
+    await closeSession(context, noted, { knowsLoss: isLost })
   } catch (error) {
     if (memory.failedStops++ % LOG_EVERY === 0) {
       logger.warn({ transfer: id, err: error }, 'the session cannot be stopped yet')
@@ -50,12 +73,32 @@ export async function stop(
       await change(context, id, { event: 'stopped', fields })
       if (transfer.direction === 'download') return 'again'
       if (!isLost) return verify(context, transfer, disk, memory)
-      await change(context, id, { event: 'refused', fields: refused(LOST_WRITES) })
+      await change(context, id, {
+        event: 'refused',
+        fields: refused(isCutOff ? CUT_OFF : LOST_WRITES),
+      })
       return 'again'
     default:
       await change(context, id, { event: 'stopped', fields })
       return 'again'
   }
+}
+
+function isUploaded({ phase, direction }: StoredTransfer): boolean {
+  return phase === 'finalizing_success' && direction === 'upload'
+}
+
+/** Who finalizes while a request still writes has not all of the image there: it may end first. */
+function isBusy(
+  { clock }: Context,
+  transfer: StoredTransfer,
+  state: TicketState | undefined,
+  memory: Memory,
+): boolean {
+  if (!isUploaded(transfer) || state?.isActive !== true || state.isCanceled) return false
+  const now = clock.elapsed()
+  memory.activeSince ??= now
+  return now - memory.activeSince < ACTIVE_MS
 }
 
 /** What was transferred since the last look, and whether it was lost, goes with the ticket. */
@@ -64,10 +107,7 @@ async function lastState(
   { hostId, ticketId }: StoredTransfer,
 ): Promise<TicketState | undefined> {
   if (ticketId === undefined) return undefined
-  return hosts
-    .get(hostId)
-    ?.tickets.state(ticketId)
-    .catch(() => undefined)
+  return hosts.get(hostId)?.tickets.state(ticketId)
 }
 
 /** finished_cleanup: what a cancelled upload has written is removed. */

@@ -62,6 +62,9 @@ const ALLOCATOR = {
 /** Sockets and pid files are the group's only once they were given to it. */
 const START = 'umask 077; exec "$@"'
 
+/** Times the ordinary timeout, for a server that must not be killed. */
+const PATIENCE = 6
+
 export class NbdServers {
   readonly #runDir: string
   readonly #storage: ReadonlySet<string>
@@ -119,12 +122,16 @@ export class NbdServers {
     return undefined
   }
 
-  /** Also of one that never ran. Throws NbdServerError when it cannot be ended. */
-  async stop(transferId: Id): Promise<void> {
+  /**
+   * Also of one that never ran. Throws NbdServerError when it cannot be ended. One that must not be killed is
+   * given more time: it may have a lot to store.
+   */
+  async stop(transferId: Id, { mayKill = true } = {}): Promise<void> {
     const files = serverFiles(this.#runDir, transferId)
     const pid = await findServer(files)
     for (const each of [{ pid, files }, ...(await this.#elsewhere(transferId))]) {
-      if (each.pid !== undefined) await endServer(each.pid, each.files, this.#stopTimeoutMs)
+      const timeoutMs = mayKill ? this.#stopTimeoutMs : this.#stopTimeoutMs * PATIENCE
+      if (each.pid !== undefined) await endServer(each.pid, each.files, { timeoutMs, mayKill })
       for (const path of Object.values(each.files) as string[]) await rm(path, { force: true })
     }
   }

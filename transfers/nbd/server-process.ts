@@ -49,15 +49,20 @@ export async function servers(): Promise<RunningServer[]> {
   return found.filter((server) => server !== undefined)
 }
 
-/** Throws NbdServerError when it cannot be ended. It flushes what it has, unless that takes too long. */
-export async function endServer(pid: number, files: ServerFiles, timeoutMs: number): Promise<void> {
+/**
+ * Throws NbdServerError when it cannot be ended. It flushes what it has, unless that takes longer than
+ * `timeoutMs`, and it may be killed.
+ */
+export async function endServer(
+  pid: number,
+  files: ServerFiles,
+  { timeoutMs, mayKill }: { readonly timeoutMs: number; readonly mayKill: boolean },
+): Promise<void> {
   const startTime = (await processState(pid))?.startTime
   // Only now is it known that this start time is the server's.
   if (startTime === undefined || !(await isServer(pid, files))) return
-  for (const [signal, patience] of [
-    ['SIGTERM', timeoutMs],
-    ['SIGKILL', KILL_TIMEOUT_MS],
-  ] as const) {
+  const kill = mayKill ? ([['SIGKILL', KILL_TIMEOUT_MS]] as const) : []
+  for (const [signal, patience] of [['SIGTERM', timeoutMs], ...kill] as const) {
     if (!send(pid, signal) || (await hasEnded(pid, startTime, patience))) return
   }
   throw new NbdServerError(`qemu-nbd, process ${pid}, does not end`)

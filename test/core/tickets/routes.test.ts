@@ -60,6 +60,19 @@ t.test('a ticket may be added again, unless it was removed for good', async (t) 
   t.equal((await ask('DELETE', `${path}?final=y`)).status, 204, 'again')
 })
 
+t.test('who removes a ticket for good is told of lost writes until it says so', async (t) => {
+  const { store, ask } = await control(t)
+  const ticket = fields()
+  const path = `/tickets/${ticket.uuid}`
+  t.equal((await ask('PUT', path, ticket)).status, 200)
+  store.get(ticket.uuid).breakOff(new Error('the server is gone'))
+  t.equal((await ask('DELETE', `${path}?final=y`)).status, 500)
+  t.equal((await ask('DELETE', `${path}?final=y`)).status, 500, 'the answer may have got lost')
+  t.match((await ask('GET', path)).json, { broken: true })
+  t.equal((await ask('DELETE', `${path}?final=y&lost=y`)).status, 204)
+  t.equal((await ask('GET', path)).status, 404)
+})
+
 t.test('a limit is shown while there is one, and changed alone or with the time', async (t) => {
   const { store, ask } = await control(t)
   const ticket = fields({ max_bytes_per_second: 1000 })

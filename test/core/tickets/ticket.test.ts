@@ -348,6 +348,16 @@ t.test('a loss is shown, and told once to who removes the ticket', async (t) => 
   ticket.tellLoss()
 })
 
+t.test('who says that it does not know of a loss is told each time', async (t) => {
+  const { ticket } = make({ ops: ['write'] })
+  ticket.tellLoss(false)
+  ticket.loseWrites(new Error('flush failed'))
+  for (const again of [1, 2, 3]) {
+    t.throws(() => ticket.tellLoss(false), { code: 'ERR_TRANSFER_BROKEN' }, String(again))
+  }
+  ticket.tellLoss(true)
+})
+
 t.test('the clock is monotonic seconds unless another is given', async (t) => {
   const ticket = new Ticket(definition({ timeout: 100 }))
   t.ok(ticket.secondsLeft > 99 && ticket.secondsLeft <= 100)

@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
+import { HostRefusedError, HostUnreachableError } from '../../../transfers/hosts/errors.js'
+import type { TicketState } from '../../../transfers/hosts/ticket-control.js'
 import { PostgresStore } from '../../../transfers/store/postgres-store.js'
 import { SqliteStore } from '../../../transfers/store/sqlite-store.js'
 import type { Store } from '../../../transfers/store/store.js'
@@ -12,6 +14,7 @@ import { startPostgres, withoutPostgres } from '../../support/postgres.js'
 import { startProxy } from '../../support/proxy.js'
 import { testPki } from '../../support/pki.js'
 import { until } from '../../support/wait.js'
+import { Wire } from '../../support/wire.js'
 import { hostOf, startEngine } from '../engine.js'
 import { NamedServers } from '../storage.js'
 
@@ -123,6 +126,64 @@ t.test('nothing is verified while somebody may still write', async (t) => {
   await startDaemon(t, { from: first })
   await engine.inPhase(id, 'finished_success')
   t.same(engine.verifier.asked, [diskId])
+})
+
+t.test('what the daemon knows of the ticket is asked before it is removed', async (t) => {
+  const daemon = await startDaemon(t)
+  const engine = await startEngine(t, { daemon })
+  const { id: diskId } = await engine.addDisk()
+  const { id } = await engine.transferring({ diskId })
+  const host = engine.hosts.get('host')!
+  const removed: boolean[] = []
+  let state = (): Partial<TicketState> => {
+    throw new HostUnreachableError('no answer in time')
+  }
+  Object.assign(host, {
+    tickets: {
+      problem: async () => undefined,
+      state: async () => state(),
+      removeForGood: async (_: string, { knowsLoss }: { knowsLoss: boolean }) => {
+        removed.push(knowsLoss)
+        // As the daemon has it: told as often as it is not known.
+        if (!knowsLoss) throw new HostRefusedError('writes were lost')
+      },
+    },
+  })
+  await engine.service.act(id, 'finalize')
+  await engine.inPhase(id, 'finalizing_success')
+  await engine.pass(20)
+  t.same(removed, [], 'nothing is known while it does not answer')
+  state = () => ({ isBroken: removed.length > 0 })
+  await engine.inPhase(id, 'finished_failure')
+  t.same(removed, [false, true])
+  t.match(await engine.service.disk(diskId), { status: 'illegal' })
+  t.same(engine.verifier.asked, [])
+})
+
+t.test('finalize waits for a request that is under way, but not for ever', async (t) => {
+  const daemon = await startDaemon(t)
+  const engine = await startEngine(t, { daemon })
+  for (const ends of [true, false]) {
+    const { id: diskId } = await engine.addDisk()
+    const { id, ticketId } = await engine.transferring({ diskId })
+    const upload = await Wire.open(daemon.remote)
+    t.teardown(() => upload.destroy())
+    const head = `PUT /images/${ticketId!} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n`
+    await upload.send(`${head}ab`)
+    await daemon.ticketWhen(ticketId!, 'it writes', (info) => info.active)
+    await engine.service.act(id, 'finalize')
+    await engine.pass(20)
+    t.match(await engine.service.transfer(id), { phase: 'finalizing_success' })
+    if (ends) {
+      await upload.send('cd')
+      t.equal((await upload.response()).status, 200)
+      await engine.inPhase(id, 'finished_success')
+    } else {
+      const ended = await engine.inPhase(id, 'finished_failure')
+      t.match(ended.message, /still under way/)
+    }
+    t.match(await engine.service.disk(diskId), { status: ends ? 'ok' : 'illegal' })
+  }
 })
 
 t.test('a fixed host is used, or none', async (t) => {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import {
   chmod,
   copyFile,
@@ -268,6 +268,17 @@ t.test('a server that another instance has left is found, and ended', { skip }, 
   const { url: own } = await other.start(ID, served)
   t.equal(own, other.url(ID))
   await other.stop(ID)
+})
+
+t.test('one that hangs is killed, unless it must not be', { skip }, async (t) => {
+  const { dir, nbd } = setUp(t, { stopTimeoutMs: 50 })
+  await nbd.start(ID, await volume(dir))
+  const { pid } = (await nbd.find(ID))!
+  process.kill(pid, 'SIGSTOP')
+  await t.rejects(nbd.stop(ID, { mayKill: false }), { message: /does not end/ })
+  t.ok(existsSync(`/proc/${pid}`))
+  await nbd.stop(ID)
+  t.notOk(existsSync(`/proc/${pid}`))
 })
 
 t.test('while a server may write to it an image is not verified', { skip }, async (t) => {
