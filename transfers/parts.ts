@@ -59,7 +59,7 @@ function nbdServersOf(domains: Domains, options: NbdServersOptions): NbdServers 
       const { url } = await servers.start(id, { path, format, direction, isSparse })
       return { url, isNew: true }
     },
-    stop: (id) => servers.stop(id),
+    stop: servers.stop.bind(servers),
     isAlive: async (id) => (await servers.find(id)) !== undefined,
     running: () => servers.list(),
   }
