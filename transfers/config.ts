@@ -148,6 +148,11 @@ const transfersSchema = {
     min: 1,
     description: 'Seconds between two lines of the log about a paused transfer.',
   }),
+  database_wait: seconds({
+    default: 30,
+    min: 0,
+    description: 'Seconds to wait at the start for a PostgreSQL server that cannot be reached.',
+  }),
   lease_timeout: seconds({
     default: 60,
     min: 15,

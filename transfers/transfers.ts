@@ -1,6 +1,7 @@
 /** Puts the transfer service together: store, hosts, manager, and what serves the API. Nothing is global. */
 import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
+import type { Logger } from '../core/log.js'
 import type { RunningServer } from '../core/process/main.js'
 import type { StartOptions } from '../core/process/server.js'
 import { systemClock } from './clock.js'
@@ -48,7 +49,7 @@ export async function startTransfers(
     clock: systemClock,
     logger,
   })
-  const store = await openStore(transfers.database)
+  const store = await openStore(config, logger)
   const common = { store, hosts, volumes, clock: systemClock, logger }
   const failed = Promise.withResolvers<never>()
   failed.promise.catch(() => undefined) // nobody may be there to hear of it yet
@@ -97,9 +98,15 @@ export async function startTransfers(
   }
 }
 
-async function openStore(database: string): Promise<Store> {
+async function openStore({ transfers }: TransfersConfig, logger: Logger): Promise<Store> {
+  const { database, database_wait } = transfers
   try {
-    if (isPostgres(database)) return await PostgresStore.open(database)
+    if (isPostgres(database)) {
+      const onWait = (reason: Error): void => {
+        logger.warn({ reason: reasonsOf(reason.cause) }, 'waiting for the database')
+      }
+      return await PostgresStore.open(database, { patienceMs: database_wait * 1000, onWait })
+    }
     const fault = await faultOfFile(database)
     if (fault !== undefined) throw new Error(fault)
     // Its directory alone: a new database somewhere else would have forgotten every disk.

@@ -26,6 +26,7 @@ function configure(t: Test, { controlSocket, url }: Daemon, more: object = {}): 
       control_socket: controlSocket,
       transfer_url: url,
       poll_interval: 0.02,
+      database_wait: 0,
       ...more,
     },
   })

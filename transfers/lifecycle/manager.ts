@@ -47,13 +47,13 @@ export class Manager {
     await this.#claim()
     await breakLooseLocks(this.#context)
     await this.#try('left-over NBD servers', stopOrphans(this.#context))
-    await forgetFinished(this.#context)
+    await this.#try('expiry', forgetFinished(this.#context))
     this.#every('scan', timers.pollMs, () => this.#scan())
     this.#every('expiry', timers.expiryMs, () => forgetFinished(this.#context))
-    this.#every('lease', timers.leaseMs / RENEWALS_PER_LEASE, async () => {
-      await this.#lease.renew()
-      await this.#claim()
-    })
+    const renewalMs = timers.leaseMs / RENEWALS_PER_LEASE
+    this.#every('lease', renewalMs, () => this.#lease.renew())
+    // Apart: a renewal waits for no claim.
+    this.#every('claim', renewalMs, () => this.#claim())
   }
 
   /** Transfers stay as they are; another instance, or this one's next process, goes on. */

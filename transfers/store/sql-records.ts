@@ -25,6 +25,8 @@ export interface Sql {
   query(text: string, values?: readonly (string | number | null)[]): Promise<SqlResult>
   /** Appended to SELECT of one record, to lock it. */
   readonly forUpdate: string
+  /** Appended to SELECT of many, to lock those that nobody holds, and leave out the others. */
+  readonly skipLocked: string
   /** An expression: milliseconds of the database's clock. */
   readonly now: string
 }
@@ -113,15 +115,25 @@ export class SqlRecords implements Records {
   }
 }
 
-export class SqlLeases implements Leases {
-  readonly #transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>
+type Run = <T>(work: (sql: Sql) => Promise<T>) => Promise<T>
 
-  constructor(transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>) {
+export interface LeaseRuns {
+  readonly transaction: Run
+  /** For one statement, which commits itself: whoever stands still between two holds no lock. */
+  readonly statement: Run
+}
+
+export class SqlLeases implements Leases {
+  readonly #transaction: Run
+  readonly #statement: Run
+
+  constructor({ transaction, statement }: LeaseRuns) {
     this.#transaction = transaction
+    this.#statement = statement
   }
 
   async begin(name: string, token: Id, ttlMs: number): Promise<void> {
-    await this.#transaction(async (sql) => {
+    await this.#statement(async (sql) => {
       await sql.query(
         `INSERT INTO instances (name, token, expires) VALUES ($1, $2, ${sql.now} + $3)
          ON CONFLICT (name) DO UPDATE SET token = $2, expires = ${sql.now} + $3`,
@@ -131,7 +143,7 @@ export class SqlLeases implements Leases {
   }
 
   async renew(name: string, token: Id, ttlMs: number): Promise<boolean> {
-    return this.#transaction(async (sql) => {
+    return this.#statement(async (sql) => {
       const { changes } = await sql.query(
         `UPDATE instances SET expires = ${sql.now} + $3
            WHERE name = $1 AND token = $2 AND expires > ${sql.now}`,
@@ -145,8 +157,10 @@ export class SqlLeases implements Leases {
     return this.#transaction(async (sql) => {
       const take = async (table: string, isUnfinished: string): Promise<Id[]> => {
         const { rows } = await sql.query(
-          `UPDATE ${table} SET owner = $1 WHERE ${isUnfinished} AND (owner IS NULL OR owner NOT IN
-             (SELECT token FROM instances WHERE expires > ${sql.now})) RETURNING id`,
+          `UPDATE ${table} SET owner = $1 WHERE id IN
+             (SELECT id FROM ${table} WHERE ${isUnfinished} AND (owner IS NULL OR owner NOT IN
+               (SELECT token FROM instances WHERE expires > ${sql.now})) ${sql.skipLocked})
+           RETURNING id`,
           [token],
         )
         return rows.map((row) => String(row['id']))
@@ -165,7 +179,7 @@ export class SqlLeases implements Leases {
   }
 
   async end(name: string, token: Id): Promise<void> {
-    await this.#transaction(async (sql) => {
+    await this.#statement(async (sql) => {
       await sql.query('DELETE FROM instances WHERE name = $1 AND token = $2', [name, token])
     })
   }
@@ -182,7 +196,7 @@ export async function readVersions(sql: Sql): Promise<TransferVersion[]> {
 }
 
 /** Takes the steps that were not taken yet. `sql` is a transaction that is alone. */
-export async function migrate(sql: Sql, steps: readonly string[], run: Run): Promise<void> {
+export async function migrate(sql: Sql, steps: readonly string[], run: RunText): Promise<void> {
   await sql.query('CREATE TABLE IF NOT EXISTS migrations (step INTEGER PRIMARY KEY)')
   const { rows } = await sql.query('SELECT COUNT(*) AS taken FROM migrations')
   const taken = Number(rows[0]?.['taken'])
@@ -197,4 +211,4 @@ export async function migrate(sql: Sql, steps: readonly string[], run: Run): Pro
 }
 
 /** Several statements at once, without values. */
-type Run = (text: string) => Promise<void>
+type RunText = (text: string) => Promise<void>

@@ -60,7 +60,10 @@ export class SqliteStore implements Store {
 
   private constructor(database: DatabaseSync) {
     this.#database = database
-    this.leases = new SqlLeases((work) => this.#alone(work))
+    this.leases = new SqlLeases({
+      transaction: (work) => this.#alone(work),
+      statement: (work) => this.#alone(work),
+    })
   }
 
   transaction<T>(work: (records: Records) => Promise<T>): Promise<T> {
@@ -110,6 +113,7 @@ export class SqliteStore implements Store {
 
   readonly #sql: Sql = {
     forUpdate: '',
+    skipLocked: '',
     now: `CAST(unixepoch('subsec') * 1000 AS INTEGER)`,
     query: (text, values = []) => {
       try {

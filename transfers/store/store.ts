@@ -62,7 +62,10 @@ export interface Leases {
   begin(name: string, token: Id, ttlMs: number): Promise<void>
   /** False when the lease is over: ended by another process of the name. */
   renew(name: string, token: Id, ttlMs: number): Promise<boolean>
-  /** Takes over unfinished transfers, and disks in work, whose owner has no lease. */
+  /**
+   * Takes over unfinished transfers, and disks in work, whose owner has no lease. Those that somebody
+   * is just changing are left for the next time.
+   */
   claim(token: Id): Promise<Claimed>
   end(name: string, token: Id): Promise<void>
 }
@@ -85,5 +88,14 @@ export class DuplicateError extends ServiceError {
   readonly statusCode = 409
   constructor(options?: ErrorOptions) {
     super('there is such a record already', options)
+  }
+}
+
+/** What was asked for was not done, as far as anybody can know. */
+export class UnreachableError extends ServiceError {
+  readonly code = 'ERR_STORE_UNREACHABLE'
+  readonly statusCode = 503
+  constructor(options?: ErrorOptions) {
+    super('the database cannot be reached, or does not answer in time', options)
   }
 }

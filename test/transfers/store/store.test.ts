@@ -9,11 +9,13 @@ import { PostgresStore } from '../../../transfers/store/postgres-store.js'
 import { SqliteStore } from '../../../transfers/store/sqlite-store.js'
 import type { Records, Store } from '../../../transfers/store/store.js'
 import { startPostgres, withoutPostgres } from '../../support/postgres.js'
+import { startRelay } from '../../support/postgres-relay.js'
 import { until, within } from '../../support/wait.js'
 import { someDisk, someTransfer } from '../records.js'
 
 const DUPLICATE = { code: 'ERR_STORE_DUPLICATE' }
 const STALE = { code: 'ERR_STORE_STALE' }
+const UNREACHABLE = { code: 'ERR_STORE_UNREACHABLE', statusCode: 503 }
 const LONG = 600_000
 
 /** Opens one more connection to the same, empty database. */
@@ -263,5 +265,92 @@ t.test('PostgreSQL', { skip: withoutPostgres() }, async (t) => {
       store.transaction((records) => records.disk(disk.id)).catch(() => undefined),
     )
     t.equal(found.id, disk.id)
+  })
+
+  t.test('a session that stands still with its locks stops no other instance', async (t) => {
+    const url = await newDatabase()
+    const before = await PostgresStore.open(url)
+    const [held, free] = [someTransfer({ owner: 'gone' }), someTransfer({ owner: 'gone' })]
+    const work = someDisk({ lockedBy: 'creation', owner: 'gone' })
+    await before.transaction(async (records) => {
+      await records.addTransfer(held)
+      await records.addTransfer(free)
+      await records.addDisk(work)
+    })
+    await before.close()
+    const { default: pg } = await import('pg')
+    const still = new pg.Client({ connectionString: url })
+    await still.connect()
+    t.teardown(() => still.end())
+    await still.query('BEGIN')
+    await still.query('SELECT * FROM transfers WHERE id = $1 FOR UPDATE', [held.id])
+    await still.query('SELECT * FROM disks FOR UPDATE')
+    const store = await PostgresStore.open(url)
+    t.teardown(() => store.close())
+    await store.leases.begin('B', 'b', LONG)
+    t.same(await store.leases.claim('b'), { transfers: [free.id], disks: [] })
+    const waiting = Array.from({ length: 20 }, () =>
+      store.transaction((records) => records.transfer(held.id)),
+    )
+    t.ok(await store.leases.renew('B', 'b', LONG), 'with every other connection in use')
+    await still.query('ROLLBACK')
+    t.equal((await Promise.all(waiting)).length, 20)
+    t.same(await store.leases.claim('b'), { transfers: [held.id], disks: [work.id] })
+  })
+
+  t.test('the server takes its locks from an instance that stands still', async (t) => {
+    const url = await newDatabase()
+    const [store, other] = [await PostgresStore.open(url), await PostgresStore.open(url)]
+    t.teardown(() => Promise.all([store.close(), other.close()]))
+    const transfer = someTransfer()
+    await store.transaction((records) => records.addTransfer(transfer))
+    const locked = Promise.withResolvers<undefined>()
+    const goesOn = Promise.withResolvers<undefined>()
+    const still = store.transaction(async (records) => {
+      const read = await records.transfer(transfer.id)
+      await records.putTransfer({ ...read!, phase: 'finished_failure' })
+      locked.resolve(undefined)
+      await goesOn.promise
+    })
+    await locked.promise
+    const change = other.transaction(async (records) => {
+      const read = await records.transfer(transfer.id)
+      await records.putTransfer({ ...read!, phase: 'transferring' })
+    })
+    await within('the lock', 60_000, change)
+    goesOn.resolve(undefined)
+    await t.rejects(still, UNREACHABLE, 'it learns that it has done nothing')
+    const read = await store.transaction((records) => records.transfer(transfer.id))
+    t.match(read, { phase: 'transferring', version: 1 })
+  })
+
+  t.test('a commit that was cut off is what the server has made of it', async (t) => {
+    const relay = await startRelay(t, await newDatabase())
+    const store = await PostgresStore.open(relay.url)
+    t.teardown(() => store.close())
+    const [made, lost] = [someDisk(), someDisk()]
+    relay.cutAtCommit('after')
+    await store.transaction((records) => records.addDisk(made))
+    relay.cutAtCommit('before')
+    const losing = store.transaction((records) => records.addDisk(lost))
+    await t.rejects(losing, UNREACHABLE)
+    t.match(await store.transaction((records) => records.disks()), [{ id: made.id }])
+    t.equal(relay.cuts, 2)
+  })
+
+  t.test('a server that is not there yet is waited for, as long as is wished', async (t) => {
+    const relay = await startRelay(t, await newDatabase())
+    await relay.close()
+    await t.rejects(PostgresStore.open(relay.url), { code: 'ENOENT' })
+    const reasons: Error[] = []
+    const store = await PostgresStore.open(relay.url, {
+      patienceMs: LONG,
+      onWait: (reason) => {
+        reasons.push(reason)
+        void relay.listen()
+      },
+    })
+    t.match(reasons, [{ ...UNREACHABLE, cause: { code: 'ENOENT' } }])
+    await store.close()
   })
 })
