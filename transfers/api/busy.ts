@@ -1,4 +1,4 @@
-/** Too many at once: 503, with when to come again. */
+/** Not now: 503, with when to come again. */
 import { FaultError } from '../fault.js'
 
 /** Long enough that many who were refused are no load. */

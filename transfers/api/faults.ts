@@ -2,11 +2,15 @@
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceError } from '../../core/errors.js'
 import { FaultError } from '../fault.js'
+import { UnreachableError } from '../store/store.js'
 import { RULES } from './schemas.js'
 import { isFarFromEnd } from './body.js'
+import { BusyError } from './busy.js'
 import { Representation } from './wire.js'
 
 const INTERNAL = 'Unexpected; the log of the server knows more'
+const NO_DATABASE =
+  'The database cannot be reached, or does not answer in time; ask what became of the request, and try again'
 
 interface Headers {
   readonly headers?: Readonly<Record<string, string>>
@@ -35,6 +39,7 @@ export function faultOf({ reason, message }: FaultError): Representation {
 
 function toFault(error: unknown, schema: unknown): FaultError {
   if (error instanceof FaultError) return error
+  if (error instanceof UnreachableError) return new BusyError(NO_DATABASE)
   if (error instanceof ServiceError) {
     return new FaultError(error.statusCode, 'Operation Failed', error.message)
   }

@@ -1,5 +1,6 @@
 /** Every resource, in both forms. */
 import t from 'tap'
+import { UnreachableError } from '../../../transfers/store/store.js'
 import { DOMAIN, HOST } from './fake-service.js'
 import { A, start } from './start.js'
 
@@ -329,4 +330,20 @@ t.test('without a place for it no virtual machine is taken', async (t) => {
   const configuration = { type: 'ova', data: '<E><Content><Name>n</Name></Content></E>' }
   const body = JSON.stringify({ initialization: { configuration } })
   t.equal((await ask('POST', '/vms', { body })).status, 409)
+})
+
+t.test('a database that cannot be reached is told so, and when to ask again', async (t) => {
+  const { ask, service } = await start(t)
+  const fail = (): Promise<never> => Promise.reject(new UnreachableError())
+  Object.assign(service, { transfer: fail, disks: fail, addDisk: fail })
+  const body = '<disk><format>raw</format><provisioned_size>512</provisioned_size></disk>'
+  for (const reply of [
+    await ask('GET', '/imagetransfers/t1'),
+    await ask('GET', '/disks'),
+    await ask('POST', '/disks', { body }),
+  ]) {
+    t.equal(reply.status, 503)
+    t.match(reply.headers['retry-after'], /^\d+$/)
+    t.match(reply.text, '<detail>The database cannot be reached')
+  }
 })
