@@ -25,8 +25,9 @@ async function growRaw(
   const length = rawLength(provisionedSize)
   if (length <= size) return
   try {
-    await file.truncate(length)
-    if (!sparse) await allocate(file, size, length, signal)
+    // Allocating makes it longer: whoever is killed midway leaves no length without its storage.
+    if (sparse) await file.truncate(length)
+    else await allocate(file, size, length, signal)
   } catch (error) {
     await file.truncate(size)
     throw error

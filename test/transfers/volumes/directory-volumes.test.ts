@@ -16,6 +16,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { DirectoryVolumes } from '../../../transfers/volumes/directory-volumes.js'
 import { MARKER } from '../../../transfers/volumes/domain-marker.js'
+import { growVolume } from '../../../transfers/volumes/grow-volume.js'
 import type { VolumeSpec } from '../../../transfers/volumes/volume-provider.js'
 import { verifyVolume } from '../../../transfers/verify/verify.js'
 import { run, without } from '../../support/tools.js'
@@ -227,6 +228,19 @@ t.test('a raw volume grows, allocated or not, and may be as large already', asyn
     t.equal((await volumes.grow(grown)).length, length)
     t.equal((await volumes.grow(spec({ imageId, sparse, provisionedSize: 512 }))).length, length)
   }
+})
+
+t.test('an allocated volume is at no time longer than what is allocated', async (t) => {
+  const { path, volumes } = domain(t)
+  await volumes.create(spec({ sparse: false, provisionedSize: MiB }))
+  const file = await open(join(path, IMAGE), 'r+')
+  t.teardown(() => file.close())
+  // A crash may come after any call: none makes it longer without allocating.
+  file.truncate = () => Promise.reject(new Error('it would be longer, and have holes'))
+  await growVolume(file, spec({ sparse: false, provisionedSize: 3 * MiB }), undefined)
+  const { size, blocks } = await file.stat()
+  t.equal(size, 3 * MiB)
+  t.ok(blocks * 512 >= 3 * MiB)
 })
 
 t.test('a cow volume grows, and its image stays good', { skip }, async (t) => {
