@@ -89,7 +89,7 @@ t.test('verification', { skip: without('curl', 'qemu-img', 'qemu-nbd') }, async 
     const file = putFile(system, 'images/precious', data)
     const disk = '<disk id="p"><image_id>precious</image_id><format>raw</format>'
     const body = `${disk}<provisioned_size>${MiB}</provisioned_size></disk>`
-    await t.rejects(system.post('disks', body), /409.*has an image of this id/s)
+    await t.rejects(system.post('disks', body), /409.*has an image of this image_id/s)
     t.equal((await system.get('disks/p')).status, 404)
     t.ok(readFileSync(file).equals(data))
   })
