@@ -1,6 +1,5 @@
 /** Storage domains that share a directory, by whatever path: each would list, and remove, the other's volumes. */
-import { stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { directoryIdentity } from '../core/directories/directory-identity.js'
 import { domainSections, type TransfersConfig } from './config.js'
 import { domainsOf, type DomainSettings } from './inventory.js'
 
@@ -9,7 +8,7 @@ export async function sharedDirectories(config: TransfersConfig): Promise<string
   const problems: string[] = []
   const seen = new Map<string, DomainSettings>()
   for (const domain of domainsOf(config)) {
-    const identity = await identityOf(domain.path)
+    const identity = await directoryIdentity(domain.path)
     const other = seen.get(identity)
     if (other === undefined) seen.set(identity, domain)
     else {
@@ -27,14 +26,4 @@ export async function sharedDirectories(config: TransfersConfig): Promise<string
 export function optionOf(config: TransfersConfig, { name }: DomainSettings): string {
   const isSection = domainSections(config).some(([one]) => one === name)
   return isSection ? `[storage_domain_${name}] path` : '[transfers] storage_dir'
-}
-
-/** The same through symbolic links and other mounts. One that is not there yet is known by its path. */
-async function identityOf(path: string): Promise<string> {
-  try {
-    const { dev, ino } = await stat(path, { bigint: true })
-    return `${dev}:${ino}`
-  } catch {
-    return resolve(path)
-  }
 }

@@ -1,7 +1,7 @@
 /** What --check-config of every server looks at: files, directories and addresses of the host. */
 import { X509Certificate } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, readFile, stat } from 'node:fs/promises'
+import { access, readFile, stat, statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname } from 'node:path'
 import { logSettings, type LoggingConfig } from '../config/logging.js'
@@ -91,13 +91,17 @@ function faultOfHost(host: string): Promise<NodeJS.ErrnoException | undefined> {
   })
 }
 
+/** Magic numbers of proc, sysfs and cgroup2: whoever may write there still makes no file. */
+const KERNEL_FILE_SYSTEMS = new Set([0x9fa0, 0x62656572, 0x63677270])
+
 /** Why no file can be made in it. */
 export async function faultOfDirectory(dir: string): Promise<string | undefined> {
   try {
     const status = await stat(dir)
     if (!status.isDirectory()) return `${dir} is not a directory`
     await access(dir, constants.W_OK | constants.X_OK)
-    return undefined
+    const { type } = await statfs(dir)
+    return KERNEL_FILE_SYSTEMS.has(type) ? `${dir} is the kernel's and takes no files` : undefined
   } catch (error) {
     return `${dir} ${describe(error)}`
   }

@@ -226,6 +226,9 @@ t.test('a run_dir that cannot be is told', async (t) => {
     /run_dir: no socket can have the name .*; set/,
   ])
   t.same((await check({ run_dir: join(dir, 'new', 'too') })).problems, [], 'it is made')
+  t.match((await check({ run_dir: '/proc/x/y' })).problems, [
+    /run_dir: \/proc\/x\/y cannot be made: \/proc /,
+  ])
 })
 
 t.test('without an environment it starts as with one, and a port in use is told', async (t) => {

@@ -4,8 +4,9 @@
  * finished from the start.
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { makeDirectory } from '../../core/directories/make-directory.js'
 import type { Id } from '../model.js'
 import { FaultError } from '../fault.js'
 import { parseXml, type XmlElement } from './xml/reader.js'
@@ -85,7 +86,7 @@ export class VmStore {
       )
     }
     const vm = { id: randomUUID(), name: name ?? fromOvf }
-    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await makeDirectory(directory)
     await writeNew(join(directory, `${vm.id}${SUFFIX}`), ovf)
     this.#jobs.push({
       id: randomUUID(),

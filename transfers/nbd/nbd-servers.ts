@@ -5,9 +5,11 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:fs'
-import { access, chmod, lchown, mkdir, open, readFile, readdir, rm } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { access, chmod, lchown, open, readFile, readdir, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { directoryIdentity } from '../../core/directories/directory-identity.js'
+import { makeDirectory } from '../../core/directories/make-directory.js'
 import type { Id } from '../model.js'
 import { ImageFile } from '../verify/image-file.js'
 import { checkOwnFile } from '../verify/own-file.js'
@@ -25,7 +27,7 @@ export interface NbdServersOptions {
   /** For sockets and pid files; absolute and ours alone, for who writes there is believed. */
   readonly runDir: string
   /**
-   * Directories of volumes. A server of one of these that another instance has started, which has another
+   * Directories of volumes, by whatever path. A server of one of these that another instance has started, which has another
    * run directory, is found as well: it is for the transfer that it is named by.
    */
   readonly storage?: readonly string[]
@@ -67,7 +69,7 @@ const PATIENCE = 6
 
 export class NbdServers {
   readonly #runDir: string
-  readonly #storage: ReadonlySet<string>
+  readonly #storage: readonly string[]
   readonly #group: number | undefined
   readonly #startTimeoutMs: number
   readonly #stopTimeoutMs: number
@@ -75,7 +77,7 @@ export class NbdServers {
   constructor(options: NbdServersOptions) {
     const { runDir, storage = [], group, startTimeoutMs = 10_000, stopTimeoutMs = 10_000 } = options
     this.#runDir = runDir
-    this.#storage = new Set(storage.map((path) => resolve(path)))
+    this.#storage = storage
     this.#group = group
     this.#startTimeoutMs = startTimeoutMs
     this.#stopTimeoutMs = stopTimeoutMs
@@ -153,19 +155,25 @@ export class NbdServers {
   async #elsewhere(
     transferId: Id,
   ): Promise<{ readonly pid: number; readonly files: ServerFiles }[]> {
-    if (this.#storage.size === 0) return []
+    if (this.#storage.length === 0) return []
     const { socket: ours } = serverFiles(this.#runDir, transferId)
-    return (await servers())
-      .filter(({ socket, path }) => {
-        const isOfTransfer = socket !== ours && basename(socket) === basename(ours)
-        return isOfTransfer && path !== undefined && this.#storage.has(dirname(path))
-      })
-      .map(({ pid, socket }) => ({ pid, files: serverFiles(dirname(socket), transferId) }))
+    const others = (await servers()).filter(
+      ({ socket }) => socket !== ours && basename(socket) === basename(ours),
+    )
+    if (others.length === 0) return []
+    // Each time anew: what is mounted there may change.
+    const storage = new Set(await Promise.all(this.#storage.map(directoryIdentity)))
+    const found: { readonly pid: number; readonly files: ServerFiles }[] = []
+    for (const { pid, socket, path } of others) {
+      if (path === undefined || !storage.has(await directoryIdentity(dirname(path)))) continue
+      found.push({ pid, files: serverFiles(dirname(socket), transferId) })
+    }
+    return found
   }
 
   async #prepareDirectory(): Promise<void> {
-    const first = await mkdir(this.#runDir, { recursive: true, mode: DIRECTORY_MODE })
-    if (first !== undefined) await chmod(this.#runDir, DIRECTORY_MODE) // whatever the umask
+    const isNew = await makeDirectory(this.#runDir, DIRECTORY_MODE)
+    if (isNew) await chmod(this.#runDir, DIRECTORY_MODE) // whatever the umask
     // Also one that a service manager has made for us.
     if (this.#group !== undefined) await lchown(this.#runDir, -1, this.#group)
   }

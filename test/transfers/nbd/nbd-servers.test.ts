@@ -9,6 +9,7 @@ import {
   readFile,
   readdir,
   stat,
+  symlink,
   truncate,
   writeFile,
 } from 'node:fs/promises'
@@ -262,7 +263,13 @@ t.test('a server that another instance has left is found, and ended', { skip }, 
   t.equal(await other.find('other'), undefined)
   await other.stop('other')
   t.ok(isAlive(pid))
-  await other.stop(ID)
+  await symlink(dir, join(dir, 'by-another-path'))
+  const linked = new NbdServers({
+    runDir: join(dir, 'other'),
+    storage: [join(dir, 'by-another-path')],
+  })
+  t.same(await linked.find(ID), { pid, url })
+  await linked.stop(ID)
   await ended(pid)
   t.same(await readdir(runDir), [])
   const { url: own } = await other.start(ID, served)
