@@ -1,6 +1,6 @@
 /** What a crash may have left behind besides unfinished transfers, which their drivers continue. */
 import type { Id } from '../model.js'
-import { isDiskWork } from '../store/records.js'
+import { isDiskWork, type StoredDisk, type StoredTransfer } from '../store/records.js'
 import type { Context } from './context.js'
 import { finishCreation, finishGrowth, finishRemoval } from './disk-work.js'
 import { isFinal } from './phases.js'
@@ -27,15 +27,22 @@ export async function breakLooseLocks({ logger, store }: Context): Promise<void>
     const transfers = new Map(
       (await records.transfers()).map((transfer) => [transfer.id, transfer]),
     )
-    const loose = (await records.disks()).filter(({ lockedBy }) => {
-      if (lockedBy === undefined || isDiskWork(lockedBy)) return false
-      const transfer = transfers.get(lockedBy)
-      return transfer === undefined || isFinal(transfer.phase)
-    })
-    for (const disk of loose) {
+    const isLoose = ({ lockedBy }: StoredDisk, transfer: StoredTransfer | undefined): boolean =>
+      lockedBy !== undefined &&
+      !isDiskWork(lockedBy) &&
+      (transfer === undefined || isFinal(transfer.phase))
+    const loose: StoredDisk[] = []
+    for (const { id, lockedBy = '' } of (await records.disks()).filter((disk) =>
+      isLoose(disk, transfers.get(disk.lockedBy ?? '')),
+    )) {
+      // Another instance may have begun a transfer between the two readings, or ended one since.
+      const transfer = await records.transfer(lockedBy)
+      const disk = await records.disk(id)
+      if (disk?.lockedBy !== lockedBy || !isLoose(disk, transfer)) continue
       const status = disk.statusBeforeLock ?? 'illegal'
       const unlocked = { lockedBy: undefined, statusBeforeLock: undefined }
       await records.putDisk({ ...disk, status, ...unlocked })
+      loose.push(disk)
     }
     return loose
   })
