@@ -142,6 +142,7 @@ t.test('after a cut no memory is touched, and nothing is told', async (t) => {
   const came = target.lastIndexOf(5)
   target.fill(0)
   link.read(header, 2, 0, target)
+  server.resume() // it may have sent all, and sees the end only when it reads
   await until('the server has lost it', () => server.destroyed || server.closed)
   t.ok(target.every((byte) => byte === 0))
   t.ok(came >= 0)
