@@ -23,7 +23,17 @@ import {
 import { MAX_PORT, seconds, serverSchema } from '../core/config/server.js'
 import { isPostgres, withoutPassword } from './database.js'
 import { reportDuplicates, type Named } from './duplicates.js'
-import { givenPath, id, label, path, peerSocket, text, url, userName } from './option-kinds.js'
+import {
+  controlUrl,
+  givenPath,
+  id,
+  label,
+  path,
+  peerSocket,
+  text,
+  url,
+  userName,
+} from './option-kinds.js'
 
 const transfersSchema = {
   host: text('::', 'Address or name to listen on. :: is IPv6 and IPv4.'),
@@ -78,7 +88,7 @@ const transfersSchema = {
     'Where clients find the daemon of this machine; empty is the host name and port 54322.',
   ),
   proxy_control_socket: peerSocket('', 'Control socket of the proxy, if it is on this machine.'),
-  proxy_control_url: url('https://host:port', 'Control service of the proxy, if it is elsewhere.'),
+  proxy_control_url: controlUrl('Control service of the proxy, if it is elsewhere.'),
   proxy_url: url('https://host:54323', 'Where clients find the proxy; required with a proxy.'),
   control_ca_file: path('', 'Trust anchors (PEM) for control_url; empty is [tls] ca_file.'),
   control_cert_file: path(
@@ -213,7 +223,7 @@ const hostSchema = {
   address: text('', 'Its address, shown to clients; empty is that of transfer_url.'),
   hardware_id: text('', 'What clients that run on it look for.'),
   control_socket: peerSocket('', 'Control socket of its daemon, if it is on this machine.'),
-  control_url: url('https://host:port', 'Control service of its daemon, over TLS.'),
+  control_url: controlUrl('Control service of its daemon, over TLS.'),
   transfer_url: url('https://host:54322', 'Where clients find its daemon. Required.'),
 } as const
 

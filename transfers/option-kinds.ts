@@ -37,6 +37,23 @@ export const url = (example: string, description: string) =>
     accept: (written) => written === '' || isOrigin(written),
   })
 
+/** The same for a control service: who can read tickets on the way can use them. */
+export const controlUrl = (description: string) =>
+  string({
+    default: '',
+    description,
+    allowed:
+      'a URL like https://host:port, without user, path and query, or empty; http only for 127.0.0.1, ::1 and localhost',
+    accept: (written) => written === '' || (isOrigin(written) && isPrivate(written)),
+  })
+
+const LOOPBACK = /^(127\.[\d.]+|\[::1\]|localhost)$/
+
+function isPrivate(written: string): boolean {
+  const { protocol, hostname } = new URL(written)
+  return protocol === 'https:' || LOOPBACK.test(hostname)
+}
+
 const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
 export const id = (description: string) =>

@@ -164,7 +164,10 @@ export class Service implements TransferService {
       if (phase === transfer.phase && !isSignOfLife) return undefined
       const now = clock.now()
       const lastExtended = isSignOfLife ? now : transfer.lastExtended
-      await records.putTransfer({ ...transfer, phase, lastExtended, updatedAt: now })
+      // Why it was paused is not why it ended.
+      const isCancel = action === 'cancel' && !transfer.hasLostWrites
+      const message = isCancel ? undefined : transfer.message
+      await records.putTransfer({ ...transfer, phase, lastExtended, message, updatedAt: now })
       return { transfer, phase }
     })
     if (changed !== undefined) {

@@ -185,6 +185,13 @@ t.test('hosts and domains with one name or one id are refused, and both named', 
   t.doesNotThrow(() => load(local + host('a', '') + host('b', '') + domain('h1', '1')))
 })
 
+t.test('tickets do not go to control services in the clear', async (t) => {
+  for (const host of ['two.example:54324', '192.0.2.1', '127.example', 'localhost.example']) {
+    const far = `[host_a]\ntransfer_url = https://a\ncontrol_url = http://${host}\n`
+    t.throws(() => load(far), { message: /control_url: .*http only for 127\.0\.0\.1/ }, host)
+  }
+})
+
 t.test('a URL is that of a server, and no more', async (t) => {
   const options = [
     ['[transfers]', 'transfer_url'],
@@ -194,7 +201,10 @@ t.test('a URL is that of a server, and no more', async (t) => {
     ['[host_a]\ncontrol_socket = /a', 'transfer_url'],
   ] as const
   for (const [section, key] of options) {
-    for (const good of ['https://h', 'http://h:1/', 'https://[::1]:54322', 'HTTPS://h.example.']) {
+    const plain = key.includes('control')
+      ? ['http://localhost:1', 'http://[::1]:1/']
+      : ['http://h:1/']
+    for (const good of ['https://h', ...plain, 'https://[::1]:54322', 'HTTPS://h.example.']) {
       t.doesNotThrow(() => load(`${section}\n${key} = ${good}\n`), `${key} = ${good}`)
     }
     for (const bad of [
