@@ -3,7 +3,7 @@
  * and reads zeroes where the data would be.
  */
 import { stat } from 'node:fs/promises'
-import { isCutQcow2 } from './qcow2-size.js'
+import { isCutQcow2 } from '../core/formats/qcow2-end.js'
 import { findLine, Late } from './qemu-tools.js'
 import { StartError } from './start-error.js'
 

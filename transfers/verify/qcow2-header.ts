@@ -8,10 +8,12 @@ export interface Qcow2Header {
   readonly clusterSize: number
   /** 16 with extended L2 entries. */
   readonly l2EntrySize: 8 | 16
+  /** Bytes the guest sees. */
   readonly virtualSize: bigint
   readonly backingFileOffset: bigint
   readonly hasDataFile: boolean
   readonly cryptMethod: number
+  /** Its reference counts may be wrong after a crash; qemu repairs that when it writes. */
   readonly isDirty: boolean
   readonly isCorrupt: boolean
   /** The header extension of the bitmaps is up to date, so that qemu reads it. */

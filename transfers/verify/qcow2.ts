@@ -4,23 +4,13 @@
  * every version sizes its tables by what the header says.
  *
  * What is refused makes qemu read or write anything but this one file, needs a secret, or is larger
- * than any image can need. Whether the guest's data is complete is not looked at: nobody but its
- * sender knows.
+ * than any image can need. Whether it has its end is another question (qcow2-end.ts).
  */
 import { checkExtensions } from './qcow2-extensions.js'
 import { checkAligned, decodeHeader, type Qcow2Header } from './qcow2-header.js'
 import { checkDisjoint, type Region } from './qcow2-regions.js'
 import { checkSnapshots } from './qcow2-snapshots.js'
 import { ImageRefused, type ImageFile } from './image-file.js'
-
-export interface Qcow2Facts {
-  readonly version: 2 | 3
-  /** Bytes the guest sees. */
-  readonly virtualSize: bigint
-  readonly clusterSize: number
-  /** Its reference counts may be wrong after a crash; qemu repairs that when it writes. */
-  readonly isDirty: boolean
-}
 
 /** The largest header there is, with everything that qemu knows. */
 const HEADER_SIZE = 112
@@ -29,7 +19,7 @@ const MAX_L1_ENTRIES = (32 * 1024 * 1024) / 8
 const MAX_REFCOUNT_TABLE = 8 * 1024 * 1024
 
 /** Throws ImageRefused. */
-export async function inspectQcow2(file: ImageFile): Promise<Qcow2Facts> {
+export async function inspectQcow2(file: ImageFile): Promise<Qcow2Header> {
   const header = decodeHeader(await file.readUpTo(0n, HEADER_SIZE))
   checkIsWhole(header)
   const tables = [
@@ -39,8 +29,7 @@ export async function inspectQcow2(file: ImageFile): Promise<Qcow2Facts> {
     ...(await checkSnapshots(file, header)),
   ]
   checkDisjoint([{ what: 'the header', offset: 0n, size: BigInt(header.clusterSize) }, ...tables])
-  const { version, virtualSize, clusterSize, isDirty } = header
-  return { version, virtualSize, clusterSize, isDirty }
+  return header
 }
 
 /** The image is this file, and can be read without a secret. */

@@ -1,6 +1,6 @@
 /**
  * Whether an uploaded image may become a disk. It comes from anybody: the answer is about what the
- * file would make qemu do, and whether it fits, never about what the guest will find in it.
+ * file would make qemu do, whether it fits and has its end, never about what the guest will find in it.
  *
  * A raw disk is refused when its first bytes are the header of another format (foreign-format.ts),
  * as the published rules want: also a disk that the guest itself encrypted with LUKS as a whole. For
@@ -14,6 +14,7 @@ import { ImageFile, ImageRefused } from './image-file.js'
 import { VerificationError, VERIFY_LIMITS, type Limits } from './limited-child.js'
 import { checkOwnFile } from './own-file.js'
 import { inspectQcow2 } from './qcow2.js'
+import { checkEnd } from './qcow2-end.js'
 import { qemuInfo } from './qemu-info.js'
 import { checkNoWriter } from './writers.js'
 
@@ -99,13 +100,15 @@ async function verifyQcow2(
   volume: VolumeToVerify,
   limits: Limits,
 ): Promise<ImageFacts> {
-  const { version, virtualSize, isDirty } = await inspectQcow2(image)
+  const header = await inspectQcow2(image)
+  const { version, virtualSize, isDirty } = header
   const warnings = checkSize(volume, virtualSize)
   const seen = BigInt((await qemuInfo(image, limits)).virtualSize)
   // qemu counts whole sectors.
   if (seen !== virtualSize && seen !== virtualSize - (virtualSize % SECTOR)) {
     throw new ImageRefused(`qemu sees ${seen} bytes where the header says ${virtualSize}`)
   }
+  warnings.push(...(await checkEnd(image, header, limits.mapMs)))
   if (isDirty) warnings.push('the image was not closed; its reference counts may be wrong')
   const qcowVersion = version === 2 ? 'qcow2_v2' : 'qcow2_v3'
   return { qcowVersion, virtualSize: Number(virtualSize), warnings }

@@ -1,8 +1,8 @@
 import { copyFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { isCutQcow2 } from '../../start/qcow2-size.js'
-import { run, without } from '../support/tools.js'
+import { isCutQcow2 } from '../../../core/formats/qcow2-end.js'
+import { run, without } from '../../support/tools.js'
 
 const skip = without('qemu-img', 'qemu-io')
 const CLUSTER = 65_536
