@@ -67,8 +67,9 @@ export function newTransfer(
     ticketId: undefined,
     requestedFormat: format,
     format: format ?? disk.format,
-    // By what was asked for: without a format the bytes of the file are meant, whatever they are.
-    backend: format === 'raw' ? 'nbd' : 'file',
+    // By what was asked for: without a format the bytes of the file are meant, whatever they are. Those
+    // of a raw disk are the guest's data, which any host can move.
+    backend: format === 'raw' && disk.format !== 'raw' ? 'nbd' : 'file',
     shallow,
     inactivityTimeout,
     timeoutPolicy,

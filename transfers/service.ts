@@ -134,8 +134,7 @@ export class Service implements TransferService {
         )
       requireUnlocked(disk)
       requireActive(domains.find((one) => one.id === disk.storageDomainId))
-      if (!hosts.hasUsable(transfer.backend))
-        throw conflict('No host that can serve this is up; see /hosts, and ask again when one is.')
+      requireUsable(hosts, transfer.backend)
       await records.putDisk({
         ...disk,
         status: 'locked',
@@ -227,6 +226,19 @@ async function hasVolume(volumes: Volumes, disk: Disk): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
     throw error
   }
+}
+
+/** Whichever of them it will be. */
+function requireUsable(hosts: Hosts, backend: Transfer['backend']): void {
+  if (hosts.hasUsable(backend)) return
+  if (!hosts.hasUsable('file')) {
+    throw conflict('No host is up; see /hosts, and ask again when one is.')
+  }
+  throw conflict(
+    hosts.hasNbdServers
+      ? 'No host with NBD servers is up; ask again when one is, or ask for the format of the disk.'
+      : 'No host has NBD servers, so the guest data of this disk cannot be moved; ask for the format of the disk.',
+  )
 }
 
 function known<T>(found: T | undefined, detail: string): T {

@@ -16,7 +16,9 @@ export async function requireUsable(config: TransfersConfig, logger: Logger): Pr
   // Only transfers of guest data need it, and by then it may be there.
   const { problems: lacks } = await checkRunDir(config.transfers.run_dir)
   for (const lack of lacks) {
-    logger.warn(`${lack}: no transfer with format raw can begin; make it, or mend run_dir`)
+    logger.warn(
+      `${lack}: no transfer with format raw of a qcow2 disk can begin; make it, or mend run_dir`,
+    )
   }
 }
 

@@ -246,7 +246,10 @@ t.test('without an environment it starts as with one, and a port in use is told'
   t.equal(status, 1)
   const told = `cannot listen on 127.0.0.1 port ${port}: it is in use; choose another with [transfers] port`
   t.ok(stderr.endsWith(`imageio-transfers: ${told}\n`), stderr)
-  t.match(stderr, /"level":"warn".*run_dir: .*: no transfer with format raw can begin; make it, or/)
+  t.match(
+    stderr,
+    /"level":"warn".*run_dir: .*: no transfer with format raw of a qcow2 disk can begin; make it, or/,
+  )
   t.match(bare('--check-config'), {
     status: 1,
     stderr: /^imageio-transfers: \[transfers\] run_dir: /,

@@ -107,6 +107,11 @@ export class Hosts {
     return this.#usable(backend).length > 0
   }
 
+  /** Any of them, up or down. */
+  get hasNbdServers(): boolean {
+    return [...this.#hosts.values()].some(({ settings }) => settings.hasNbdServers)
+  }
+
   transferUrl(hostId: Id | undefined, ticketId: Id): string | undefined {
     const host = this.get(hostId)
     return host && imageUrl(host.settings.transferUrl, ticketId)

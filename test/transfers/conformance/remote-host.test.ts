@@ -39,8 +39,14 @@ t.test('an upload to a host that is controlled over TLS', { skip: without('curl'
   const image = tag(await system.diskStatus('d', 'ok'), 'image_id') ?? ''
   t.ok(readFileSync(join(system.images, image)).equals(readFileSync(file)))
 
-  const raw = '<image_transfer><disk id="d"/><host id="two"/><format>raw</format></image_transfer>'
-  await t.rejects(system.post('imagetransfers', raw), /409/, 'it has no NBD servers of ours')
+  const again = await system.transferring('<disk id="d"/><host id="two"/><format>raw</format>')
+  t.equal((await system.upload(again.url, file)).status, 200, 'of a raw disk it has the file')
+  await system.act(again.id, 'finalize')
+  await system.phase(again.id, 'finished_success')
+  await system.addDisk('q', 'cow', SIZE)
+  const guestData =
+    '<image_transfer><disk id="q"/><host id="two"/><format>raw</format></image_transfer>'
+  await t.rejects(system.post('imagetransfers', guestData), /409/, 'it has no NBD servers of ours')
 })
 
 t.test('SIGHUP takes other certificates for hosts', { skip: without('curl') }, async (t) => {

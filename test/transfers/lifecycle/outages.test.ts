@@ -15,7 +15,7 @@ import { startProxy } from '../../support/proxy.js'
 import { testPki } from '../../support/pki.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
-import { hostOf, startEngine } from '../engine.js'
+import { hostOf, startEngine, type Engine } from '../engine.js'
 import { NamedServers } from '../storage.js'
 
 const SIZE = 65536
@@ -199,10 +199,29 @@ t.test('a fixed host is used, or none', async (t) => {
   const { hostId, ticketId } = await engine.transferring({ diskId, hostId: '456' })
   t.equal(hostId, '456')
   t.equal((await two.ticket(ticketId!)).uuid, ticketId)
-  const other = await engine.addDisk()
+  const other = await engine.addDisk({ format: 'cow' })
   const nbd = { diskId: other.id, format: 'raw', hostId: '456' } as const
   await t.rejects(engine.addTransfer(nbd), { code: 'ERR_TRANSFER_FAULT', statusCode: 409 })
   t.match(await engine.transferring({ ...nbd, hostId: undefined }), { hostId: 'one' })
+  const raw = await engine.addDisk()
+  t.match(await engine.transferring({ diskId: raw.id, format: 'raw', hostId: '456' }), {
+    hostId: '456',
+    backend: 'file',
+  })
+})
+
+t.test('that no host has NBD servers, or none that is up, is said', async (t) => {
+  const [near, other] = [await startDaemon(t), await startDaemon(t)]
+  const far = hostOf(other, { id: 'far', hasNbdServers: false })
+  const guestData = async (engine: Engine) =>
+    engine.addTransfer({ diskId: (await engine.addDisk({ format: 'cow' })).id, format: 'raw' })
+  const none = await startEngine(t, { hosts: [far] })
+  await t.rejects(guestData(none), { statusCode: 409, message: /No host has NBD servers/ })
+  const raw = await none.addDisk()
+  t.match(await none.transferring({ diskId: raw.id, format: 'raw' }), { hostId: 'far' })
+  await near.stop()
+  const down = await startEngine(t, { hosts: [far, hostOf(near, { id: 'near' })] })
+  await t.rejects(guestData(down), { statusCode: 409, message: /No host with NBD servers is up/ })
 })
 
 t.test(
@@ -304,7 +323,8 @@ t.test('an NBD server that does not start pauses an upload and ends a download',
   const daemon = await startDaemon(t)
   const engine = await startEngine(t, { daemon })
   engine.nbd.fault = new Error('qemu-nbd is missing')
-  const [one, two] = [await engine.addDisk(), await engine.addDisk()]
+  const cow = { format: 'cow' } as const
+  const [one, two] = [await engine.addDisk(cow), await engine.addDisk(cow)]
   const up = await engine.addTransfer({ diskId: one.id, format: 'raw' })
   const down = await engine.addTransfer({ diskId: two.id, format: 'raw', direction: 'download' })
   t.match((await engine.inPhase(up.id, 'paused_system')).message, /qemu-nbd is missing/)

@@ -28,7 +28,7 @@ t.test('walks of clients, outages and restarts', async (t) => {
       engine.clock.advance(1000)
       return engine.service.hosts().some(({ isUp }) => isUp)
     })
-    const { id: diskId } = await engine.addDisk({ id: `disk-${walk}` })
+    const { id: diskId } = await engine.addDisk({ id: `disk-${walk}`, format: 'cow' })
     const { id } = await engine.addTransfer({
       diskId,
       direction: pick(['upload', 'upload', 'download'] as const),
