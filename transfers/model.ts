@@ -84,7 +84,7 @@ export interface Transfer {
   readonly renewalFailures: number
   /** Milliseconds of the wall clock of the last extend or resume. */
   readonly lastExtended: number
-  /** Why it failed or was paused by the service. Clients see it. */
+  /** Why it failed or was paused by the service, or who cancelled it. Clients see it. */
   readonly message: string | undefined
 }
 

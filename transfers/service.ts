@@ -163,10 +163,8 @@ export class Service implements TransferService {
       if (phase === transfer.phase && !isSignOfLife) return undefined
       const now = clock.now()
       const lastExtended = isSignOfLife ? now : transfer.lastExtended
-      // Why it was paused is not why it ended.
-      const isCancel = action === 'cancel' && !transfer.hasLostWrites
-      const message = isCancel ? undefined : transfer.message
-      await records.putTransfer({ ...transfer, phase, lastExtended, message, updatedAt: now })
+      const message = messageAfter(action, transfer, user)
+      await records.putTransfer({ ...transfer, phase, message, lastExtended, updatedAt: now })
       return { transfer, phase }
     })
     if (changed !== undefined) {
@@ -226,6 +224,16 @@ async function hasVolume(volumes: Volumes, disk: Disk): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
     throw error
   }
+}
+
+/** What the service had said of it before is not why it ends now. */
+function messageAfter(
+  action: TransferAction,
+  { message }: Transfer,
+  user: string | undefined,
+): string | undefined {
+  if (action === 'cancel') return user === undefined ? undefined : `cancelled by ${user}`
+  return action === 'finalize' ? undefined : message
 }
 
 /** Whichever of them it will be. */

@@ -52,7 +52,9 @@ export async function change(context: Context, id: Id, what: Change): Promise<St
     if (onlyIn?.includes(read.phase) === false) return [read, read]
     const phase = event === undefined ? read.phase : nextPhase(read.phase, event, read)
     const updatedAt = isQuiet ? read.updatedAt : clock.now()
-    const stored = await records.putTransfer({ ...read, ...fields, phase, updatedAt })
+    // What went wrong meanwhile is not why it ends: a client has ended it.
+    const message = read.phase === 'cancelled_user' ? { message: read.message } : {}
+    const stored = await records.putTransfer({ ...read, ...fields, ...message, phase, updatedAt })
     if (disk !== undefined) await describe(records, stored, disk)
     await followPhase(records, read.phase, stored, { fate, owner: token })
     return [read, stored]

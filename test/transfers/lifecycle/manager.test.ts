@@ -217,6 +217,26 @@ t.test('a transfer nobody uses is paused, and resume gives it its time again', a
   t.equal(resumed.message, undefined)
 })
 
+t.test('who cancels a transfer is its reason, whatever had paused it', async (t) => {
+  const engine = await startEngine(t, { daemon })
+  const paused = async () => {
+    const { id: diskId } = await engine.addDisk()
+    const { id } = await engine.transferring({ diskId, inactivityTimeout: 1 })
+    t.match((await engine.inPhase(id, 'paused_system')).message, /nobody used/)
+    return id
+  }
+  const byUser = await paused()
+  await engine.service.act(byUser, 'cancel', 'jane@internal')
+  t.equal((await engine.inPhase(byUser, 'finished_failure')).message, 'cancelled by jane@internal')
+  const unnamed = await paused()
+  await engine.service.act(unnamed, 'cancel')
+  t.equal((await engine.inPhase(unnamed, 'finished_failure')).message, undefined)
+  const finalized = await paused()
+  await engine.service.act(finalized, 'finalize')
+  t.equal((await engine.service.transfer(finalized))?.message, undefined)
+  await engine.inPhase(finalized, 'finished_success')
+})
+
 t.test('a download nobody uses is cancelled, without harm to its disk', async (t) => {
   const engine = await startEngine(t, { daemon })
   const { id: diskId } = await engine.addDisk()

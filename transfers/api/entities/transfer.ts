@@ -38,8 +38,8 @@ export const TransferSchema = Type.Object(
     description: Type.Optional(
       Type.String({
         description:
-          'Why it failed or was paused by the service, or why the image was refused; in words for ' +
-          'people, which may change',
+          'Why it failed or was paused by the service, why the image was refused, or who cancelled it; ' +
+          'in words for people, which may change',
       }),
     ),
     direction: Type.Enum(['upload', 'download']),
