@@ -1,10 +1,10 @@
 #!/bin/sh
 # Throws mutated requests, responses and ClientHellos at the parsers of the native front, and replies of NBD
-# servers at theirs, with the address and undefined-behaviour sanitizers: fuzz.sh [SECONDS for each, 15]. What
+# servers at theirs, with the address and undefined-behaviour sanitizers: fuzz.sh [SECONDS for each, 10]. What
 # breaks one is left in .fuzz/ and told; a good addition to native/fuzz/corpus/. Skipped where clang has no fuzzer.
 set -eu
 cd "$(dirname "$0")/.."
-seconds=${1:-15}
+seconds=${1:-10}
 out=.fuzz
 mkdir -p "$out"
 

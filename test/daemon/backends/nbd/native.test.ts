@@ -4,7 +4,7 @@ import t from 'tap'
 const env = { ...process.env, IMAGEIO_TEST_NATIVE: 'on' }
 
 const SUITES = [
-  ...['replies', 'extended', 'servers', 'lost-writes', 'handshake', 'flags', 'extents'],
+  ...['replies', 'extended', 'servers', 'lost-writes', 'flags'],
   '../../conformance/nbd',
 ]
 
