@@ -410,9 +410,10 @@ t.test('who speaks no TLS is no server', async (t) => {
   const trust = transport.trust({ authorities: '', key: '', cert: '', ciphers: CIPHERS })
   const { port } = plain.address() as AddressInfo
   const to = { addresses: ['127.0.0.1'], port, tls: { trust, host: 'h', serverName: 'h' } }
+  const never = (): void => void t.fail('it is not open')
   const error = await new Promise<DialError>((failed) =>
-    transport.dial(to, { failed } as unknown as Parameters<Transport['dial']>[1]),
-  ).catch((error: unknown) => error as DialError)
+    transport.dial(to, { failed, opened: never, reset: never, closed: () => undefined }),
+  )
   t.match(error.code, /ERR_SSL/)
 })
 
