@@ -105,7 +105,9 @@ export class DaemonRequest {
       // Also after the answer, when the connection breaks within its body.
       request.on('error', (error) => {
         this.#stop(connecting)
-        reject(this.#reason ?? daemonError(error, this.#isConnected))
+        // What broke before Node's client listened is a 'socket hang up' to it.
+        const cause = request.socket?.errored ?? error
+        reject(this.#reason ?? daemonError(cause, this.#isConnected))
         this.#settled.abort(new AnsweredEarly())
       })
       request.once('close', () => {
@@ -184,7 +186,7 @@ export class DaemonRequest {
       request.write(chunk, callback)
       return
     }
-    request.flushHeaders()
+    if (!request.headersSent) request.flushHeaders()
     this.#dialed.writeAround(chunk).then(() => callback(), callback)
   }
 

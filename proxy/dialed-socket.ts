@@ -55,6 +55,8 @@ export class DialedSocket extends net.Socket {
     this.#transport = transport
     this.#id = id
     this.isSameHost = isSameHost
+    // It may break before Node's client listens: an error of one connection ends no process.
+    this.on('error', () => undefined)
   }
 
   /** The other end has gone, whether Node has noticed or not. */

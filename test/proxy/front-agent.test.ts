@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
@@ -45,17 +46,24 @@ async function daemon(
     server.close()
   })
   const { port } = server.address() as AddressInfo
-  const begin: Fixture['begin'] = (method, headers = {}) => {
-    const giveUp = new AbortController()
-    const givenUp = giveUp.signal
-    const at = { host: '127.0.0.1', port, method, headers, agent, givenUp }
-    return new DaemonRequest(http.request(at), {
-      deadlines: { connectMs: 5000, silenceMs: 5000, answerMs: 5000 },
-      takesWithheld: method === 'GET',
-      giveUp,
-    })
-  }
+  const begin: Fixture['begin'] = (method, headers) => beginWith(agent, port, method, headers)
   return { agent, begin, connections: () => connections, server }
+}
+
+function beginWith(
+  agent: http.Agent,
+  port: number,
+  method: string,
+  headers: http.OutgoingHttpHeaders = {},
+): DaemonRequest {
+  const giveUp = new AbortController()
+  const givenUp = giveUp.signal
+  const at = { host: '127.0.0.1', port, method, headers, agent, givenUp }
+  return new DaemonRequest(http.request(at), {
+    deadlines: { connectMs: 5000, silenceMs: 5000, answerMs: 5000 },
+    takesWithheld: method === 'GET',
+    giveUp,
+  })
 }
 
 async function readAll(read: (target: Buffer) => Promise<number>): Promise<Buffer> {
@@ -227,4 +235,30 @@ t.test('who gives up while it connects does not wait', async (t) => {
   await later.connected()
   later.cancel(reason)
   await t.rejects(within('the end', 5000, later.answer), reason)
+})
+
+t.test('a connection that breaks before Node looks at it', async (t) => {
+  // Not in this process, whose thread is busy: what opens and what ends a connection come at once.
+  const { keyFile, certFile, caFile, ca } = testPki()
+  const verify = ['-CAfile', caFile, '-Verify', '1', '-verify_return_error']
+  const args = ['s_server', '-accept', '127.0.0.1:0', '-key', keyFile, '-cert', certFile, ...verify]
+  const server = spawn('openssl', args, { stdio: ['pipe', 'pipe', 'ignore'] })
+  t.teardown(() => void server.kill('SIGKILL'))
+  let said = ''
+  server.stdout.setEncoding('utf8').on('data', (text: string) => (said += text))
+  const [, port] = await until('it listens', () => /ACCEPT .*:(\d+)/.exec(said) ?? undefined)
+  const transport = new Transport(1)
+  const trust = transport.trust({ authorities: ca, key: '', cert: '', ciphers: DEFAULT_CIPHERS })
+  const agent = createFrontAgent(transport, trust)
+  t.teardown(() => {
+    agent.destroy()
+    transport.close()
+  })
+  const busy = setInterval(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50))
+  t.teardown(() => clearInterval(busy))
+  for (let round = 0; round < 10; round++) {
+    const request = beginWith(agent, Number(port), 'GET')
+    request.end()
+    await t.rejects(within('the end', 4000, request.answer), { code: 'ERR_DAEMON_DISTRUSTS' })
+  }
 })

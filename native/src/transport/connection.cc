@@ -216,6 +216,11 @@ void Connection::AnswerWrite(int error) {
 void Connection::Lose() {
   const std::string& reason = channel_->reason();
   const bool is_told = is_dialed() && !reason.empty() && reason != kReset;
+  if (is_dialed() && !is_told && state_ == State::kOpen) {
+    // As an end. A closed socketpair would fail the owner's next write, and what came be unread.
+    has_peer_ended_ = true;
+    return LoseOut();
+  }
   Tell(EventKind::kReset, 0, 0, is_told ? reason : "");
   if (!is_told) return Close();
   // The end of the socketpair must not overtake the reason.
