@@ -40,12 +40,14 @@ async function attach(
     stdio: 'ignore',
   })
   const exited = once(strace, 'exit')
-  t.teardown(() => strace.kill())
-  const isTraced = (): boolean =>
-    !/TracerPid:\s+0\b/.test(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))
-  await until('strace is attached', isTraced)
-  return async () => {
+  const detach = async (): Promise<void> => {
     strace.kill()
     await exited
   }
+  // Done before the daemon is ended: a signal that comes while strace lets go may be lost.
+  t.teardown(detach)
+  const isTraced = (): boolean =>
+    !/TracerPid:\s+0\b/.test(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))
+  await until('strace is attached', isTraced)
+  return detach
 }

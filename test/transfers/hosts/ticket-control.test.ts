@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { createServer as createHttpServer, request as httpRequest } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { buffer } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { TicketControl, type TicketRequest } from '../../../transfers/hosts/ticket-control.js'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
@@ -42,9 +43,12 @@ async function startTls(t: Test, { controlSocket }: Daemon, pki: Pki): Promise<n
       outgoing.writeHead(answer.statusCode ?? 500, answer.headers)
       answer.pipe(outgoing)
     })
-    // The daemon closes a connection it keeps when it likes; the client then gets no answer, and asks again.
     relayed.on('error', () => outgoing.destroy())
-    incoming.pipe(relayed)
+    // At once: the daemon answers and closes when it has all, and a write that comes later fails.
+    buffer(incoming).then(
+      (body) => relayed.end(body),
+      () => relayed.destroy(),
+    )
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => server.close())
