@@ -40,8 +40,10 @@ run() {
 
 build '-fsanitize=address,undefined -fno-sanitize-recover=all'
 # Node itself leaks on purpose at its end, hence no leak detection.
-export ASAN_OPTIONS="detect_leaks=0:log_path=$copy/report"
-export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$copy/report"
+# Tests start other programs, which are not looked at: hence the names in the reports.
+log="log_exe_name=1:log_path=$copy/report"
+export ASAN_OPTIONS="detect_leaks=0:$log"
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:$log"
 for test in dist/test/native/*.test.js; do
   run "$test"
 done
@@ -50,7 +52,7 @@ done
 # threads without their locks would look like races.
 if setarch -R true 2> /dev/null; then
   build '-fsanitize=thread'
-  export TSAN_OPTIONS="ignore_noninstrumented_modules=1:log_path=$copy/report"
+  export TSAN_OPTIONS="ignore_noninstrumented_modules=1:$log"
   for test in dist/test/native/transport*.test.js dist/test/native/nbd.test.js; do
     run "$test" setarch -R
   done
@@ -58,7 +60,7 @@ else
   echo 'sanitize: no thread sanitizer, as addresses cannot be fixed here'
 fi
 
-for report in report.*; do
+for report in report.node.*; do
   [ -e "$report" ] || continue
   failed=yes
   cat "$report" >&2
