@@ -6,6 +6,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { makeDirectory } from '../core/directories/make-directory.js'
+import { claimDirectory } from './claim.js'
 import { startChild, untilReady, type Child } from './child.js'
 import { freePort } from './free-port.js'
 import { commonSections, writeConfig, type CommonSettings } from './server-config.js'
@@ -98,7 +99,9 @@ async function makeDirectories(runDir: string, dir: string): Promise<void> {
   await mkdir(nbdDirectory(runDir), { mode: 0o700 })
   try {
     await makeDirectory(disksDirectory(dir))
+    await claimDirectory(dir)
   } catch (cause) {
+    if (cause instanceof StartError) throw cause
     throw new StartError(`cannot use ${dir}: ${(cause as Error).message}`, { cause })
   }
 }

@@ -33,6 +33,10 @@ t.test('the printed lines upload a disk, which stays', { skip: without('curl') }
   t.match(text, /^ +disks +.*my transfers\/disks +\(kept\)$/m)
   await until('its end', () => /^transfer [0-9a-f-]{36} succeeded$/m.test(started.output()))
 
+  const second = start(t, dir, ['--transfers', 'my transfers'])
+  t.equal(await within('end of the second', 20_000, second.ended), 1)
+  t.match(second.errors(), /^imageio: .*my transfers is in use by another npm start: /)
+
   const children = childrenOf(started.child.pid ?? 0)
   t.equal(children.length, 3, 'daemon, proxy, transfer service')
   started.child.kill('SIGINT')
