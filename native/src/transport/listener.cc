@@ -13,6 +13,9 @@ namespace imageio::transport {
 
 namespace {
 
+// That of TCP grows by itself. The kernel grants what it may, usually 416 KiB.
+constexpr int kUnixSendBuffer = 1024 * 1024;
+
 // As core/http/server.ts: connections that may wait for accept(2).
 constexpr int kBacklog = 511;
 
@@ -60,7 +63,11 @@ FileDescriptor Listener::Accept(std::string* address) const {
                    SOCK_NONBLOCK | SOCK_CLOEXEC);
   }));
   address->clear();
-  if (socket.get() == -1 || peer.family() == AF_UNIX) return socket;
+  if (socket.get() == -1) return socket;
+  if (peer.family() == AF_UNIX) {
+    SetOption(socket.get(), SOL_SOCKET, SO_SNDBUF, kUnixSendBuffer);
+    return socket;
+  }
   SetOption(socket.get(), IPPROTO_TCP, TCP_NODELAY, 1);
   *address = AddressOf(peer);
   return socket;
