@@ -35,6 +35,12 @@ int DescriptorArgument(const Napi::CallbackInfo& info, size_t index) {
   return static_cast<int>(number);
 }
 
+unsigned ThreadsArgument(const Napi::CallbackInfo& info, size_t index) {
+  const int64_t threads = SizeArgument(info, index, "threads");
+  if (threads < 1 || threads > 64) ThrowRange(info, "threads", "from 1 to 64");
+  return static_cast<unsigned>(threads);
+}
+
 bool BooleanArgument(const Napi::CallbackInfo& info, size_t index, const char* name) {
   const Napi::Value value = info[index];
   if (!value.IsBoolean()) ThrowType(info, name, "a boolean");

@@ -22,6 +22,9 @@ int64_t SizeArgument(const Napi::CallbackInfo& info, size_t index, const char* n
 // A number that may be a file descriptor; whether it is one, the kernel tells.
 int DescriptorArgument(const Napi::CallbackInfo& info, size_t index);
 
+// How many threads to start, 1 to 64.
+unsigned ThreadsArgument(const Napi::CallbackInfo& info, size_t index);
+
 bool BooleanArgument(const Napi::CallbackInfo& info, size_t index, const char* name);
 
 std::string StringArgument(const Napi::CallbackInfo& info, size_t index, const char* name);

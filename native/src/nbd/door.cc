@@ -5,14 +5,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "../addon_data.h"
 #include "../arguments.h"
+#include "../event_queue.h"
 #include "../functions.h"
 #include "../retry.h"
 #include "engine.h"
@@ -29,7 +28,7 @@ using nbd::Outgoing;
 using nbd::PendingRead;
 using nbd::ReplyFormat;
 
-constexpr int64_t kMaxThreads = 64;
+using NbdEvents = EventQueue<Event, nbd::EventSink>;
 
 // Numbers of 32 bits.
 uint32_t WordArgument(const Napi::CallbackInfo& info, size_t index, const char* name) {
@@ -41,7 +40,7 @@ uint32_t WordArgument(const Napi::CallbackInfo& info, size_t index, const char* 
 }
 
 // See native/nbd.ts.
-class NbdDoor final : public Napi::ObjectWrap<NbdDoor>, public nbd::EventSink {
+class NbdDoor final : public Napi::ObjectWrap<NbdDoor> {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(
@@ -52,16 +51,14 @@ class NbdDoor final : public Napi::ObjectWrap<NbdDoor>, public nbd::EventSink {
 
   explicit NbdDoor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NbdDoor>(info) {
     if (!info[0].IsFunction()) throw Napi::TypeError::New(info.Env(), "onEvent must be a function");
-    const int64_t threads = SizeArgument(info, 1, "threads");
-    if (threads < 1 || threads > kMaxThreads) {
-      throw Napi::RangeError::New(info.Env(), "threads must be from 1 to 64");
-    }
-    function_ = Napi::ThreadSafeFunction::New(info.Env(), info[0].As<Napi::Function>(),
-                                              "imageio.nbd", 0, 1);
-    // Who waits for an answer has a timer.
-    function_.Unref(info.Env());
+    const unsigned threads = ThreadsArgument(info, 1);
+    events_ =
+        std::make_unique<NbdEvents>(info.Env(), info[0].As<Napi::Function>(), "imageio.nbd",
+                                    [this](Napi::Env env, const Napi::Function& callback,
+                                           const Event& event) { Tell(env, callback, event); });
+    events_->Unref(info.Env());  // who waits for an answer has a timer
     try {
-      engine_ = std::make_unique<Engine>(*this, static_cast<unsigned>(threads));
+      engine_ = std::make_unique<Engine>(*events_, threads);
     } catch (...) {
       End();
       throw;
@@ -74,38 +71,15 @@ class NbdDoor final : public Napi::ObjectWrap<NbdDoor>, public nbd::EventSink {
   // The environment ends. Until then the function keeps the door.
   void End() {
     engine_.reset();
-    {
-      const std::scoped_lock lock(mutex_);
-      is_closed_ = true;
-      events_.clear();
-    }
-    function_.Abort();
+    events_->Close();
   }
 
-  // From any thread. Many events are one call.
-  void Post(Event event) override {
-    const std::scoped_lock lock(mutex_);
-    if (is_closed_) return;
-    events_.push_back(std::move(event));
-    if (events_.size() > 1) return;  // who was called for the first takes all
-    function_.NonBlockingCall(
-        [this](Napi::Env env, const Napi::Function& callback) { Deliver(env, callback); });
-  }
-
-  void Deliver(Napi::Env env, const Napi::Function& callback) {
-    std::vector<Event> events;
-    {
-      const std::scoped_lock lock(mutex_);
-      events.swap(events_);
-    }
-    for (const Event& event : events) {
-      const Napi::HandleScope scope(env);
-      callback.Call({Napi::Number::New(env, static_cast<int>(event.kind)),
-                     Napi::Number::New(env, static_cast<double>(event.link)),
-                     Napi::Number::New(env, event.value), Content(env, event)});
-      if (event.bytes.empty()) continue;
-      if (const auto link = engine_->Find(event.link)) link->Took(event.bytes.size());
-    }
+  void Tell(Napi::Env env, const Napi::Function& callback, const Event& event) {
+    callback.Call({Napi::Number::New(env, static_cast<int>(event.kind)),
+                   Napi::Number::New(env, static_cast<double>(event.link)),
+                   Napi::Number::New(env, event.value), Content(env, event)});
+    if (event.bytes.empty()) return;
+    if (const auto link = engine_->Find(event.link)) link->Took(event.bytes.size());
   }
 
   static Napi::Value Content(Napi::Env env, const Event& event) {
@@ -173,10 +147,7 @@ class NbdDoor final : public Napi::ObjectWrap<NbdDoor>, public nbd::EventSink {
     engine_->Remove(static_cast<uint64_t>(SizeArgument(info, 0, "link")));
   }
 
-  Napi::ThreadSafeFunction function_;
-  std::mutex mutex_;
-  std::vector<Event> events_;
-  bool is_closed_ = false;
+  std::unique_ptr<NbdEvents> events_;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -5,13 +5,12 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "../addon_data.h"
 #include "../arguments.h"
+#include "../event_queue.h"
 #include "../functions.h"
 #include "endpoint.h"
 #include "transport.h"
@@ -30,7 +29,6 @@ using transport::TlsSettings;
 using transport::Transport;
 using transport::WriteOrder;
 
-constexpr int64_t kMaxThreads = 64;
 constexpr size_t kTokenBytes = 16;
 
 std::string RandomToken() {
@@ -53,52 +51,14 @@ Napi::Number ToNumber(Napi::Env env, uint64_t number) {
   return Napi::Number::New(env, static_cast<double>(number));
 }
 
-// Brings events from the front's threads to one JavaScript function, in order and in batches.
-class EventQueue final : public transport::EventSink {
- public:
-  EventQueue(Napi::Env env, const Napi::Function& callback)
-      : function_(Napi::ThreadSafeFunction::New(env, callback, "imageio.front", 0, 1)) {}
+using FrontEvents = EventQueue<Event, transport::EventSink>;
 
-  void Post(Event event) override {
-    const std::scoped_lock lock(mutex_);
-    if (is_closed_) return;
-    events_.push_back(std::move(event));
-    if (events_.size() > 1) return;  // who was called for the first takes all
-    function_.NonBlockingCall(
-        [this](Napi::Env env, const Napi::Function& callback) { Deliver(env, callback); });
-  }
-
-  // On JavaScript's thread; nothing is delivered any more.
-  void Close() {
-    {
-      const std::scoped_lock lock(mutex_);
-      if (std::exchange(is_closed_, true)) return;
-      events_.clear();
-    }
-    function_.Abort();
-  }
-
- private:
-  void Deliver(Napi::Env env, const Napi::Function& callback) {
-    std::vector<Event> events;
-    {
-      const std::scoped_lock lock(mutex_);
-      events.swap(events_);
-    }
-    for (const Event& event : events) {
-      const Napi::HandleScope scope(env);
-      callback.Call({Napi::Number::New(env, static_cast<int>(event.kind)),
-                     ToNumber(env, event.connection), ToNumber(env, event.listener),
-                     Napi::Number::New(env, static_cast<double>(event.value)),
-                     Napi::Number::New(env, event.error), Napi::String::New(env, event.text)});
-    }
-  }
-
-  Napi::ThreadSafeFunction function_;
-  std::mutex mutex_;
-  std::vector<Event> events_;
-  bool is_closed_ = false;
-};
+void Tell(Napi::Env env, const Napi::Function& callback, const Event& event) {
+  callback.Call({Napi::Number::New(env, static_cast<int>(event.kind)),
+                 ToNumber(env, event.connection), ToNumber(env, event.listener),
+                 Napi::Number::New(env, static_cast<double>(event.value)),
+                 Napi::Number::New(env, event.error), Napi::String::New(env, event.text)});
+}
 
 // See native/transport.ts.
 class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
@@ -123,14 +83,12 @@ class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
 
   explicit FrontDoor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<FrontDoor>(info) {
     if (!info[0].IsFunction()) throw Napi::TypeError::New(info.Env(), "onEvent must be a function");
-    const int64_t threads = SizeArgument(info, 1, "threads");
-    if (threads < 1 || threads > kMaxThreads) {
-      throw Napi::RangeError::New(info.Env(), "threads must be from 1 to 64");
-    }
+    const unsigned threads = ThreadsArgument(info, 1);
     token_ = RandomToken();
-    events_ = std::make_unique<EventQueue>(info.Env(), info[0].As<Napi::Function>());
+    events_ = std::make_unique<FrontEvents>(info.Env(), info[0].As<Napi::Function>(),
+                                            "imageio.front", Tell);
     try {
-      transport_ = std::make_unique<Transport>(*events_, static_cast<unsigned>(threads), token_);
+      transport_ = std::make_unique<Transport>(*events_, threads, token_);
     } catch (...) {
       events_->Close();
       throw;
@@ -318,7 +276,7 @@ class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
   void Close(const Napi::CallbackInfo& /*info*/) { End(); }
 
   std::string token_;
-  std::unique_ptr<EventQueue> events_;
+  std::unique_ptr<FrontEvents> events_;
   std::unique_ptr<Transport> transport_;
 };
 
