@@ -91,7 +91,7 @@ export class ControlClient {
 
   /**
    * The same, and a request to install it that is still on its way is refused. Rejects when the ticket's
-   * writes are lost, unless that is known: `knowsLoss`.
+   * writes are lost or unfinished, unless that is known: `knowsLoss`.
    */
   async removeForGood(id: string, { knowsLoss }: { knowsLoss: boolean }): Promise<void> {
     const path = `${ticketPath(id)}?final=y${knowsLoss ? '&lost=y' : ''}`

@@ -32,14 +32,17 @@ export async function operate(
   const abort = new AbortController()
   const stop = follow(abort, endsWithClient ? [use.signal, exchange.closed] : [use.signal])
   const startedAt = performance.now()
+  const changes = op === 'write' || op === 'zero'
   let done = 0
   const onProgress = (from: number, length: number): void => {
     done += length
     use.progress(from, length)
+    if (changes) ticket.unfinished.remove(from, length)
   }
   try {
     await work({ signal: abort.signal, onProgress })
   } catch (error) {
+    if (changes) noteUnfinished(ticket, offset, size, done)
     // Who was canceled was cut off by us, and did not leave.
     throw error instanceof ClientGoneError && abort.signal.aborted ? abort.signal.reason : error
   } finally {
@@ -48,6 +51,20 @@ export async function operate(
     const ms = Math.round(performance.now() - startedAt)
     exchange.logger.debug({ op, offset, size, done, ms }, 'operation ended')
   }
+}
+
+/** A client that takes a failure for success is found out by this, unless somebody writes the rest. */
+function noteUnfinished(
+  { unfinished, limit }: Ticket,
+  offset: number,
+  size: number | undefined,
+  done: number,
+): void {
+  // Nobody knows how much more there was: one byte stands for it.
+  const announced = size ?? Math.min(done + 1, limit - offset)
+  const isAllThere = done >= announced // and is not what it should be
+  const first = isAllThere ? offset : offset + done
+  unfinished.add(first, offset + announced - first)
 }
 
 /** Runs `work`, which sends a body: a write that waits for the client ends only with the connection. */

@@ -45,6 +45,23 @@ export class ByteRanges {
     this.#total += end - start
   }
 
+  /** Takes [offset, offset + size) out of the set. */
+  remove(offset: number, size: number): void {
+    if (size <= 0 || this.#spans.length === 0) return
+    const end = offset + size
+    const from = this.#firstTouching(offset)
+    const rest: Span[] = []
+    let to = from
+    for (let span = this.#spans[to]; span !== undefined && span.start < end;) {
+      this.#total -= span.end - span.start
+      if (span.start < offset) rest.push({ start: span.start, end: Math.min(span.end, offset) })
+      if (span.end > end) rest.push({ start: end, end: span.end })
+      span = this.#spans[++to]
+    }
+    this.#spans.splice(from, to - from, ...rest)
+    for (const { start, end: last } of rest) this.#total += last - start
+  }
+
   /** Index of the first span that ends at or after `start`. */
   #firstTouching(start: number): number {
     let low = 0

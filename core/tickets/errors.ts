@@ -106,3 +106,13 @@ export class TransferBrokenError extends ServiceError {
     })
   }
 }
+
+/** Uploads ended before all was written that they had announced, and nobody wrote the rest. */
+export class UnfinishedError extends ServiceError {
+  readonly code = 'ERR_UNFINISHED'
+  readonly statusCode = 500
+
+  constructor(size: number) {
+    super(`an upload was cut off: ${size} bytes that it announced were not written`)
+  }
+}

@@ -2,6 +2,7 @@
 import { hash, randomBytes } from 'node:crypto'
 import { shortId, type Logger } from '../log.js'
 import type { RateLimiter } from '../rate/rate-limiter.js'
+import type { ByteRanges } from './byte-ranges.js'
 import {
   TRANSFER_ID_LENGTH,
   type TicketChange,
@@ -59,12 +60,15 @@ export class TicketStore {
   async add(definition: TicketDefinition, timeoutMs: number): Promise<void> {
     const key = this.#digest(definition.id)
     this.#removed.check(key)
+    let unfinished: ByteRanges | undefined
     for (let old = this.#tickets.get(key); old !== undefined; old = this.#tickets.get(key)) {
       await this.#end(old, timeoutMs)
+      unfinished = old.unfinished
       this.#forget(key, old)
       this.#removed.check(key) // while that was waited for
     }
-    this.#tickets.set(key, this.#make(definition))
+    const kept = unfinished === undefined ? {} : { unfinished }
+    this.#tickets.set(key, this.#make(definition, kept))
     const { size, ops, timeout, sparse, dirty } = definition
     this.#log(definition, 'ticket added', { size: String(size), ops, timeout, sparse, dirty })
   }
@@ -143,8 +147,8 @@ export class TicketStore {
 
   /**
    * Cancels a ticket and removes it when its operations have ended and everything opened for it is
-   * closed. Throws TransferBrokenError when writes are lost, once or until `knowsLoss`, and
-   * TicketBusyError after `timeoutMs`; 0 does not wait, and leaves a busy ticket listed until it is
+   * closed. Throws TransferBrokenError when writes are lost, once or until `knowsLoss`, UnfinishedError
+   * when uploads are not complete and `knowsLoss` is false, and TicketBusyError after `timeoutMs`; 0 does not wait, and leaves a busy ticket listed until it is
    * removed again.
    */
   async remove(id: string, timeoutMs: number, knowsLoss?: boolean): Promise<void> {

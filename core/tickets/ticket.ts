@@ -11,6 +11,7 @@ import {
   TicketDeniedError,
   TicketExpiredError,
   TransferBrokenError,
+  UnfinishedError,
 } from './errors.js'
 
 /** Seconds of a clock that never goes back, with an arbitrary origin. */
@@ -45,6 +46,8 @@ export interface TicketOptions {
   readonly isSigned?: boolean
   /** Shared with other tickets. */
   readonly rates?: RateLimiter
+  /** Of the ticket whose place it takes. */
+  readonly unfinished?: ByteRanges
 }
 
 /** `expires` must fit in 31 bits for the engine. */
@@ -61,6 +64,7 @@ export class Ticket {
   readonly #clock: Clock
   readonly #contexts = new Set<TicketContext>()
   readonly #transferred = new ByteRanges()
+  readonly #unfinished: ByteRanges
   readonly #canceling = new AbortController()
   #moved = 0
   #inspected = 0
@@ -78,8 +82,9 @@ export class Ticket {
   constructor(
     definition: TicketDefinition,
     clock: Clock = monotonicSeconds,
-    { isSigned = false, rates = new RateLimiter() }: TicketOptions = {},
+    { isSigned = false, rates = new RateLimiter(), unfinished }: TicketOptions = {},
   ) {
+    this.#unfinished = unfinished ?? new ByteRanges()
     this.definition = definition
     this.rate = rates.share(definition.maxBytesPerSecond)
     this.isSigned = isSigned
@@ -188,6 +193,11 @@ export class Ticket {
     this.#renew()
   }
 
+  /** What changes that began and failed would have written, and nobody has since. */
+  get unfinished(): ByteRanges {
+    return this.#unfinished
+  }
+
   /** Sets the lifetime, also to less; 0 expires the ticket now. `timeout` itself stays. */
   extend(seconds: number): void {
     this.#expires = this.#clock() + seconds
@@ -213,10 +223,15 @@ export class Ticket {
   /**
    * For who removes the ticket, and with it what is known: throws when writes are lost. Closing flushes,
    * so it may have happened just now, after somebody has asked. Who says nothing of it is told once;
-   * `knows` whether it is known, for who may not have got the answer: told as often as it is not.
+   * `knows` whether it is known, for who may not have got the answer: told as often as it is not, and
+   * so is that changes are unfinished.
    */
   tellLoss(knows?: boolean): void {
-    if (this.#lost === undefined || knows === true) return
+    if (knows === true) return
+    if (knows === false && this.#unfinished.total > 0) {
+      throw new UnfinishedError(this.#unfinished.total)
+    }
+    if (this.#lost === undefined) return
     if (knows === undefined && this.#isLossTold) return
     this.#isLossTold = true
     throw this.#lost
@@ -257,7 +272,7 @@ export class Ticket {
 
   /**
    * The info of GET /tickets/{id}: these keys and integers only (control-api.md, 4), and what the engine
-   * does not ask for: that a ticket is signed, that it is limited, that data may be lost.
+   * does not ask for: that a ticket is signed, that it is limited, that data may be lost or missing.
    */
   info(): Record<string, unknown> {
     const { definition } = this
@@ -283,6 +298,7 @@ export class Ticket {
       ...(this.#inspected > 0 ? { inspected: this.#inspected } : {}),
       ...(this.isSigned ? { signed: true } : {}),
       ...(this.#lost === undefined ? {} : { broken: true }),
+      ...(this.#unfinished.total > 0 ? { unfinished: this.#unfinished.total } : {}),
       ...(bytesPerSecond > 0 ? { max_bytes_per_second: bytesPerSecond } : {}),
     }
   }

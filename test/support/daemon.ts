@@ -54,6 +54,7 @@ export interface TicketInfo {
   readonly expires: number
   readonly idle_time: number
   readonly transferred?: number
+  readonly unfinished?: number
 }
 
 export type TicketFields = Record<string, unknown>

@@ -26,6 +26,8 @@ export interface TicketState {
   readonly isCanceled: boolean
   /** Writes that were acknowledged may be lost. */
   readonly isBroken: boolean
+  /** Uploads were cut off, and what is missing was not written since. */
+  readonly isUnfinished: boolean
   readonly transferred: number | undefined
   /** Milliseconds since the last operation ended; undefined where the daemon does not say. */
   readonly idleMs: number | undefined
@@ -84,7 +86,7 @@ export class TicketControl {
 
   /**
    * The same for ever: an installation that nobody waits for any more, and that comes late, is refused.
-   * Rejects when writes under the ticket are lost, unless that is known: `knowsLoss`.
+   * Rejects when writes under the ticket are lost or unfinished, unless that is known: `knowsLoss`.
    */
   async removeForGood(id: string, options: { knowsLoss: boolean }): Promise<void> {
     await this.#ask(() => this.#client.removeForGood(id, options))
@@ -136,6 +138,7 @@ function parseState(text: string): TicketState {
     isActive: fields.get('active') === true,
     isCanceled: fields.get('canceled') === true,
     isBroken: fields.get('broken') === true,
+    isUnfinished: (count(fields.get('unfinished')) ?? 0) > 0,
     transferred: count(fields.get('transferred')),
     idleMs: idle === undefined ? undefined : idle * 1000,
   }

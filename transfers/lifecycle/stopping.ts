@@ -14,6 +14,7 @@ import {
   noteLostWrites,
   noteServerEnd,
   storeLostWrites,
+  UNFINISHED,
 } from './lost-writes.js'
 import { reasonOf } from './preparing.js'
 import { closeSession } from './session.js'
@@ -39,16 +40,18 @@ export async function stop(
   const { id } = transfer
   let transferred: number
   let isLost: boolean
-  let isCutOff = false
+  let reason = transfer.hasLostWrites ? transfer.message : undefined
   try {
     // All that is known is stored before the ticket goes: nothing is known when the daemon does not answer.
     const state = await lastState(context, transfer)
     transferred = Math.max(transfer.transferred, state?.transferred ?? 0)
     if (isBusy(context, transfer, state, memory)) return 'later'
     isLost = await noteLostWrites(context, transfer, state)
-    if (!isLost && isUploaded(transfer) && state?.isActive === true) {
-      await storeLostWrites(context, transfer, CUT_OFF)
-      isLost = isCutOff = true
+    const incomplete = isLost || !isUploaded(transfer) ? undefined : whyIncomplete(state)
+    if (incomplete !== undefined) {
+      await storeLostWrites(context, transfer, incomplete)
+      isLost = true
+      reason = incomplete
     }
     const isForgotten =
       transfer.ticketId === undefined
@@ -57,7 +60,8 @@ export async function stop(
     const host = context.hosts.get(transfer.hostId)
     const noted = { ...transfer, isTicketForgotten: isForgotten }
     if (host !== undefined && !isLost) isLost = await noteServerEnd(context, noted, host.tickets)
-    await closeSession(context, noted, { knowsLoss: isLost })
+    // What is missing matters to who finalizes; who gives the image up need not be told.
+    await closeSession(context, noted, { knowsLoss: isLost || !isUploaded(transfer) })
   } catch (error) {
     if (memory.failedStops++ % LOG_EVERY === 0) {
       logger.warn({ transfer: id, err: error }, 'the session cannot be stopped yet')
@@ -75,7 +79,7 @@ export async function stop(
       if (!isLost) return verify(context, transfer, disk, memory)
       await change(context, id, {
         event: 'refused',
-        fields: refused(isCutOff ? CUT_OFF : LOST_WRITES),
+        fields: refused(reason ?? LOST_WRITES),
       })
       return 'again'
     default:
@@ -86,6 +90,12 @@ export async function stop(
 
 function isUploaded({ phase, direction }: StoredTransfer): boolean {
   return phase === 'finalizing_success' && direction === 'upload'
+}
+
+/** Undefined when all is there that requests had announced, as far as the daemon knows. */
+function whyIncomplete(state: TicketState | undefined): string | undefined {
+  if (state?.isActive === true) return CUT_OFF
+  return state?.isUnfinished === true ? UNFINISHED : undefined
 }
 
 /** Who finalizes while a request still writes has not all of the image there: it may end first. */

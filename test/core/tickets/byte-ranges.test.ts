@@ -139,3 +139,25 @@ t.test('a million sequential pieces are added in no time', async (t) => {
   t.equal(set.total, 4096e6)
   t.ok(performance.now() - start < 2000)
 })
+
+t.test('what is taken out is as if it had never been added', async (t) => {
+  const set = new ByteRanges()
+  const after = (offset: number, size: number): number => {
+    set.remove(offset, size)
+    return set.total
+  }
+  t.equal(after(0, 100), 0, 'of nothing')
+  set.add(10, 20)
+  set.add(40, 20)
+  t.equal(after(0, 10), 40, 'before')
+  t.equal(after(30, 10), 40, 'between')
+  t.equal(after(60, 1), 40, 'behind')
+  t.equal(after(15, 0), 40)
+  t.equal(after(15, 5), 35, 'a hole')
+  set.add(10, 10)
+  t.equal(set.total, 40, 'is filled')
+  t.equal(after(25, 20), 30, 'the end of one and the beginning of another')
+  t.equal(after(0, 1000), 0)
+  set.add(0, 1)
+  t.equal(set.total, 1)
+})

@@ -35,6 +35,7 @@ t.test('a transfer is inactive when the ticket was idle for longer than the time
     isActive: false,
     isCanceled: false,
     isBroken: false,
+    isUnfinished: false,
     transferred: 0,
     idleMs: 60_000,
   }

@@ -1,0 +1,96 @@
+/** Changes that were announced and not made: known until somebody makes them, or the ticket ends. */
+import { randomBytes } from 'node:crypto'
+import t from 'tap'
+import { startDaemon, type TestImage } from '../../support/daemon.js'
+import { request } from '../../support/http.js'
+import { Wire } from '../../support/wire.js'
+
+const SIZE = 65536
+const HALF = SIZE / 2
+
+t.test('uploads that were cut off', async (t) => {
+  const daemon = await startDaemon(t)
+  const body = randomBytes(SIZE)
+  const put = (url: string, bytes: Buffer, offset = 0) => {
+    const last = offset + bytes.length - 1
+    const headers = { 'content-range': `bytes ${offset}-${last}/*` }
+    return request(daemon.remote, 'PUT', url, { body: bytes, headers })
+  }
+  const missing = async (id: string, size: number | undefined) => {
+    await daemon.ticketWhen(id, 'nobody uses it', (info) => !info.active)
+    t.equal((await daemon.ticket(id)).unfinished, size)
+  }
+  const remove = async (id: string, query: string): Promise<number> =>
+    (await daemon.controlRequest('DELETE', `/tickets/${id}${query}`)).status
+  /** Sends the head and half of the body, and goes. */
+  const leave = async (image: TestImage, framing: string, half: Buffer | string): Promise<void> => {
+    const wire = await Wire.open(daemon.remote)
+    await wire.send(`PUT ${image.url} HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n`)
+    await wire.send(half)
+    await daemon.ticketWhen(image.id, 'it writes', (info) => info.active)
+    wire.destroy()
+  }
+  const length = `Content-Length: ${SIZE}`
+
+  t.test('are told to who removes the ticket for good', async (t) => {
+    const image = await daemon.addImage(SIZE, { ops: ['write'] })
+    await leave(image, length, body.subarray(0, HALF))
+    await missing(image.id, HALF)
+    for (let times = 0; times < 2; times++) {
+      const reply = await daemon.controlRequest('DELETE', `/tickets/${image.id}?final=y`)
+      t.equal(reply.status, 500)
+      t.match(reply.text, /an upload was cut off: 32768 bytes/)
+    }
+    t.equal(await remove(image.id, '?final=y&lost=y'), 204)
+    const other = await daemon.addImage(SIZE)
+    await leave(other, length, body.subarray(0, HALF))
+    await missing(other.id, HALF)
+    t.equal(await remove(other.id, ''), 204, 'not to an engine, which does not ask')
+  })
+
+  t.test('are complete when what was missing was written', async () => {
+    const image = await daemon.addImage(SIZE)
+    await leave(image, length, body.subarray(0, HALF))
+    await missing(image.id, HALF)
+    t.equal((await put(image.url, body.subarray(HALF, SIZE - 1), HALF)).status, 200)
+    await missing(image.id, 1)
+    const zero = JSON.stringify({ op: 'zero', offset: SIZE - 1, size: 1 })
+    t.equal((await request(daemon.remote, 'PATCH', image.url, { body: zero })).status, 200)
+    await missing(image.id, undefined)
+    t.equal(await remove(image.id, '?final=y'), 204)
+  })
+
+  t.test('in chunks lack at least one byte', async () => {
+    const image = await daemon.addImage(SIZE)
+    await leave(image, 'Transfer-Encoding: chunked', '3\r\nabc\r\n')
+    await missing(image.id, 1)
+    t.equal((await put(image.url, Buffer.from('d'), 3)).status, 200)
+    await missing(image.id, undefined)
+  })
+
+  t.test('also when another ticket takes the place of theirs', async () => {
+    const image = await daemon.addImage(SIZE)
+    await leave(image, length, body.subarray(0, HALF))
+    await missing(image.id, HALF)
+    await daemon.addTicketFor(image.file, { uuid: image.id, size: SIZE })
+    await missing(image.id, HALF)
+    t.equal((await put(image.url, body)).status, 200)
+    await missing(image.id, undefined)
+  })
+
+  t.test('and bodies that are not what their digest says', async () => {
+    const image = await daemon.addImage(SIZE)
+    const headers = { 'content-digest': `sha-256=:${randomBytes(32).toString('base64')}:` }
+    const reply = await request(daemon.remote, 'PUT', image.url, { body, headers })
+    t.equal(reply.status, 400)
+    await missing(image.id, SIZE)
+    t.equal((await put(image.url, body)).status, 200)
+    await missing(image.id, undefined)
+  })
+
+  t.test('what is refused before it begins is not', async () => {
+    const image = await daemon.addImage(SIZE)
+    t.equal((await put(image.url, body, HALF)).status, 416)
+    await missing(image.id, undefined)
+  })
+})

@@ -1,0 +1,91 @@
+/** Uploads that are finalized though a request was cut off, and never sent again. */
+import t, { type Test } from 'tap'
+import { startDaemon, type Daemon } from '../../support/daemon.js'
+import { request } from '../../support/http.js'
+import { Wire } from '../../support/wire.js'
+import { startEngine, type Engine } from '../engine.js'
+
+interface Upload {
+  readonly diskId: string
+  readonly id: string
+  readonly ticketId: string
+  readonly wire: Wire
+}
+
+/** A transfer with a PUT of which half has come. */
+async function half(t: Test, engine: Engine, daemon: Daemon): Promise<Upload> {
+  const { id: diskId } = await engine.addDisk()
+  const { id, ticketId = '' } = await engine.transferring({ diskId })
+  return { diskId, id, ticketId, wire: await sendHalf(t, daemon, ticketId) }
+}
+
+async function sendHalf(t: Test, daemon: Daemon, ticketId: string): Promise<Wire> {
+  const wire = await Wire.open(daemon.remote)
+  t.teardown(() => wire.destroy())
+  await wire.send(`PUT /images/${ticketId} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab`)
+  await daemon.ticketWhen(ticketId, 'it writes', (info) => info.active)
+  return wire
+}
+
+t.test('half an upload is no disk', async (t) => {
+  const daemon = await startDaemon(t)
+  const engine = await startEngine(t, { daemon })
+  const refused = async ({ id, diskId }: Upload): Promise<void> => {
+    const ended = await engine.inPhase(id, 'finished_failure')
+    t.match(ended.message, /^the image was refused: a request was cut off/)
+    t.match(await engine.service.disk(diskId), { status: 'illegal' })
+  }
+
+  t.test('when its client went and finalized', async () => {
+    const upload = await half(t, engine, daemon)
+    upload.wire.destroy()
+    await daemon.ticketWhen(upload.ticketId, 'it has gone', (info) => !info.active)
+    await engine.service.act(upload.id, 'finalize')
+    await refused(upload)
+  })
+
+  t.test('when its client goes while finalize waits for it', async (t) => {
+    const upload = await half(t, engine, daemon)
+    await engine.service.act(upload.id, 'finalize')
+    await engine.pass(5)
+    t.match(await engine.service.transfer(upload.id), { phase: 'finalizing_success' })
+    upload.wire.destroy()
+    await refused(upload)
+  })
+
+  t.test('when it began after the last look at the ticket', async (t) => {
+    const { id: diskId } = await engine.addDisk()
+    const { id, ticketId = '' } = await engine.transferring({ diskId })
+    const { tickets } = engine.hosts.get('host')!
+    const wires: Wire[] = []
+    const removeForGood = tickets.removeForGood.bind(tickets)
+    tickets.removeForGood = async (...args) => {
+      if (wires.length === 0) wires.push(await sendHalf(t, daemon, ticketId))
+      return removeForGood(...args)
+    }
+    t.teardown(() => (tickets.removeForGood = removeForGood))
+    await engine.service.act(id, 'finalize')
+    const ended = await engine.inPhase(id, 'finished_failure')
+    t.match(ended.message, /a request was cut off/)
+    t.match(await engine.service.disk(diskId), { status: 'illegal' })
+  })
+
+  t.test('unless the client sends it again', async (t) => {
+    const upload = await half(t, engine, daemon)
+    upload.wire.destroy()
+    await daemon.ticketWhen(upload.ticketId, 'it has gone', (info) => !info.active)
+    const again = await request(daemon.remote, 'PUT', `/images/${upload.ticketId}`, {
+      body: 'abcd',
+    })
+    t.equal(again.status, 200)
+    await engine.service.act(upload.id, 'finalize')
+    await engine.inPhase(upload.id, 'finished_success')
+    t.match(await engine.service.disk(upload.diskId), { status: 'ok' })
+  })
+
+  t.test('and who cancels it need not know', async () => {
+    const { id } = await half(t, engine, daemon)
+    await engine.service.act(id, 'cancel')
+    await engine.inPhase(id, 'cancelled_user')
+  })
+})
