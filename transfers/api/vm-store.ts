@@ -27,6 +27,8 @@ export interface Job {
 const MAX_JOBS = 256
 const MAX_VMS = 10_000
 const SUFFIX = '.ovf'
+/** Of the name that a client gave, which goes before that in the OVF. */
+const NAME_SUFFIX = '.name'
 
 export class VmStore {
   readonly #directory: string | undefined
@@ -50,8 +52,9 @@ export class VmStore {
     return Promise.all(
       files.map(async (file) => {
         const id = file.slice(0, -SUFFIX.length)
-        const ovf = await readFile(join(directory, file), 'utf8').catch(() => '')
-        return { id, name: nameIn(ovf) ?? id }
+        const text = (suffix: string) => readFile(join(directory, id + suffix), 'utf8')
+        const given = await text(NAME_SUFFIX).catch(() => undefined)
+        return { id, name: given ?? nameIn(await text(SUFFIX).catch(() => '')) ?? id }
       }),
     )
   }
@@ -70,12 +73,12 @@ export class VmStore {
         'There is no storage domain to keep virtual machines in; configure one',
       )
     }
-    const fromOvf = nameIn(ovf)
-    if (fromOvf === undefined) {
+    const known = name ?? nameIn(ovf)
+    if (known === undefined) {
       throw new FaultError(
         400,
         'Invalid value',
-        'The OVF has no name of the virtual machine; give it one',
+        'Neither the request nor its OVF has a name of the virtual machine; give it one',
       )
     }
     if ((await this.vms()).length >= MAX_VMS) {
@@ -85,8 +88,9 @@ export class VmStore {
         'There are too many virtual machines; remove some from the storage domain',
       )
     }
-    const vm = { id: randomUUID(), name: name ?? fromOvf }
+    const vm = { id: randomUUID(), name: known }
     await makeDirectory(directory)
+    if (name !== undefined) await writeNew(join(directory, `${vm.id}${NAME_SUFFIX}`), name)
     await writeNew(join(directory, `${vm.id}${SUFFIX}`), ovf)
     this.#jobs.push({
       id: randomUUID(),

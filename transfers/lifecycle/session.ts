@@ -60,6 +60,10 @@ export async function imageUrl(context: Context, session: Session): Promise<stri
   const { transfer, disk } = session
   if (transfer.backend === 'file') {
     await context.volumes.facts(disk) // the file is still the volume, which servers look at themselves
+    if (isNewImage(session)) {
+      context.requireLease()
+      await context.volumes.empty(disk)
+    }
     return context.volumes.url(disk)
   }
   await noteServerEnd(context, transfer, session.host.tickets)
@@ -68,6 +72,15 @@ export async function imageUrl(context: Context, session: Session): Promise<stri
   // Starting takes a while. Who drives the transfer by now may have finished it.
   if (isNew) await orUndo(context.requireLease, () => context.nbd.stop(transfer.id))
   return url
+}
+
+/**
+ * No client knows a ticket yet, and what one uploads is a whole qcow2 file. Should half of it come, the rest
+ * of the file that was there, the empty one of a new disk or another image, must not complete it.
+ */
+function isNewImage({ transfer, disk }: Session): boolean {
+  const { direction, sessionExpires } = transfer
+  return direction === 'upload' && disk.format === 'cow' && sessionExpires === 0
 }
 
 export async function installTicket(

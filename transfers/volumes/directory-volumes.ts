@@ -2,7 +2,7 @@
 import { constants } from 'node:fs'
 import { statfs, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import { KiB, MiB } from '../../core/units.js'
+import { KiB } from '../../core/units.js'
 import { dataRanges, fdatasync } from '../../native/index.js'
 import { FaultError } from '../fault.js'
 import type { Id } from '../model.js'
@@ -10,12 +10,11 @@ import { checkOwnFile } from '../verify/own-file.js'
 import { Directory, isMissing } from './directory.js'
 import { checkMarker, readMarker, writeMarker } from './domain-marker.js'
 import { growVolume } from './grow-volume.js'
-import { makeVolume, rawLength, writeZeroes } from './make-volume.js'
+import { makeVolume, rawLength, reserve, writeZeroes } from './make-volume.js'
 import { unfinishedId, unfinishedName, isId, volumeName } from './volume-names.js'
 import type {
   RemoveOptions,
   Space,
-  TicketRequest,
   VolumeFile,
   VolumeFacts,
   VolumeProvider,
@@ -125,6 +124,23 @@ export class DirectoryVolumes implements VolumeProvider {
     })
   }
 
+  async empty({ imageId, sparse }: VolumeSpec): Promise<void> {
+    await this.#use(async (directory) => {
+      const name = volumeName(imageId)
+      checkOwnFile(await directory.status(name))
+      const file = await directory.open(name, constants.O_RDWR)
+      try {
+        const before = await file.stat()
+        checkOwnFile(before)
+        await file.truncate(0)
+        if (!sparse) await reserve(file, before.size)
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+    })
+  }
+
   async remove({ imageId }: VolumeRef, { wipe, signal }: RemoveOptions): Promise<void> {
     const name = volumeName(imageId)
     await this.#use(async (directory) => {
@@ -158,13 +174,6 @@ export class DirectoryVolumes implements VolumeProvider {
   /** The daemon takes what is behind the host byte for byte. */
   url(volume: VolumeRef): string {
     return `file://${this.path(volume)}`
-  }
-
-  async ticketSize({ volume, direction, backend }: TicketRequest): Promise<number> {
-    if (backend === 'nbd' || volume.format === 'raw') return volume.provisionedSize
-    if (direction === 'download') return (await this.facts(volume)).length
-    // Room for the tables and the compressed clusters that became larger, as engines give it.
-    return Math.ceil((volume.provisionedSize * 11) / 10) + MiB
   }
 
   space(): Promise<Space> {

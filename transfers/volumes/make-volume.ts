@@ -9,6 +9,7 @@ import type { VolumeSpec } from './volume-provider.js'
 const ALLOCATE_STEP = 16 * GiB
 const WRITE_STEP = 8 * MiB
 const SECTOR = 512
+const UNKNOWN: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'])
 
 /** Raw disks are stored in whole sectors, as qemu sees them. */
 export function rawLength(provisionedSize: number): number {
@@ -39,10 +40,21 @@ export async function allocate(
       await fallocate(file.fd, 'allocate', offset, Math.min(ALLOCATE_STEP, end - offset))
     }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code !== 'EOPNOTSUPP' && code !== 'ENOTSUP' && code !== 'ENOSYS') throw error
+    unlessUnknown(error)
     await writeZeroes(file, start, end, signal)
   }
+}
+
+/** Of a file that became shorter. Where it cannot be done, what is written later has to find its space. */
+export async function reserve(file: FileHandle, size: number): Promise<void> {
+  if (size === 0) return
+  await fallocate(file.fd, 'reserve', 0, size).catch(unlessUnknown)
+}
+
+/** Throws the error unless it says that the file system knows no fallocate(2). */
+function unlessUnknown(error: unknown): void {
+  const { code = '' } = error as NodeJS.ErrnoException
+  if (!UNKNOWN.has(code)) throw error
 }
 
 export async function writeZeroes(

@@ -3,7 +3,7 @@
  * of its disk. Directories are the first kind; a volume group, whose volumes are block devices with a
  * size of their own, is meant to be another one behind the same interface.
  */
-import type { Direction, Disk, DiskFormat, Id } from '../model.js'
+import type { Disk, Id } from '../model.js'
 
 /** What of a disk its volume is made from. Ids are as in model.ts, and are checked again. */
 export type VolumeSpec = Pick<
@@ -23,12 +23,6 @@ export interface VolumeFacts {
 export interface Space {
   readonly available: number
   readonly used: number
-}
-
-export interface TicketRequest {
-  readonly volume: VolumeRef & { readonly format: DiskFormat; readonly provisionedSize: number }
-  readonly direction: Direction
-  readonly backend: 'file' | 'nbd'
 }
 
 /** A file in the storage domain that is a volume by its name, or was to be one. */
@@ -60,6 +54,11 @@ export interface VolumeProvider {
    * it was, and after a crash it may be called again.
    */
   grow(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts>
+  /**
+   * Before an upload of all the bytes of the volume: none that it had is taken for one of them. What is
+   * allocated stays so where that can be.
+   */
+  empty(volume: VolumeSpec): Promise<void>
   /** Also of what create() left. Nothing to remove is no error. */
   remove(volume: VolumeRef, options: RemoveOptions): Promise<void>
   /** Rejects with ENOENT when there is none. */
@@ -67,8 +66,6 @@ export interface VolumeProvider {
   path(volume: VolumeRef): string
   /** Of a ticket that moves the bytes of the volume as they are. */
   url(volume: VolumeRef): string
-  /** Bytes a ticket has to permit. */
-  ticketSize(request: TicketRequest): Promise<number>
   space(): Promise<Space>
   /** To be compared with the disks: what belongs to none somebody has to look at. */
   files(): Promise<readonly VolumeFile[]>

@@ -323,6 +323,9 @@ t.test('the definition of a virtual machine is stored and its job found', async 
   t.equal((await ask('GET', '/jobs?search=correlation_id%3Dc2')).text, '<jobs/>\n')
   const bad = await ask('POST', '/vms', { body: body.replace('myvm', '') })
   t.equal(bad.status, 400)
+  const named = body.replace('myvm', '').replace('<vm>', '<vm><name>given</name>')
+  t.match((await ask('POST', '/vms', { body: named })).text, '<name>given</name>')
+  t.match((await ask('GET', '/vms?search=name%3Dgiven')).text, '<status>down</status>')
 })
 
 t.test('without a place for it no virtual machine is taken', async (t) => {

@@ -32,6 +32,24 @@ t.test('verification', { skip: without('curl', 'qemu-img', 'qemu-nbd') }, async 
     await image('compare', '-f', 'qcow2', '-F', 'raw', volumeOf(system, disk), guest)
   })
 
+  t.test('half of one does not, whatever the disk had before', async () => {
+    const guest = putFile(system, 'other.raw', randomBytes(SIZE))
+    await image('convert', '-f', 'raw', '-O', 'qcow2', guest, 'whole.qcow2')
+    const whole = readFileSync(file('whole.qcow2'))
+    await addQcow2Disk(system, 'used', whole.length)
+    await uploaded('used', file('good.qcow2'), 'finished_success')
+    for (const [disk, size] of [
+      ['used', whole.length / 2],
+      ['fresh', 512],
+      ['fresher', 128 * 1024],
+    ] as const) {
+      if (disk !== 'used') await addQcow2Disk(system, disk, whole.length)
+      putFile(system, 'part.qcow2', whole.subarray(0, size))
+      await uploaded(disk, file('part.qcow2'), 'finished_failure')
+      await system.diskStatus(disk, 'illegal')
+    }
+  })
+
   t.test('each of many gets its turn', async (t) => {
     await image('create', '-q', '-f', 'qcow2', 'small.qcow2', String(MiB))
     const ids = ['m1', 'm2', 'm3', 'm4']

@@ -25,6 +25,8 @@ t.test('a ticket permits what the volume can take, or has', async (t) => {
   t.equal(size('download', 'file', 'cow'), 12345, 'the file')
   t.equal(size('upload', 'file', 'cow'), 12 * MiB, 'a tenth and one MiB more')
   t.equal(size('upload', 'file', 'cow', 1), 2 + MiB, 'rounded up')
+  const told = { format: 'cow', provisionedSize: MiB, initialSize: 5 * MiB } as const
+  t.equal(ticketSize({ direction: 'upload', backend: 'file' }, told, 0), 5 * MiB)
   const tenTiB = 10 * 2 ** 40
   t.equal(size('upload', 'file', 'cow', tenTiB), 11 * 2 ** 40 + MiB, 'exact')
 })
