@@ -10,6 +10,8 @@ import { hashPassword, isPasswordHash, matchesHash } from './password-hash.js'
 export interface Users {
   /** Whether this user has this password. */
   verify(user: string, password: string): Promise<boolean>
+  /** Changes with the password of the user; undefined when there is no such user. */
+  credential(user: string): Promise<string | undefined>
   /** Changes whenever a password may have changed, so that nobody remembers old ones. */
   version(): Promise<string>
 }
@@ -31,6 +33,11 @@ export class PasswordFile implements Users {
     this.#decoy ??= hashPassword(randomBytes(16).toString('hex'))
     const matches = await matchesHash(password, entry ?? (await this.#decoy))
     return matches && entry !== undefined
+  }
+
+  /** The hash, with its salt. */
+  async credential(user: string): Promise<string | undefined> {
+    return (await this.#entries()).get(user)
   }
 
   async version(): Promise<string> {

@@ -72,6 +72,18 @@ t.test('a token is got by POST and by GET, and given back', async (t) => {
   t.equal(unknown.text, '{}')
 })
 
+t.test('a token ends with the password that it was given for', async (t) => {
+  const { target, ask, users } = await start(t)
+  const { json } = await request(target, 'POST', TOKEN, { body: form(RIGHT) })
+  const { access_token: token } = json as { access_token: string }
+  const headers = { authorization: `Bearer ${token}` }
+  t.equal((await ask('GET', A, { headers })).status, 200)
+  users.password = 'other'
+  t.equal((await ask('GET', A, { headers })).status, 401)
+  users.password = PASSWORD
+  t.equal((await ask('GET', A, { headers })).status, 401, 'for good')
+})
+
 t.test('requests for tokens that are wrong say why, in JSON', async (t) => {
   const { target } = await start(t)
   const cases: [string, Record<string, string>][] = [
@@ -217,24 +229,25 @@ t.test(
   async (t) => {
     let now = 0
     const sessions = new Sessions({ idleMs: 100, maxSessions: 3 }, () => now)
-    const first = sessions.open('a')
+    const login = (user: string) => ({ user, credential: '' })
+    const first = sessions.open(login('a'))
     now = 90
-    t.equal(sessions.user(first), 'a')
+    t.equal(sessions.login(first)?.user, 'a')
     now = 180
-    t.equal(sessions.user(first), 'a', 'use keeps it')
+    t.equal(sessions.login(first)?.user, 'a', 'use keeps it')
     now = 281
-    t.equal(sessions.user(first), undefined)
-    const tokens = ['b', 'c', 'd'].map((user) => sessions.open(user))
-    t.equal(sessions.user(tokens[0]!), 'b')
-    sessions.open('e')
+    t.equal(sessions.login(first)?.user, undefined)
+    const tokens = ['b', 'c', 'd'].map((user) => sessions.open(login(user)))
+    t.equal(sessions.login(tokens[0]!)?.user, 'b')
+    sessions.open(login('e'))
     t.strictSame(
-      tokens.map((token) => sessions.user(token)),
+      tokens.map((token) => sessions.login(token)?.user),
       ['b', undefined, 'd'],
     )
-    const short = sessions.open('f', 10)
+    const short = sessions.open(login('f'), 10)
     now += 11
-    t.equal(sessions.user(short), undefined)
-    t.equal(sessions.user(''), undefined)
+    t.equal(sessions.login(short)?.user, undefined)
+    t.equal(sessions.login('')?.user, undefined)
   },
 )
 

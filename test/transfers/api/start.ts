@@ -21,6 +21,9 @@ export class OneUser implements Users {
     this.checks++
     return user === USER && password === this.password
   }
+  async credential(user: string): Promise<string | undefined> {
+    return user === USER ? this.password : undefined
+  }
   async version(): Promise<string> {
     return this.password
   }

@@ -84,6 +84,11 @@ export class Logins {
     return this.#inTurn(address, async () => this.#known(mark) ?? (await check()))
   }
 
+  /** As Users.credential(). */
+  credential(user: string): Promise<string | undefined> {
+    return this.#users.credential(user)
+  }
+
   /** Who waits is refused: the service ends. */
   close(): void {
     this.#lookups.close()

@@ -16,8 +16,14 @@ export const SESSION_LIMITS: SessionLimits = { idleMs: 30 * 60_000, maxSessions:
 
 const TOKEN_BYTES = 32
 
-interface Session {
+export interface Login {
   readonly user: string
+  /** By which it was opened; see Users.credential(). */
+  readonly credential: string | undefined
+}
+
+interface Session {
+  readonly login: Login
   readonly idleMs: number
   expiresAt: number
 }
@@ -34,23 +40,23 @@ export class Sessions {
   }
 
   /** A new token. */
-  open(user: string, idleMs = this.#limits.idleMs): string {
+  open(login: Login, idleMs = this.#limits.idleMs): string {
     const token = randomBytes(TOKEN_BYTES).toString('base64url')
     const limit = Math.min(idleMs, this.#limits.idleMs)
-    this.#put(digest(token), { user, idleMs: limit, expiresAt: 0 })
+    this.#put(digest(token), { login, idleMs: limit, expiresAt: 0 })
     this.#forget()
     return token
   }
 
   /** Whose token it is; undefined when it is unknown or was idle for too long. */
-  user(token: string): string | undefined {
+  login(token: string): Login | undefined {
     const key = digest(token)
     const session = this.#sessions.get(key)
     if (session === undefined) return undefined
     this.#sessions.delete(key)
     if (session.expiresAt <= this.#now()) return undefined
     this.#put(key, session)
-    return session.user
+    return session.login
   }
 
   close(token: string): void {

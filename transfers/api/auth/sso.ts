@@ -56,25 +56,26 @@ export function ssoRoutes(app: FastifyInstance, authenticator: Authenticator): v
   })
   for (const url of [`${SERVICES}/sso-logout`, `${SSO}/revoke`]) {
     serve(url, LOGOUT, async (request, reply) => {
-      authenticator.sessions.close(formOf(request)['token'] ?? '')
+      authenticator.close(formOf(request)['token'] ?? '')
       return answer(reply, 200, {})
     })
   }
 }
 
 async function grantToken(
-  { logins, sessions }: Authenticator,
+  authenticator: Authenticator,
   request: FastifyRequest,
   reply: FastifyReply,
-  { user, password }: Credentials,
+  credentials: Credentials,
 ): Promise<FastifyReply> {
-  if (!(await logins.isRight(user, password, request.ip))) {
-    request.log.warn({ client: request.ip, user: user.slice(0, 64) }, 'login refused')
-    const text = `Cannot authenticate user '${user.slice(0, 64)}': wrong user name or password.`
+  const login = await authenticator.login(credentials, request)
+  if (login === undefined) {
+    const name = credentials.user.slice(0, 64)
+    const text = `Cannot authenticate user '${name}': wrong user name or password.`
     return refuse(reply, 'access_denied', text)
   }
   return answer(reply, 200, {
-    access_token: sessions.open(user),
+    access_token: authenticator.open(login),
     scope: formOf(request)['scope'] ?? 'ovirt-app-api',
     // The end of time, as an engine says it: a token ends when it is idle, which nobody can know.
     exp: '9223372036854775807',
