@@ -103,7 +103,10 @@ export class Transport {
       bytes: (bytes) => this.#receive(() => this.feed.feed(bytes)),
       finished,
       broken: (violation) => this.fail(new NbdProtocolError(violation)),
-      lost: (errno) => this.fail(new StorageGoneError({ cause: lossOf(errno) })),
+      // Told in one go with the replies that came before it: who waits for those goes on first.
+      lost: (errno) => {
+        setImmediate(() => this.fail(new StorageGoneError({ cause: lossOf(errno) })))
+      },
     })
     // The link has a descriptor of its own.
     this.#socket.removeAllListeners()

@@ -74,6 +74,25 @@ t.test('after a flush, or without a write, nothing is lost', async (t) => {
   t.equal(lost.length, 0)
 })
 
+t.test('a server that goes as soon as it has flushed takes nothing with it', async (t) => {
+  const lost: unknown[] = []
+  const url = await scriptedServer(t, async (peer) => {
+    await peer.handshake()
+    for (;;) {
+      const request = await peer.request()
+      peer.simple(request)
+      if (request.type === FLUSH) peer.hangUp()
+    }
+  })
+  for (let times = 0; times < 5; times++) {
+    const backend = await openExport(t, url, { onWritesLost: (cause) => lost.push(cause) })
+    await backend.pwrite(Buffer.alloc(10), 0)
+    await backend.flush()
+    await gone(backend)
+  }
+  t.strictSame(lost, [])
+})
+
 t.test('a server that cannot flush has nothing to lose', async (t) => {
   const { open, peers, lost, seen } = await served(t, { flags: 1 })
   const backend = await open()
