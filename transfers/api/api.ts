@@ -16,6 +16,7 @@ import { Logins } from './auth/logins.js'
 import { Sessions } from './auth/sessions.js'
 import { ssoRoutes } from './auth/sso.js'
 import { acceptBodies } from './body.js'
+import { BusyError } from './busy.js'
 import type { Context } from './context.js'
 import { replyFault } from './faults.js'
 import { API, API_V4, Links } from './links.js'
@@ -72,13 +73,23 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     routerOptions: { maxParamLength: maxHeaderSize, querystringParser: parseParameters },
     clientErrorHandler: answerMalformed,
     forceCloseConnections: 'idle',
+    return503OnClosing: false, // in a form that no client of this API reads
   })
   const streams = new Streams(settings.streams)
-  app.addHook('preClose', async () => streams.close())
+  let isClosing = false
+  app.addHook('preClose', async () => {
+    isClosing = true
+    streams.close()
+  })
   app.decorateRequest('user', '')
   app.setErrorHandler((error, request, reply) => replyFault(error, request, reply, logger))
   app.setNotFoundHandler(notFound)
-  app.addHook('onRequest', async ({ raw }) => checkHost(raw))
+  app.addHook('onRequest', async ({ raw }, reply) => {
+    checkHost(raw)
+    if (!isClosing) return
+    void reply.header('connection', 'close')
+    throw new BusyError('The service is being stopped; ask again when it is back')
+  })
   app.setValidatorCompiler(TypeBoxValidatorCompiler)
   app.setSerializerCompiler(() => (value) => JSON.stringify(value))
   represent(app)

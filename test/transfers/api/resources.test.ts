@@ -1,8 +1,9 @@
 /** Every resource, in both forms. */
 import t from 'tap'
 import { UnreachableError } from '../../../transfers/store/store.js'
+import { Wire } from '../../support/wire.js'
 import { DOMAIN, HOST } from './fake-service.js'
-import { A, start } from './start.js'
+import { A, BASIC, start } from './start.js'
 
 const JSON_HEADERS = { accept: 'application/json', 'content-type': 'application/json' }
 
@@ -349,4 +350,19 @@ t.test('a database that cannot be reached is told so, and when to ask again', as
     t.match(reply.headers['retry-after'], /^\d+$/)
     t.match(reply.text, '<detail>The database cannot be reached')
   }
+})
+
+t.test('a request that comes while the service stops is told so', async (t) => {
+  const { target, ask, close } = await start(t)
+  const wire = await Wire.open(target)
+  await wire.send(`GET ${A}/disks HTTP/1.1\r\nHost: a\r\n`)
+  t.equal((await ask('GET', '/disks')).status, 200) // by now the other head has come
+  const closed = close()
+  await wire.send(`Authorization: ${BASIC}\r\nAccept: application/xml\r\n\r\n`)
+  const { status, headers, text } = await wire.response()
+  t.equal(status, 503)
+  t.match(headers, { 'content-type': /^application\/xml/, connection: 'close' })
+  t.match(headers['retry-after'], /^\d+$/)
+  t.match(text, /<fault>.*being stopped/s)
+  await closed
 })
