@@ -29,19 +29,17 @@ export async function isCutQcow2(path: string): Promise<boolean> {
 export async function missingEnd(file: FileHandle): Promise<MissingEnd | undefined> {
   const status = await file.stat()
   if (!status.isFile()) return undefined // a device ends where it does
-  const header = await readAt(file, 0, HEADER_SIZE)
+  const header = await readAt(file, 0n, HEADER_SIZE)
   if (header?.toString('latin1', 0, 4) !== 'QFI\xfb') return undefined
   const clusterSize = 2 ** header.readUInt32BE(20)
   const refcountBits = header.readUInt32BE(4) >= 3 ? 2 ** header.readUInt32BE(96) : 16
   const tableSize = header.readUInt32BE(56) * clusterSize
   if (tableSize > MAX_TABLE_SIZE) return undefined
-  const table = await readAt(file, Number(header.readBigUInt64BE(48)), tableSize)
+  const table = await readAt(file, header.readBigUInt64BE(48), tableSize)
   if (table === undefined) return 'refcounts'
   const index = lastBlock(table)
   if (index < 0) return undefined
-  const offset = Number(table.readBigUInt64BE(index * 8) & OFFSET_MASK)
-  // Before it is read: no file can be asked for what is beyond the largest there may be.
-  if (offset + clusterSize > status.size) return 'refcounts'
+  const offset = table.readBigUInt64BE(index * 8) & OFFSET_MASK
   const block = await readAt(file, offset, clusterSize)
   if (block === undefined) return 'refcounts'
   // Counts of less than a byte begin at its low bits.
@@ -55,18 +53,21 @@ function lastBlock(table: Buffer): number {
   return Math.floor(lastBit(table) / 64)
 }
 
-/** The highest bit of the last byte that is not 0; negative if there is none. */
+/** The highest bit of the last byte that is not 0; -1 if there is none. */
 function lastBit(bytes: Buffer): number {
   const index = bytes.findLastIndex((byte) => byte !== 0)
-  return index * 8 + 31 - Math.clz32(bytes[index] ?? 0)
+  return index < 0 ? -1 : index * 8 + 31 - Math.clz32(bytes[index] ?? 0)
 }
 
 /** Undefined where the file ends before. */
 async function readAt(
   file: FileHandle,
-  position: number,
+  position: bigint,
   length: number,
 ): Promise<Buffer | undefined> {
+  // Looked at before: no file can be asked for what is beyond the largest there may be.
+  const { size } = await file.stat({ bigint: true })
+  if (position + BigInt(length) > size) return undefined
   const buffer = Buffer.alloc(length)
   const { bytesRead } = await file.read(buffer, 0, length, position)
   return bytesRead === length ? buffer : undefined

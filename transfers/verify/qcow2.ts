@@ -6,10 +6,12 @@
  * What is refused makes qemu read or write anything but this one file, needs a secret, or is larger
  * than any image can need. Whether it has its end is another question (qcow2-end.ts).
  */
+import type { BitmapDirectory } from './qcow2-bitmaps.js'
 import { checkExtensions } from './qcow2-extensions.js'
 import { checkAligned, decodeHeader, type Qcow2Header } from './qcow2-header.js'
+import type { Qcow2Map } from './qcow2-map.js'
 import { checkDisjoint, type Region } from './qcow2-regions.js'
-import { checkSnapshots } from './qcow2-snapshots.js'
+import { readSnapshots } from './qcow2-snapshots.js'
 import { ImageRefused, type ImageFile } from './image-file.js'
 
 /** The largest header there is, with everything that qemu knows. */
@@ -18,18 +20,27 @@ const HEADER_SIZE = 112
 const MAX_L1_ENTRIES = (32 * 1024 * 1024) / 8
 const MAX_REFCOUNT_TABLE = 8 * 1024 * 1024
 
+/** What is found from the header on, without what it refers to in turn. */
+export interface Qcow2Image {
+  readonly header: Qcow2Header
+  /** None or one; if a malformed header has more, qemu takes the last. */
+  readonly bitmaps: readonly BitmapDirectory[]
+  readonly snapshots: readonly Qcow2Map[]
+}
+
 /** Throws ImageRefused. */
-export async function inspectQcow2(file: ImageFile): Promise<Qcow2Header> {
+export async function inspectQcow2(file: ImageFile): Promise<Qcow2Image> {
   const header = decodeHeader(await file.readUpTo(0n, HEADER_SIZE))
   checkIsWhole(header)
-  const tables = [
+  const own = [
+    { what: 'the header', offset: 0n, size: BigInt(header.clusterSize) },
     checkL1Table(file, header),
     checkRefcountTable(file, header),
-    ...(await checkExtensions(file, header)),
-    ...(await checkSnapshots(file, header)),
   ]
-  checkDisjoint([{ what: 'the header', offset: 0n, size: BigInt(header.clusterSize) }, ...tables])
-  return header
+  const bitmaps = await checkExtensions(file, header)
+  const snapshots = await readSnapshots(file, header)
+  checkDisjoint([...own, ...bitmaps, ...snapshots.tables])
+  return { header, bitmaps, snapshots: snapshots.maps }
 }
 
 /** The image is this file, and can be read without a secret. */

@@ -100,15 +100,15 @@ async function verifyQcow2(
   volume: VolumeToVerify,
   limits: Limits,
 ): Promise<ImageFacts> {
-  const header = await inspectQcow2(image)
-  const { version, virtualSize, isDirty } = header
+  const qcow2 = await inspectQcow2(image)
+  const { version, virtualSize, isDirty } = qcow2.header
   const warnings = checkSize(volume, virtualSize)
   const seen = BigInt((await qemuInfo(image, limits)).virtualSize)
   // qemu counts whole sectors.
   if (seen !== virtualSize && seen !== virtualSize - (virtualSize % SECTOR)) {
     throw new ImageRefused(`qemu sees ${seen} bytes where the header says ${virtualSize}`)
   }
-  warnings.push(...(await checkEnd(image, header, limits.mapMs)))
+  warnings.push(...(await checkEnd(image, qcow2, limits.mapMs)))
   if (isDirty) warnings.push('the image was not closed; its reference counts may be wrong')
   const qcowVersion = version === 2 ? 'qcow2_v2' : 'qcow2_v3'
   return { qcowVersion, virtualSize: Number(virtualSize), warnings }

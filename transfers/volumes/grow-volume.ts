@@ -41,8 +41,8 @@ async function growQcow2(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { size } = await file.stat({ bigint: true })
-  const { virtualSize } = await inspectQcow2(new ImageFile(file, size))
-  if (virtualSize >= BigInt(provisionedSize)) return
+  const { header } = await inspectQcow2(new ImageFile(file, size))
+  if (header.virtualSize >= BigInt(provisionedSize)) return
   const preallocation = `--preallocation=${sparse ? 'off' : 'falloc'}`
   const words = ['resize', '-q', '-f', 'qcow2', preallocation]
   await runQemuImg(words, String(provisionedSize), file, signal)

@@ -95,3 +95,16 @@ export function refused(t: Test, result: Verification, reason: RegExp): void {
   t.equal(result.ok, false, 'refused')
   t.match(result, { reason })
 }
+
+export function io(path: string, ...commands: readonly string[]): Promise<string> {
+  return run('qemu-io', ['-f', 'qcow2', ...commands.flatMap((command) => ['-c', command]), path])
+}
+
+export function snapshot(path: string, name: string): Promise<string> {
+  return run('qemu-img', ['snapshot', '-c', name, path])
+}
+
+/** Fine granularity: more bits. */
+export function addBitmap(path: string, name: string, granularity = '512'): Promise<string> {
+  return run('qemu-img', ['bitmap', '--add', '-g', granularity, path, name])
+}

@@ -101,15 +101,6 @@ t.test('clusters that are only counted are no data', { skip }, async (t) => {
   refused(t, await verifyCow(path), MISSING)
 })
 
-t.test('with a snapshot they may be its data', { skip }, async (t) => {
-  const path = await qcow2(t)
-  await run('qemu-io', ['-f', 'qcow2', '-c', 'write 0 64k', path])
-  await run('qemu-img', ['snapshot', '-c', 'one', path])
-  t.match(await verifyCow(path), { ok: true, warnings: [] })
-  await countClusterBehindEnd(path)
-  refused(t, await verifyCow(path), MISSING)
-})
-
 t.test('refcounts of an image that was not closed are not believed', { skip }, async (t) => {
   const path = await qcow2(t, { options: 'compat=1.1,lazy_refcounts=on' })
   await run('qemu-io', ['-f', 'qcow2', '-c', 'write 0 1M', path])
