@@ -94,7 +94,8 @@ export interface FrontDoor {
   readonly withholdNext: (connection: number, after: number) => boolean
   readonly hasEnded: (connection: number) => boolean
   readonly write: (connection: number, after: number, chunk: Buffer) => boolean
-  readonly moved: (connection: number) => number | undefined
+  readonly received: (connection: number) => number | undefined
+  readonly sent: (connection: number) => number | undefined
   readonly close: () => void
 }
 

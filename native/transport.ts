@@ -224,9 +224,14 @@ export class Transport {
     )
   }
 
-  /** Bytes that went over the network, both ways; undefined once it is closed. */
-  moved(connection: number): number | undefined {
-    return this.#isClosed ? undefined : this.#door.moved(connection)
+  /** Bytes that came, but for what TLS needs for itself; undefined once it is closed. */
+  received(connection: number): number | undefined {
+    return this.#isClosed ? undefined : this.#door.received(connection)
+  }
+
+  /** Bytes that the kernel has taken to send; undefined once it is closed. */
+  sent(connection: number): number | undefined {
+    return this.#isClosed ? undefined : this.#door.sent(connection)
   }
 
   /** Joins the threads. Connections that are left are cut, and nothing is told of them. */

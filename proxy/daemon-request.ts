@@ -71,7 +71,7 @@ export class DaemonRequest {
     this.#giveUp = giveUp
     this.settled = this.#settled.signal
     const { connectMs, silenceMs } = deadlines
-    const total = (): number => this.#dialed?.moved ?? 0
+    const total = (): number => this.#dialed?.sent ?? 0
     this.#watch = new ClientWatch({ inactivityMs: silenceMs, minRate: 0, total }, () =>
       this.cancel(new DaemonTimeoutError('it takes no more of the body')),
     )
@@ -276,7 +276,8 @@ export class AnswerBody {
     }
     const withheld = takeWithheld(head, dialed)
     if (withheld !== undefined) {
-      this.#withheld = new WithheldBody(withheld, { ...options, total: () => dialed?.moved ?? 0 })
+      const total = (): number => dialed?.received ?? 0
+      this.#withheld = new WithheldBody(withheld, { ...options, total })
     }
     this.#body = this.#withheld ?? new RequestBody(head, options)
   }

@@ -23,7 +23,8 @@ export class DialedSocket extends net.Socket {
   readonly isSameHost: boolean
   readonly #transport: Transport
   readonly #id: number
-  #moved = 0
+  #received = 0
+  #sent = 0
 
   /**
    * Rejects as connecting does elsewhere, with an error that has a code, or with the signal's reason.
@@ -64,10 +65,16 @@ export class DialedSocket extends net.Socket {
     return this.#transport.hasEnded(this.#id)
   }
 
-  /** Bytes that went over the network. */
-  get moved(): number {
-    this.#moved = this.#transport.moved(this.#id) ?? this.#moved
-    return this.#moved
+  /** Bytes of the daemon. */
+  get received(): number {
+    this.#received = this.#transport.received(this.#id) ?? this.#received
+    return this.#received
+  }
+
+  /** Bytes that are on their way to it. */
+  get sent(): number {
+    this.#sent = this.#transport.sent(this.#id) ?? this.#sent
+    return this.#sent
   }
 
   /** The body of the next response is withheld if it is large and plain; before its request is written. */

@@ -201,7 +201,8 @@ export class Exchange {
 
   #openBody(options: BodyOptions): PaceableBody {
     if (this.#withheld !== undefined) {
-      const total = this.#movedByFront
+      const { front } = this.connection
+      const total = front && (() => front.received())
       this.#withheldBody = new WithheldBody(this.#withheld, { ...options, total })
       return this.#withheldBody
     }
@@ -229,15 +230,14 @@ export class Exchange {
     headers: Headers,
     { watch = this.#watch, cut, pace }: { watch?: WatchOptions; cut: () => void; pace?: Pace },
   ): ResponseSink {
+    const { front } = this.connection
     return new ResponseSink(this.#response, {
       ...watch,
       isExcused: this.#isExcused,
       pace: pace && this.#paced(pace),
       closed: this.closed,
-      total: this.#movedByFront,
-      ...(this.connection.front === undefined
-        ? {}
-        : { sendAround: (piece: Buffer) => this.#sendAround(piece) }),
+      total: front && (() => front.sent()),
+      ...(front === undefined ? {} : { sendAround: (piece: Buffer) => this.#sendAround(piece) }),
       onStart: () => this.#writeHead(status, headers),
       onSent: (size) => void (this.connection.bytesSent += size),
       onTimeout: () => {
@@ -245,11 +245,6 @@ export class Exchange {
         cut()
       },
     })
-  }
-
-  get #movedByFront(): (() => number) | undefined {
-    const { front } = this.connection
-    return front === undefined ? undefined : () => front.moved()
   }
 
   /** By the native front, when this response is the one its connection's socket is busy with. */

@@ -48,8 +48,9 @@ export class FrontConnection {
   readonly address: string | undefined
   readonly #transport: Transport
   readonly #id: number
-  /** Before it is closed `moved` may have been asked for the last time. */
-  #moved = 0
+  /** Once it is closed nobody tells. */
+  #received = 0
+  #sent = 0
 
   constructor(transport: Transport, id: number, address: string | undefined) {
     this.#transport = transport
@@ -67,10 +68,16 @@ export class FrontConnection {
     return this.#transport.write(this.#id, after, chunk)
   }
 
-  /** Bytes that went over the client's socket. */
-  moved(): number {
-    this.#moved = this.#transport.moved(this.#id) ?? this.#moved
-    return this.#moved
+  /** Bytes of the client. */
+  received(): number {
+    this.#received = this.#transport.received(this.#id) ?? this.#received
+    return this.#received
+  }
+
+  /** Bytes that are on their way to it. */
+  sent(): number {
+    this.#sent = this.#transport.sent(this.#id) ?? this.#sent
+    return this.#sent
   }
 
   cut(): void {

@@ -292,7 +292,7 @@ for (const isTls of [false, true]) {
       server.pause()
       const writing = transport.write(client.id, 0, Buffer.alloc(32 * KIB * KIB))
       writing.catch(() => undefined)
-      await until('bytes', () => (transport.moved(client.id) ?? 0) > BODY)
+      await until('bytes', () => (transport.sent(client.id) ?? 0) > BODY)
       server.write(refusal, () => server.destroy())
       client.socket.pause()
       await t.rejects(within('the write', 5000, writing))

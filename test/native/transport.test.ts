@@ -154,7 +154,7 @@ for (const isTls of [false, true]) {
       t.ok(target.equals(body))
       await until('the next request', () => server.text().includes('GET /next'))
       await t.rejects(transport.read(server.id, request, rest), { code: 'ECANCELED' })
-      t.ok((transport.moved(server.id) ?? 0) >= BODY)
+      t.ok((transport.received(server.id) ?? 0) >= BODY)
     })
 
     t.test('two reads may be open, and are answered in order', async (t) => {
@@ -178,7 +178,7 @@ for (const isTls of [false, true]) {
       await until('the second', () => server.text().split('x-imageio-withheld').length === 3)
       const short = transport.read(server.id, request + 1, target)
       const none = transport.read(server.id, request + 1, Buffer.alloc(10))
-      await until('bytes', () => (transport.moved(server.id) ?? 0) > BODY)
+      await until('bytes', () => (transport.received(server.id) ?? 0) > BODY)
       transport.cancelRead(server.id)
       t.ok((await short.catch(() => 0)) <= 10)
       await t.rejects(none, { code: 'ECANCELED' })
@@ -202,7 +202,7 @@ for (const isTls of [false, true]) {
       client.write(upload(BODY) + 'x'.repeat(1000))
       const request = await withheld(server, BODY)
       const reading = transport.read(server.id, request, Buffer.alloc(BODY))
-      await until('bytes', () => (transport.moved(server.id) ?? 0) > 1000)
+      await until('bytes', () => (transport.received(server.id) ?? 0) > 1000)
       transport.cancelRead(server.id)
       t.equal(await within('the read', 5000, reading), 1000)
       const empty = transport.read(server.id, request, Buffer.alloc(10))

@@ -55,12 +55,13 @@ function beginWith(
   port: number,
   method: string,
   headers: http.OutgoingHttpHeaders = {},
+  silenceMs = 5000,
 ): DaemonRequest {
   const giveUp = new AbortController()
   const givenUp = giveUp.signal
   const at = { host: '127.0.0.1', port, method, headers, agent, givenUp }
   return new DaemonRequest(http.request(at), {
-    deadlines: { connectMs: 5000, silenceMs: 5000, answerMs: 5000 },
+    deadlines: { connectMs: 5000, silenceMs, answerMs: 5000 },
     takesWithheld: method === 'GET',
     giveUp,
   })
@@ -237,12 +238,13 @@ t.test('who gives up while it connects does not wait', async (t) => {
   await t.rejects(within('the end', 5000, later.answer), reason)
 })
 
-t.test('a connection that breaks before Node looks at it', async (t) => {
-  // Not in this process, whose thread is busy: what opens and what ends a connection come at once.
-  const { keyFile, certFile, caFile, ca } = testPki()
-  const verify = ['-CAfile', caFile, '-Verify', '1', '-verify_return_error']
-  const args = ['s_server', '-accept', '127.0.0.1:0', '-key', keyFile, '-cert', certFile, ...verify]
-  const server = spawn('openssl', args, { stdio: ['pipe', 'pipe', 'ignore'] })
+/** TLS of another process, which sends what is written to `say`, and a way to it. */
+async function openssl(t: Test, options: readonly string[]) {
+  const { keyFile, certFile, ca } = testPki()
+  const own = ['-accept', '127.0.0.1:0', '-key', keyFile, '-cert', certFile]
+  const server = spawn('openssl', ['s_server', ...own, ...options], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  })
   t.teardown(() => void server.kill('SIGKILL'))
   let said = ''
   server.stdout.setEncoding('utf8').on('data', (text: string) => (said += text))
@@ -254,10 +256,36 @@ t.test('a connection that breaks before Node looks at it', async (t) => {
     agent.destroy()
     transport.close()
   })
+  return {
+    agent,
+    port: Number(port),
+    said: () => said,
+    say: (text: string) => server.stdin.write(text),
+  }
+}
+
+t.test('TLS that goes on is no body that does', async (t) => {
+  const { agent, port, said, say } = await openssl(t, ['-crlf'])
+  const request = beginWith(agent, port, 'GET', {}, 500)
+  request.end()
+  await until('the request', () => said().includes('GET / '))
+  say('HTTP/1.1 200 OK\nContent-Length: 100000\n\n')
+  const { body } = await request.answer
+  const updates = setInterval(() => say('k\n'), 100) // of keys
+  t.teardown(() => clearInterval(updates))
+  const reading = readAll((target) => body.read(target, 20))
+  await t.rejects(within('the end', 4000, reading), { code: 'ERR_DAEMON_TIMEOUT' })
+  body.release()
+})
+
+t.test('a connection that breaks before Node looks at it', async (t) => {
+  // Not in this process, whose thread is busy: what opens and what ends a connection come at once.
+  const verify = ['-CAfile', testPki().caFile, '-Verify', '1', '-verify_return_error']
+  const { agent, port } = await openssl(t, verify)
   const busy = setInterval(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50))
   t.teardown(() => clearInterval(busy))
   for (let round = 0; round < 10; round++) {
-    const request = beginWith(agent, Number(port), 'GET')
+    const request = beginWith(agent, port, 'GET')
     request.end()
     await t.rejects(within('the end', 4000, request.answer), { code: 'ERR_DAEMON_DISTRUSTS' })
   }

@@ -26,7 +26,6 @@ IoStatus Channel::Receive(uint8_t* data, size_t size, size_t* done) {
     return IoStatus::kFailed;
   }
   *done = static_cast<size_t>(got);
-  moved_.fetch_add(*done, std::memory_order_relaxed);
   return IoStatus::kDone;
 }
 
@@ -40,7 +39,7 @@ IoStatus Channel::Send(const uint8_t* data, size_t size, size_t* done) {
     return IoStatus::kFailed;
   }
   *done = static_cast<size_t>(put);
-  moved_.fetch_add(*done, std::memory_order_relaxed);
+  sent_.fetch_add(*done, std::memory_order_relaxed);
   return IoStatus::kDone;
 }
 
@@ -54,6 +53,7 @@ IoStatus PlainChannel::Read(uint8_t* data, size_t size, size_t* done) {
     const IoStatus status = Receive(data + *done, size - *done, &got);
     if (status != IoStatus::kDone) return status;
     *done += got;
+    CountReceived(got);
   }
   return IoStatus::kDone;
 }

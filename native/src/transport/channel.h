@@ -23,7 +23,7 @@ enum class IoStatus {
 void SetLowMark(int fd, size_t size);
 
 // A socket on the network, plain or with TLS. Never blocks. Used by one thread at a time; only
-// moved() is for all.
+// the counts are for all.
 class Channel {
  public:
   explicit Channel(FileDescriptor socket) : socket_(std::move(socket)) {}
@@ -62,13 +62,17 @@ class Channel {
   // The handshake failed since the peer's certificate is not to be trusted, for that reason.
   bool is_distrusted() const { return is_distrusted_; }
 
-  // Bytes that went over the socket, both ways.
-  uint64_t moved() const { return moved_.load(std::memory_order_relaxed); }
+  // Bytes that were read, of TLS without what it needs for itself: that says nothing of a peer that
+  // has something to send.
+  uint64_t received() const { return received_.load(std::memory_order_relaxed); }
+  // Bytes that the kernel took.
+  uint64_t sent() const { return sent_.load(std::memory_order_relaxed); }
 
  protected:
   IoStatus Receive(uint8_t* data, size_t size, size_t* done);
   IoStatus Send(const uint8_t* data, size_t size, size_t* done);
   void ShutDownWriting();
+  void CountReceived(size_t size) { received_.fetch_add(size, std::memory_order_relaxed); }
 
   int error_ = 0;
   std::string reason_;
@@ -76,7 +80,8 @@ class Channel {
 
  private:
   FileDescriptor socket_;
-  std::atomic<uint64_t> moved_{0};
+  std::atomic<uint64_t> received_{0};
+  std::atomic<uint64_t> sent_{0};
 };
 
 class PlainChannel final : public Channel {

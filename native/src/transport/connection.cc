@@ -148,7 +148,7 @@ void Connection::Drive(uint32_t happened) {
   if (state_ == State::kLost && has_owner_hung_up_) return Close();
   Advance();
   if (has_peer_ended_) has_ended_.store(true, std::memory_order_relaxed);
-  if (channel_ != nullptr) moved_.store(channel_->moved(), std::memory_order_relaxed);
+  PublishCounts();
   if (state_ == State::kClosed) return;
   Arm();
   SetDue();
@@ -179,6 +179,12 @@ void Connection::Spend(size_t size) {
   if (size == 0) return;
   used_at_ = now_;
   if (has_owner_hung_up_) deadline_ = now_ + kRestPatience;
+}
+
+void Connection::PublishCounts() {
+  if (channel_ == nullptr) return;
+  received_.store(channel_->received(), std::memory_order_relaxed);
+  sent_.store(channel_->sent(), std::memory_order_relaxed);
 }
 
 void Connection::Note(IoStatus status) {
@@ -251,7 +257,7 @@ void Connection::Close() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
   RefuseOrders();
-  if (channel_ != nullptr) moved_.store(channel_->moved(), std::memory_order_relaxed);
+  PublishCounts();
   due_.store(0, std::memory_order_relaxed);
   // Closing takes them out of epoll.
   channel_.reset();

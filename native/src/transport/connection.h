@@ -90,7 +90,9 @@ class Connection {
   uint64_t id() const { return options_.id; }
   // Nothing more comes from the peer.
   bool has_ended() const { return has_ended_.load(std::memory_order_relaxed); }
-  uint64_t moved() const { return moved_.load(std::memory_order_relaxed); }
+  // As those of the channel.
+  uint64_t received() const { return received_.load(std::memory_order_relaxed); }
+  uint64_t sent() const { return sent_.load(std::memory_order_relaxed); }
 
   // From the front's threads: something happened. Whoever comes while another drives leaves it to
   // that one.
@@ -189,13 +191,15 @@ class Connection {
   void Note(IoStatus status);
   void NoteSent(IoStatus status);
   void Spend(size_t size);
+  void PublishCounts();
 
   ConnectionHost& host_;
   const ConnectionOptions options_;
 
   std::atomic<uint32_t> turns_{0};
   std::atomic<uint32_t> happened_{0};
-  std::atomic<uint64_t> moved_{0};
+  std::atomic<uint64_t> received_{0};
+  std::atomic<uint64_t> sent_{0};
   std::atomic<bool> has_ended_{false};
   std::atomic<int64_t> due_{0};  // 0 is never
 

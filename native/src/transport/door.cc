@@ -77,7 +77,8 @@ class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
          InstanceMethod<&FrontDoor::CancelRead>("cancelRead"),
          InstanceMethod<&FrontDoor::WithholdNext>("withholdNext"),
          InstanceMethod<&FrontDoor::HasEnded>("hasEnded"),
-         InstanceMethod<&FrontDoor::Write>("write"), InstanceMethod<&FrontDoor::Moved>("moved"),
+         InstanceMethod<&FrontDoor::Write>("write"),
+         InstanceMethod<&FrontDoor::Received>("received"), InstanceMethod<&FrontDoor::Sent>("sent"),
          InstanceMethod<&FrontDoor::Close>("close"), InstanceAccessor<&FrontDoor::Token>("token")});
   }
 
@@ -262,11 +263,17 @@ class FrontDoor final : public Napi::ObjectWrap<FrontDoor> {
     return Napi::Boolean::New(info.Env(), connection == nullptr || connection->has_ended());
   }
 
-  // Undefined when it is closed.
-  Napi::Value Moved(const Napi::CallbackInfo& info) {
+  // Undefined when it is closed, as below.
+  Napi::Value Received(const Napi::CallbackInfo& info) {
     const auto connection = Find(info);
     if (connection == nullptr) return info.Env().Undefined();
-    return ToNumber(info.Env(), connection->moved());
+    return ToNumber(info.Env(), connection->received());
+  }
+
+  Napi::Value Sent(const Napi::CallbackInfo& info) {
+    const auto connection = Find(info);
+    if (connection == nullptr) return info.Env().Undefined();
+    return ToNumber(info.Env(), connection->sent());
   }
 
   Napi::Value Token(const Napi::CallbackInfo& info) {

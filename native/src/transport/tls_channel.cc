@@ -275,6 +275,7 @@ IoStatus TlsChannel::Read(uint8_t* data, size_t size, size_t* done) {
     const int result = SSL_read_ex(ssl_.get(), data + *done, size - *done, &got);
     if (result != 1) return Explain(result);
     *done += got;
+    CountReceived(got);
   }
   return IoStatus::kDone;
 }

@@ -93,7 +93,7 @@ for (const isTls of [false, true]) {
     const piece = Buffer.concat([Buffer.from('100000\r\n'), Buffer.alloc(MIB), Buffer.from('\r\n')])
     for (let count = 0; count < 64; count++) void wire.send(piece)
     const { socket, front } = await until('it is refused', () => connections[0])
-    const taken = (): number => front?.moved() ?? socket.bytesRead
+    const taken = (): number => front?.received() ?? socket.bytesRead
     const isClosed = closed(socket)
     await until('a megabyte is taken', () => taken() >= MIB)
     await until('no more is taken', async () => {
