@@ -64,7 +64,7 @@ function imageOpener(config: DaemonConfig, logger: Logger): OpenImage {
     images: new ImageStates(),
     nbd: nbdSettings(config),
     cancelGraceMs: graceMs > 0 ? graceMs : CANCEL_GRACE_MS,
-    mover: config.transport.native === 'on' ? new NbdMover() : undefined,
+    mover: config.transport.native === 'off' ? undefined : new NbdMover(),
   }
   return async (ticket: Ticket): Promise<Backend> => {
     const { url, ops, dirty } = ticket.definition

@@ -5,7 +5,7 @@ const env = { ...process.env, IMAGEIO_TEST_NATIVE: 'off' }
 const isOff = process.env['IMAGEIO_TEST_NATIVE'] === 'off'
 
 /** Those in which bodies move, or connections end. */
-const SUITES = ['upload', 'download', 'leaving', 'cancel', 'accounting']
+const SUITES = ['upload', 'download', 'leaving', 'cancel', 'accounting', 'nbd']
 
 t.setTimeout(300_000)
 for (const name of SUITES) {

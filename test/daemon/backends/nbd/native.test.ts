@@ -3,10 +3,7 @@ import t from 'tap'
 
 const env = { ...process.env, IMAGEIO_TEST_NATIVE: 'on' }
 
-const SUITES = [
-  ...['replies', 'extended', 'servers', 'lost-writes', 'flags'],
-  '../../conformance/nbd',
-]
+const SUITES = ['replies', 'extended', 'servers', 'lost-writes', 'flags']
 
 t.setTimeout(300_000)
 for (const name of SUITES) {
