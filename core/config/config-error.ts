@@ -2,6 +2,8 @@
 export interface ConfigFindings {
   /** One line each. */
   readonly problems: readonly string[]
+  /** What is written in vain, one line each. */
+  readonly warnings: readonly string[]
   /** Options that are wrong, as `[section] key`. */
   readonly wrong: ReadonlySet<string>
   /** The configuration with defaults in place of what is not allowed. */

@@ -68,10 +68,13 @@ export function loadConfig<S extends Schema>(
       wrong.add(nameOf(section, key))
       problems.push(line(section, key, reason))
     },
-    warn: (...reason) => void warnings.push(line(...reason)),
+    warn: (section, key, reason) => {
+      if (!unparsed.has(nameOf(section, key))) warnings.push(line(section, key, reason))
+    },
   })
   if (problems.length > 0) {
-    throw new ConfigError(problems.join('\n'), { findings: { problems, wrong, config } })
+    const findings = { problems, warnings, wrong, config }
+    throw new ConfigError(problems.join('\n'), { findings })
   }
   return { config, shown: withoutSecrets(schema, config), warnings, files, schema }
 }

@@ -153,14 +153,14 @@ async function findings<C extends ProcessConfig>(
     }
   } catch (error) {
     if (!(error instanceof ConfigError) || error.findings === undefined) throw error
-    const { problems, wrong, config } = error.findings
+    const { problems, warnings, wrong, config } = error.findings
     // What it says of a default that stands in for something else is of no use.
     const isOfUse = (text: string): boolean => ![...wrong].some((name) => isAbout(name, text))
     const none: Preflight = { problems: [], warnings: [] }
     const more = await preflight(config as C).catch(() => none)
     return {
       problems: [...problems, ...more.problems.filter(isOfUse)],
-      warnings: more.warnings.filter(isOfUse),
+      warnings: [...warnings, ...more.warnings.filter(isOfUse)],
     }
   }
 }

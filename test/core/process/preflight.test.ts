@@ -257,7 +257,8 @@ t.test('--check-config prints a line for each problem and ends with 1', async (t
     remote: { host: '192.0.2.1', port: 70_000 },
     limits: { header_timeout: 0, idle_timeout: 'x' },
     local: { socket: 'relative' },
-    control: { socket: '/nonexistent/sock' },
+    control: { socket: '/nonexistent/sock', sokket: '' },
+    lokal: { enable: 'false' },
   })
   const flawed = run().stderr.trimEnd().split('\n')
   t.match(
@@ -265,12 +266,14 @@ t.test('--check-config prints a line for each problem and ends with 1', async (t
     [
       /conf:12: \[remote\] port: must be/,
       /conf:15: \[local\] socket: must be/,
-      /conf:24: \[limits\] header_timeout: must be/,
-      /conf:25: \[limits\] idle_timeout: must be/,
+      /conf:25: \[limits\] header_timeout: must be/,
+      /conf:26: \[limits\] idle_timeout: must be/,
       /: \[control\] socket: \/nonexistent/,
       /: \[remote\] host: 192\.0\.2\.1 is not an address/,
+      /^warning: .*: \[control\] sokket: unknown option, ignored/,
+      /^warning: .*: \[lokal\] enable: unknown section, ignored/,
     ],
-    'also what the host lacks, when values are wrong',
+    'also what the host lacks and what is ignored, when values are wrong',
   )
-  t.equal(flawed.length, 6)
+  t.equal(flawed.length, 8)
 })
