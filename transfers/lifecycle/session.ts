@@ -3,6 +3,7 @@
  * state the parts are in.
  */
 import { randomUUID } from 'node:crypto'
+import { DomainUnavailableError } from '../fault.js'
 import { HostRefusedError, HostUnreachableError, loggedError } from '../hosts/errors.js'
 import type { ControlledHost } from '../hosts/hosts.js'
 import type { TicketRequest } from '../hosts/ticket-control.js'
@@ -60,13 +61,16 @@ export async function imageUrl(context: Context, session: Session): Promise<stri
   const { transfer, disk } = session
   if (transfer.backend === 'file') {
     await context.volumes.facts(disk) // the file is still the volume, which servers look at themselves
-    if (isNewImage(session)) {
+    // Should half of a new file come, the rest of the one that was there, the empty one of a new disk or
+    // another image, must not complete it.
+    if (isNewQcow2(session)) {
       context.requireLease()
       await context.volumes.empty(disk)
     }
     return context.volumes.url(disk)
   }
   await noteServerEnd(context, transfer, session.host.tickets)
+  if (isNewQcow2(session)) await growVolume(context, disk)
   context.requireLease()
   const { url, isNew } = await context.nbd.start(transfer, disk)
   // Starting takes a while. Who drives the transfer by now may have finished it.
@@ -74,13 +78,22 @@ export async function imageUrl(context: Context, session: Session): Promise<stri
   return url
 }
 
-/**
- * No client knows a ticket yet, and what one uploads is a whole qcow2 file. Should half of it come, the rest
- * of the file that was there, the empty one of a new disk or another image, must not complete it.
- */
-function isNewImage({ transfer, disk }: Session): boolean {
+/** An upload to a disk with a qcow2 file, of whose ticket no client knows yet: nothing has come of it. */
+function isNewQcow2({ transfer, disk }: Session): boolean {
   const { direction, sessionExpires } = transfer
   return direction === 'upload' && disk.format === 'cow' && sessionExpires === 0
+}
+
+/** The image in it may have been smaller than the disk, all of which can be written to. */
+async function growVolume({ requireLease, volumes }: Context, disk: StoredDisk): Promise<void> {
+  requireLease()
+  try {
+    await volumes.grow(disk)
+  } catch (cause) {
+    if (cause instanceof DomainUnavailableError) throw cause
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`the volume cannot be grown to the size of the disk: ${reason}`, { cause })
+  }
 }
 
 export async function installTicket(

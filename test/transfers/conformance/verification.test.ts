@@ -140,6 +140,36 @@ t.test('verification', { skip: without('curl', 'qemu-img', 'qemu-nbd') }, async 
     await system.act(bytes.id, 'finalize')
     await system.phase(bytes.id, 'finished_success')
   })
+
+  t.test('format raw: also beyond the end of a smaller image that the disk has', async (t) => {
+    const begun = randomBytes(MiB)
+    putFile(system, 'short.raw', begun)
+    await image('convert', '-f', 'raw', '-O', 'qcow2', 'short.raw', 'short.qcow2')
+    await addQcow2Disk(system, 'short', MiB)
+    await uploaded('short', file('short.qcow2'), 'finished_success')
+    const { id, url } = await system.transferring('<disk id="short"/><format>raw</format>')
+    const range = `Content-Range: bytes ${SIZE - MiB}-${SIZE - 1}/*`
+    t.equal((await system.upload(url, file('short.raw'), '-H', range)).status, 200)
+    await system.act(id, 'finalize')
+    await system.phase(id, 'finished_success')
+    const guest = Buffer.concat([begun, Buffer.alloc(SIZE - 2 * MiB), begun])
+    const volume = volumeOf(system, await system.diskStatus('short', 'ok'))
+    await image('compare', '-f', 'qcow2', '-F', 'raw', volume, putFile(system, 'g.raw', guest))
+  })
+
+  t.test('format raw: an image that cannot be as large as its disk', async (t) => {
+    await image('create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', 'old.qcow2', String(MiB))
+    await image('snapshot', '-c', 'kept', 'old.qcow2')
+    await addQcow2Disk(system, 'old', MiB)
+    await uploaded('old', file('old.qcow2'), 'finished_success')
+    const body = '<image_transfer><disk id="old"/><format>raw</format></image_transfer>'
+    const [, id = ''] =
+      /<image_transfer [^>]*id="([^"]+)"/.exec(await system.post('imagetransfers', body)) ?? []
+    const paused = await system.phase(id, 'paused_system')
+    t.match(tag(paused, 'description'), /the volume cannot be grown to the size of the disk: qemu-/)
+    await system.act(id, 'cancel')
+    await system.phase(id, 'finished_failure')
+  })
 })
 
 async function addQcow2Disk(system: TransferSystem, id: string, initial: number): Promise<void> {
