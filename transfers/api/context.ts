@@ -66,10 +66,10 @@ export function textOf(
   return { description, content: { [type]: { schema: Type.String() } } }
 }
 
-/** Faults that any operation may have, beside its own answers. */
+/** An operation's own answers and faults, beside those that are common to all. */
 export function answers(
   own: Readonly<Record<number, TSchema>>,
   ...faults: readonly number[]
 ): Record<number, TSchema> {
-  return { ...own, ...Object.fromEntries([401, ...faults].map((status) => [status, Fault])) }
+  return { ...own, ...Object.fromEntries(faults.map((status) => [status, Fault])) }
 }

@@ -2,6 +2,7 @@
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import { Type } from 'typebox'
 import { VERSION } from '../../core/http/version.js'
+import { commonAnswers, MEDIA } from './common-answers.js'
 import { API, API_V4 } from './links.js'
 
 export const OPENAPI_PATH = `${API}/openapi.json`
@@ -14,8 +15,6 @@ export const OPENAPI_SCHEMA = {
     200: { description: 'OpenAPI', content: { 'application/json': { schema: Type.Object({}) } } },
   },
 }
-
-const MEDIA = ['application/xml', 'application/json']
 
 export const openapiOptions: FastifyDynamicSwaggerOptions = {
   openapi: {
@@ -50,8 +49,16 @@ export const openapiOptions: FastifyDynamicSwaggerOptions = {
   // The tree is there twice; once is enough to read.
   transform: ({ schema, url, route }) => {
     const isHidden = url === API_V4 || url.startsWith(`${API_V4}/`) || route.method === 'HEAD'
+    const isOpen = schema.security !== undefined
+    const isStream = route.config?.isStream === true
+    const common = commonAnswers(String(route.method), { isOpen, isStream })
     return {
-      schema: { consumes: MEDIA, produces: MEDIA, ...schema, ...(isHidden ? { hide: true } : {}) },
+      schema: {
+        ...{ consumes: MEDIA, produces: MEDIA },
+        ...schema,
+        response: { ...(schema.response as object | undefined), ...common },
+        ...(isHidden ? { hide: true } : {}),
+      },
       url,
     }
   },

@@ -83,20 +83,28 @@ function answersText(
   responses: Readonly<Record<string, Content>>,
   elements: Map<string, Schema>,
 ): string {
-  const answers = Object.entries(responses).flatMap(([status, response]) => {
-    const schema = schemaOf(response)
-    const name = schema?.xml?.name
-    if (schema === undefined || name === undefined) {
-      return Object.keys(response.content ?? {}).map((type) => `${status} \`${type}\``)
+  const statuses = new Map<string, string[]>()
+  for (const [status, response] of Object.entries(responses)) {
+    for (const what of answerText(response, elements)) {
+      statuses.set(what, [...(statuses.get(what) ?? []), status])
     }
-    const [item] = Object.values(schema.properties ?? {})
-    const inner = item?.items?.xml?.name
-    // A list is told by what it has.
-    if (inner === undefined || item?.items === undefined) elements.set(name, schema)
-    else elements.set(inner, item.items)
-    return [`${status} [${name}](#${inner ?? name})`]
-  })
-  return `Answers: ${answers.join(', ')}.`
+  }
+  const answers = [...statuses].map(([what, those]) => `${those.join(', ')} ${what}`)
+  return `Answers: ${answers.join('; ')}.`
+}
+
+function answerText(response: Content, elements: Map<string, Schema>): string[] {
+  const schema = schemaOf(response)
+  const name = schema?.xml?.name
+  if (schema === undefined || name === undefined) {
+    return Object.keys(response.content ?? {}).map((type) => `\`${type}\``)
+  }
+  const [item] = Object.values(schema.properties ?? {})
+  const inner = item?.items?.xml?.name
+  // A list is told by what it has.
+  if (inner === undefined || item?.items === undefined) elements.set(name, schema)
+  else elements.set(inner, item.items)
+  return [`[${name}](#${inner ?? name})`]
 }
 
 function schemaOf({ content = {} }: Content = {}): Schema | undefined {

@@ -21,10 +21,16 @@ t.test('the OpenAPI document has every path once, and needs no login', async (t)
   t.ok(Object.values(paths).every((methods) => !('head' in methods)))
 })
 
+interface Response {
+  readonly description: string
+  readonly content?: Record<string, object>
+  readonly headers?: Record<string, object>
+}
+
 interface Operation {
   readonly parameters?: readonly { name: string; in: string; required?: boolean; schema: object }[]
   readonly requestBody?: { content: Record<string, { schema: object }> }
-  readonly responses: Record<string, { description: string; content?: Record<string, object> }>
+  readonly responses: Record<string, Response>
   readonly security?: readonly Record<string, string[]>[]
   readonly summary: string
 }
@@ -77,6 +83,11 @@ t.test('the OpenAPI document is whole: logins, parameters, bodies and answers', 
         t.type(description, 'string')
         t.ok(Object.keys(content).length > 0, `${what} ${status}`)
       }
+      t.strictSame(missing(commonStatuses(method, path), responses), [], what)
+      for (const status of ['429', '503']) {
+        const response = responses[status]
+        t.ok(response === undefined || 'Retry-After' in (response.headers ?? {}), what + status)
+      }
       const needed = operation.security ?? security
       const names = needed.flatMap((each) => Object.keys(each))
       t.ok(names.every((name) => name in components.securitySchemes))
@@ -85,6 +96,17 @@ t.test('the OpenAPI document is whole: logins, parameters, bodies and answers', 
   }
   t.match(new Set(without), new Set(OPEN), 'what needs no login')
 })
+
+function missing(statuses: readonly string[], responses: object): string[] {
+  return statuses.filter((status) => !(status in responses))
+}
+
+function commonStatuses(method: string, path: string): string[] {
+  const isOpen = OPEN.includes(path) || path.startsWith(SSO)
+  const ofBody = ['post', 'put'].includes(method) ? ['413'] : []
+  const ofObject = path.endsWith('/events') ? [] : ['406']
+  return ['431', '503', ...ofBody, ...(isOpen ? [] : ['401', '429', ...ofObject])]
+}
 
 const SSO = '/ovirt-engine/sso/oauth'
 const SERVICES = '/ovirt-engine/services'

@@ -1,5 +1,6 @@
 /** What the documentation says of single sign-on. Its requests are not checked by it. */
 import { Type, type TSchema } from 'typebox'
+import { withRetryAfter } from '../common-answers.js'
 
 const Token = Type.Object(
   {
@@ -13,7 +14,7 @@ const Token = Type.Object(
   { xml: { name: 'token' } },
 )
 
-const SsoError = Type.Object(
+export const SsoError = Type.Object(
   {
     error_code: Type.Enum([
       'access_denied',
@@ -40,7 +41,7 @@ function form(summary: string, members: Record<string, TSchema>, answer: TSchema
     produces: ['application/json'],
     querystring: Type.Object(Object.fromEntries(optional) as Record<string, TSchema>),
     body: Type.Object(members, { xml: { name: 'form' } }),
-    response: { 200: answer, 400: SsoError, 429: SsoError },
+    response: { 200: answer, 400: SsoError, 429: withRetryAfter(SsoError) },
   }
 }
 

@@ -5,7 +5,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import { readBody } from '../body.js'
-import { HTTP_TOKEN, LOGOUT, TOKEN, type FormSchema } from './sso-schemas.js'
+import { HTTP_TOKEN, LOGOUT, SsoError, TOKEN, type FormSchema } from './sso-schemas.js'
 import { parseParameters, type Parameters } from '../parameters.js'
 import { FaultError } from '../../fault.js'
 import { basicCredentials, type Authenticator, type Credentials } from './authenticate.js'
@@ -33,7 +33,8 @@ export function ssoRoutes(app: FastifyInstance, authenticator: Authenticator): v
   const serve = (url: string, schema: FormSchema, handler: RouteHandlerMethod): void => {
     const { body, querystring, ...common } = schema
     app.route({ method: 'GET', url, schema: { ...common, querystring }, handler })
-    app.route({ method: 'POST', url, schema: { ...common, body }, handler })
+    const response = { ...common.response, 413: SsoError }
+    app.route({ method: 'POST', url, schema: { ...common, body, response }, handler })
   }
   serve(`${SSO}/token`, TOKEN, async (request, reply) => {
     const form = formOf(request)

@@ -19,7 +19,7 @@ export function eventRoutes({ app, settings, streams }: Context): void {
         'colon only show that the connection lives.',
       params: IdParams,
       response: {
-        ...answers({}, 404, 503),
+        ...answers({}, 404),
         200: textOf('text/event-stream', 'Events'),
       },
     },

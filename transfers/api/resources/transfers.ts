@@ -73,7 +73,7 @@ export function transferRoutes(context: Context): void {
       summary: 'One transfer, at once or when it changed',
       params: IdParams,
       querystring: Type.Object(WAIT_PARAMETERS),
-      response: answers({ 200: TransferSchema }, 404, 503),
+      response: answers({ 200: TransferSchema }, 404),
     },
     handler: async (request, reply) => {
       const { id } = request.params
