@@ -11,6 +11,7 @@ export async function checkControl(config: TransfersConfig, findings: Findings):
   const sections = new Map(hostSections(config))
   const asked = hostsOf(config).map(({ name, control }) => ({
     control,
+    peer: 'the daemon',
     option: hostOption(sections.has(name) ? `host_${name}` : 'transfers', control),
     then: 'the host is down until it does',
   }))
@@ -18,17 +19,18 @@ export async function checkControl(config: TransfersConfig, findings: Findings):
   if (proxy !== undefined) {
     const key = proxy_control_socket === '' ? 'proxy_control_url' : 'proxy_control_socket'
     const then = 'proxy_url does not work until it does'
-    asked.push({ control: proxy.control, option: `[transfers] ${key}`, then })
+    asked.push({ control: proxy.control, peer: 'the proxy', option: `[transfers] ${key}`, then })
   }
   await Promise.all(
-    asked.map(async ({ control, option, then }) => {
+    asked.map(async ({ control, peer, option, then }) => {
       if (await isOtherFile(control)) {
         const path = 'socketPath' in control ? control.socketPath : ''
         findings.problems.push(`${option}: ${path} exists and is no socket`)
         return
       }
       try {
-        await new ControlClient({ address: control, timeoutMs: control_timeout * 1000 }).list()
+        const timeoutMs = control_timeout * 1000
+        await new ControlClient({ address: control, peer, timeoutMs }).list()
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error)
         findings.warnings.push(`${option}: does not answer, ${then}: ${reason}`)

@@ -143,9 +143,10 @@ function findDomain(
   const found = domains.find((domain) =>
     'id' in wanted ? domain.id === wanted.id : domain.name === wanted.name,
   )
-  if (found === undefined)
-    throw new FaultError(404, 'Not Found', 'There is no such storage domain; see /storagedomains.')
-  return found
+  if (found !== undefined) return found
+  const which = 'id' in wanted ? wanted.id : wanted.name
+  const detail = `There is no storage domain ${which}; see /storagedomains.`
+  throw new FaultError(404, 'Not Found', detail)
 }
 
 function conflict(detail: string): FaultError {

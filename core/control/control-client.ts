@@ -16,6 +16,8 @@ export interface ControlTls {
 
 export interface ControlClientOptions {
   readonly address: ControlAddress
+  /** Whose control service it is, in messages; the daemon's unless given. */
+  readonly peer?: string
   /** Milliseconds for a whole request. */
   readonly timeoutMs?: number
   /** Milliseconds for DELETE, which the daemon holds until running operations have ended. */
@@ -51,11 +53,13 @@ const DEFAULT_TIMEOUT_MS = 60_000
 
 export class ControlClient {
   readonly #address: ControlAddress
+  readonly #peer: string
   readonly #timeoutMs: number
   readonly #removeTimeoutMs: number
 
-  constructor({ address, timeoutMs, removeTimeoutMs }: ControlClientOptions) {
+  constructor({ address, peer = 'the daemon', timeoutMs, removeTimeoutMs }: ControlClientOptions) {
     this.#address = address
+    this.#peer = peer
     this.#timeoutMs = timeoutMs ?? DEFAULT_TIMEOUT_MS
     this.#removeTimeoutMs = removeTimeoutMs ?? this.#timeoutMs
   }
@@ -133,11 +137,21 @@ export class ControlClient {
       signal,
     }
     const answer = await exchange(options, json).catch((cause: unknown) => {
-      throw unreachable(this.#address, signal.aborted ? timeoutMs : undefined, cause)
+      throw this.#unreachable(signal.aborted ? timeoutMs : undefined, cause)
     })
     if (answer.statusCode >= 200 && answer.statusCode < 300) return answer.body
     const text = firstLine(answer.body.toString())
     throw new ControlError(`${answer.statusCode} ${text}`.trimEnd(), answer)
+  }
+
+  #unreachable(timeoutMs: number | undefined, cause: unknown): ControlError {
+    const place = formatAddress(this.#address)
+    if (timeoutMs !== undefined) {
+      const seconds = Math.ceil(timeoutMs / 1000)
+      return new ControlError(`no answer from ${place} in ${seconds} s`, { cause })
+    }
+    const reason = reasonOf(cause as NodeJS.ErrnoException, 'tls' in this.#address)
+    return new ControlError(`cannot talk to ${this.#peer} at ${place}: ${reason}`, { cause })
   }
 }
 
@@ -189,27 +203,18 @@ function encode(id: string, what: string): string {
   }
 }
 
-function unreachable(
-  address: ControlAddress,
-  timeoutMs: number | undefined,
-  cause: unknown,
-): Error {
-  const place = formatAddress(address)
-  if (timeoutMs !== undefined) {
-    const seconds = Math.ceil(timeoutMs / 1000)
-    return new ControlError(`no answer from ${place} in ${seconds} s`, { cause })
-  }
-  const { code, message } = cause as NodeJS.ErrnoException
-  const reason = REASONS.get(code ?? '') ?? firstLine(message || String(code))
-  return new ControlError(`cannot talk to the daemon at ${place}: ${reason}`, { cause })
-}
-
 const REASONS = new Map([
   ['ENOENT', 'no such socket; is it running?'],
   ['ECONNREFUSED', 'nothing listens there; is it running?'],
   ['EACCES', 'permission denied'],
   ['ECONNRESET', 'it closed the connection'],
 ])
+
+function reasonOf({ code = '', message }: NodeJS.ErrnoException, isTls: boolean): string {
+  const reason = REASONS.get(code) ?? firstLine(message || code)
+  // With TLS 1.3 who shows the wrong certificate learns it no other way.
+  return isTls && code === 'ECONNRESET' ? `${reason}, or this client is not allowed there` : reason
+}
 
 /** Without control characters, which a terminal might obey. */
 function firstLine(text: string): string {

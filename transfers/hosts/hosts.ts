@@ -59,12 +59,12 @@ export class Hosts {
   constructor(options: HostsOptions) {
     this.#options = options
     const { controlTimeoutMs: timeoutMs, removeTimeoutMs, proxy } = options
-    const control = (address: ControlAddress): TicketControl =>
-      new TicketControl({ address, timeoutMs, removeTimeoutMs })
+    const control = (address: ControlAddress, peer = 'the daemon'): TicketControl =>
+      new TicketControl({ address, peer, timeoutMs, removeTimeoutMs })
     for (const settings of options.hosts) {
       this.#hosts.set(settings.id, { settings, tickets: control(settings.control), isUp: false })
     }
-    this.proxy = proxy === undefined ? undefined : control(proxy.control)
+    this.proxy = proxy === undefined ? undefined : control(proxy.control, 'the proxy')
   }
 
   /** Resolves when every host was asked once; goes on asking. */

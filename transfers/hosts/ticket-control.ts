@@ -35,6 +35,8 @@ export interface TicketState {
 
 export interface TicketControlOptions {
   readonly address: ControlAddress
+  /** In messages: 'the proxy' rather than the daemon. */
+  readonly peer?: string
   /** Milliseconds for everything but removal. */
   readonly timeoutMs: number
   /** Milliseconds for removal, which the daemon holds until running requests have ended. */

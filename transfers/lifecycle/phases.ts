@@ -53,8 +53,8 @@ type Cell =
   | Phase
   /** The phase stays. Events that come late, because a client was faster, end here as well. */
   | 'stay'
-  /** 400: never possible for this transfer. */
-  | 'unsupported'
+  /** 400: only uploads are paused. */
+  | 'unpausable'
   /** 409: not in this phase. */
   | 'conflict'
 
@@ -77,13 +77,13 @@ const INACTIVE: Readonly<Record<TimeoutPolicy, Readonly<Record<Direction, Phase>
 const STOPPABLE: Row = { cancel: 'cancelled_user', finalize: 'finalizing_success' }
 const PAUSABLE: Row = {
   ...STOPPABLE,
-  pause: both('paused_user', 'unsupported'),
+  pause: both('paused_user', 'unpausable'),
   resume: 'conflict',
 }
-const PAUSED: Row = { ...STOPPABLE, pause: both('stay', 'unsupported'), resume: 'resuming' }
+const PAUSED: Row = { ...STOPPABLE, pause: both('stay', 'unpausable'), resume: 'resuming' }
 /** On the way to an end: cancel and finalize come too late to matter, and are no error. */
-const ENDING: Row = { pause: both('conflict', 'unsupported'), resume: 'conflict' }
-const FINAL: Row = { pause: both('stay', 'unsupported'), resume: 'conflict' }
+const ENDING: Row = { pause: both('conflict', 'unpausable'), resume: 'conflict' }
+const FINAL: Row = { pause: both('stay', 'unpausable'), resume: 'conflict' }
 
 /** What is not listed stays. */
 const TABLE: Readonly<Record<Phase, Row>> = {
@@ -125,8 +125,8 @@ export function nextPhase(phase: Phase, event: TransferEvent, kind: Kind): Phase
   const entry = TABLE[phase][event] ?? 'stay'
   const cell = typeof entry === 'string' ? entry : entry[kind.direction]
   if (cell === 'stay') return phase
-  if (cell === 'unsupported') {
-    throw new FaultError(400, 'Operation Failed', `A ${kind.direction} cannot do ${event}.`)
+  if (cell === 'unpausable') {
+    throw new FaultError(400, 'Operation Failed', `A ${kind.direction} cannot be paused.`)
   }
   if (cell === 'conflict') {
     throw new FaultError(409, 'Operation Failed', `Cannot ${event} in phase ${phase}.`)

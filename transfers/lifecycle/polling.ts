@@ -1,6 +1,6 @@
 /** A look at a transfer whose data may flow. */
 import { DomainUnavailableError } from '../fault.js'
-import { HostUnreachableError } from '../hosts/errors.js'
+import { HostUnreachableError, loggedError } from '../hosts/errors.js'
 import type { TicketState } from '../hosts/ticket-control.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
 import { change, type Fields } from './change.js'
@@ -83,7 +83,10 @@ async function outOfReach(
   const now = clock.elapsed()
   if (memory.unreachableSince === undefined) {
     memory.unreachableSince = now
-    logger.warn({ transfer: transfer.id, err: error }, 'the host does not tell of the ticket')
+    logger.warn(
+      { transfer: transfer.id, ...loggedError(error) },
+      'the host does not tell of the ticket',
+    )
   }
   if (now - memory.unreachableSince < timers.graceMs) return 'later'
   memory.unreachableSince = undefined
@@ -102,7 +105,7 @@ async function installAgain(context: Context, session: Session, memory: Memory):
     if (error instanceof LeaseLostError) throw error
     if (error instanceof DomainUnavailableError) return 'later'
     memory.failedTickets++
-    context.logger.warn({ ...log, err: error }, 'the daemon has lost the ticket')
+    context.logger.warn({ ...log, ...loggedError(error) }, 'the daemon has lost the ticket')
     if (memory.failedTickets < MAX_FAILURES) return 'later'
     memory.failedTickets = 0
     return lose(context, transfer, `the ticket cannot be installed again: ${reasonOf(error)}`)
@@ -146,7 +149,10 @@ async function renew(context: Context, session: Session, memory: Memory): Promis
   } catch (error) {
     if (error instanceof LeaseLostError) throw error
     const renewalFailures = transfer.renewalFailures + 1
-    logger.warn({ transfer: transfer.id, err: error, renewalFailures }, 'the ticket is not renewed')
+    logger.warn(
+      { transfer: transfer.id, ...loggedError(error), renewalFailures },
+      'the ticket is not renewed',
+    )
     return renewalFailures < MAX_FAILURES ? { renewalFailures } : 'lost'
   }
 }

@@ -37,7 +37,10 @@ export async function ticketIdOf(
     ?.tickets.removeForGood(ticketId, { knowsLoss: true })
     .catch((error: unknown) => {
       // Nobody can use it, nor renew it.
-      logger.info({ transfer: id, err: error }, 'a ticket nobody knows may be left to expire')
+      logger.info(
+        { transfer: id, ...loggedError(error) },
+        'a ticket nobody knows may be left to expire',
+      )
     })
   return randomUUID()
 }

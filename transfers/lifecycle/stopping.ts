@@ -1,5 +1,6 @@
 /** The chains that end a transfer. Each step may be done again after a crash. */
 import { DomainUnavailableError } from '../fault.js'
+import { loggedError } from '../hosts/errors.js'
 import type { TicketState } from '../hosts/ticket-control.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
@@ -64,7 +65,7 @@ export async function stop(
     await closeSession(context, noted, { knowsLoss: isLost || !isUploaded(transfer) })
   } catch (error) {
     if (memory.failedStops++ % LOG_EVERY === 0) {
-      logger.warn({ transfer: id, err: error }, 'the session cannot be stopped yet')
+      logger.warn({ transfer: id, ...loggedError(error) }, 'the session cannot be stopped yet')
     }
     return 'later'
   }

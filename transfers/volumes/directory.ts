@@ -34,11 +34,13 @@ export class Directory {
 
   /** `flags` as for open(2). */
   open(name: string, flags: number, mode?: number): Promise<FileHandle> {
-    return open(this.#at(name), flags | O_NOFOLLOW | O_NONBLOCK, mode)
+    const opened = open(this.#at(name), flags | O_NOFOLLOW | O_NONBLOCK, mode)
+    return opened.catch((error: unknown) => this.#refuse(error))
   }
 
   status(name: string): Promise<BigIntStats> {
-    return lstat(this.#at(name), { bigint: true })
+    const status = lstat(this.#at(name), { bigint: true })
+    return status.catch((error: unknown) => this.#refuse(error))
   }
 
   async has(name: string): Promise<boolean> {
@@ -84,6 +86,12 @@ export class Directory {
 
   #at(name: string): string {
     return `/proc/self/fd/${this.#handle.fd}/${name}`
+  }
+
+  /** Nobody knows the path that was used; in the message of the system it is the name. */
+  #refuse(error: unknown): never {
+    if (error instanceof Error) error.message = error.message.replaceAll(this.#at(''), '')
+    throw error
   }
 }
 

@@ -119,6 +119,9 @@ t.test('curl, as the documentation has it', { skip: without('curl') }, async (t)
     const transfer = (more: string) => post(`<image_transfer>${more}</image_transfer>`)
     t.equal((await transfer('<disk id="125"/><host id="457"/>')).status, 404)
     t.equal((await transfer('<disk id="none"/>')).status, 404)
+    const lost = '<storage_domains><storage_domain id="none"/></storage_domains>'
+    const disk = `<disk><format>raw</format><provisioned_size>512</provisioned_size>${lost}</disk>`
+    await t.rejects(system.post('disks', disk), /404.*There is no storage domain none; see/s)
     const { id } = await system.transferring('<disk id="125"/>')
     const refused = await transfer('<disk id="125"/>')
     t.equal(refused.status, 409)

@@ -89,6 +89,12 @@ t.test('a host out of reach for long pauses an upload, and resume continues it',
   await first.stop()
   const paused = await engine.inPhase(id, 'paused_system')
   t.match(paused.message, /out of reach/)
+  const lines = engine
+    .logText()
+    .split('\n')
+    .filter((line) => line.includes('does not tell of'))
+  t.match(lines, [/"reason":"cannot talk to/])
+  t.notMatch(lines[0], '"err"', 'its text once')
   const other = await engine.addDisk()
   const given = await engine.addTransfer({ diskId: other.id })
   await engine.inPhase(given.id, 'paused_system')
@@ -282,7 +288,7 @@ t.test('that the proxy has no ticket is told once, and that it has one again', a
   })
   mute.close()
   t.equal(told('the proxy has no ticket').length, 1)
-  t.match(told('the proxy has no ticket')[0], /"reason":"cannot talk to the daemon at /)
+  t.match(told('the proxy has no ticket')[0], /"reason":"cannot talk to the proxy at /)
   t.notMatch(told('the proxy has no ticket')[0], /"stack"/)
   const again = await startDaemon(t, { ...options, from: first })
   await until('the proxy has the ticket', () => {

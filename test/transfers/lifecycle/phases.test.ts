@@ -91,6 +91,14 @@ t.test('every event in every phase does what the specification says', (t) => {
   t.end()
 })
 
+t.test('what is refused is told in words', (t) => {
+  const kind = { direction: 'download', timeoutPolicy: 'legacy' } as const
+  t.throws(() => nextPhase('transferring', 'pause', kind), {
+    message: 'A download cannot be paused.',
+  })
+  t.end()
+})
+
 t.test('the two final phases are left by nothing', (t) => {
   const final = PHASES.filter(isFinal)
   t.same(final, ['finished_success', 'finished_failure'])

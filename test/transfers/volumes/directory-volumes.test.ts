@@ -280,7 +280,10 @@ t.test('a volume that has no room to grow stays as it was', { skip: asRoot }, as
   })({ path })
   await t.rejects(optimist.grow(grown), refusal)
   t.equal((await volumes.facts(volume)).length, MiB)
-  await t.rejects(volumes.grow(spec({ imageId: 'none' })), { code: 'ENOENT' })
+  await t.rejects(volumes.grow(spec({ imageId: 'none' })), {
+    code: 'ENOENT',
+    message: /lstat 'none'$/,
+  })
 })
 
 t.test('without the group, without qemu-img, without a directory: an error', async (t) => {
