@@ -11,6 +11,7 @@ interface Shape {
   readonly type?: string
   readonly properties?: Readonly<Record<string, Shape>>
   readonly items?: Shape
+  readonly minLength?: number
 }
 
 export function fromXml(element: XmlElement, schema: object): unknown {
@@ -24,7 +25,7 @@ export function fromXml(element: XmlElement, schema: object): unknown {
     if (items !== undefined) {
       if (first !== undefined) members.push([name, children.map((child) => fromXml(child, items))])
     } else if (first !== undefined) {
-      // A self-closing element is one without a value.
+      // An empty element is one without a value.
       if (!isEmptyScalar(first, member)) members.push([name, fromXml(first, member)])
     } else {
       const attribute = element.attributes.get(name)
@@ -54,5 +55,6 @@ export function fromJson(value: unknown, schema: object): unknown {
 }
 
 function isEmptyScalar(element: XmlElement, shape: Shape): boolean {
-  return shape.properties === undefined && element.text.trim() === ''
+  const mayBeEmpty = shape.minLength === undefined
+  return shape.properties === undefined && mayBeEmpty && element.text.trim() === ''
 }

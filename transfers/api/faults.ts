@@ -82,6 +82,9 @@ function invalid(violations: readonly object[], type: string): FaultError {
       `${where === '' ? type : where} [${names}] required for add`,
     )
   }
+  if (first.keyword === 'minLength') {
+    return new FaultError(400, 'Invalid value', `${where} must not be empty`)
+  }
   const { allowedValues, pattern } = first.params
   const rule = RULES.get(pattern instanceof RegExp ? pattern.source : String(pattern))
   if (rule !== undefined) return new FaultError(400, 'Invalid value', `${where} ${rule}`)

@@ -41,6 +41,10 @@ const NAME_PATTERN = '^[^\\p{Cc}\\p{Cs}]*$'
 export const OptionalName = (description: string): TOptional<TString> =>
   Type.Optional(Type.String({ maxLength: 255, pattern: NAME_PATTERN, description }))
 
+/** The same, of what has one already: an empty one is refused, not taken for none. */
+export const OptionalNewName = (description: string): TOptional<TString> =>
+  Type.Optional(Type.String({ minLength: 1, maxLength: 255, pattern: NAME_PATTERN, description }))
+
 /** An object that is meant by its id, or else its name; clients send all of it. */
 export const Reference = Type.Object({
   id: Type.Optional(Id),

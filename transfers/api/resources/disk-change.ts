@@ -6,7 +6,7 @@ import {
   Id,
   numberOf,
   OptionalBoolean,
-  OptionalName,
+  OptionalNewName,
   OptionalSize,
   OptionalText,
   truthOf,
@@ -18,8 +18,8 @@ const FIXED = 'Cannot be changed'
 export const DiskChangeSchema = Type.Object(
   {
     id: Type.Optional(Id),
-    alias: OptionalName('The name; of `alias` and `name` the one that is new counts'),
-    name: OptionalName('May not be empty'),
+    alias: OptionalNewName('The name; of `alias` and `name` the one that is new counts'),
+    name: OptionalNewName('May not be empty'),
     description: OptionalText,
     provisioned_size: OptionalSize('Bytes the guest sees; not fewer than before'),
     backup: Type.Optional(Type.Enum(['none', 'incremental'])),
@@ -56,7 +56,6 @@ export function diskChangeOf(body: Body, disk: Disk): DiskChange {
   // Of a whole disk one of both has the new name.
   const names = [body.alias, body.name].filter((each) => each !== undefined)
   const name = names.find((each) => each !== disk.name)
-  if (name === '') throw new FaultError(400, 'Invalid value', 'name must not be empty')
   const { description, backup, provisioned_size: size } = body
   return {
     ...(name !== undefined && { name }),
