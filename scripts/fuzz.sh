@@ -1,10 +1,10 @@
 #!/bin/sh
 # Throws mutated requests, responses and ClientHellos at the parsers of the native front, and replies of NBD
-# servers at theirs, with the address and undefined-behaviour sanitizers: fuzz.sh [SECONDS for each, 10]. What
+# servers at theirs, with the address and undefined-behaviour sanitizers: fuzz.sh [SECONDS for each, 15]. What
 # breaks one is left in .fuzz/ and told; a good addition to native/fuzz/corpus/. Skipped where clang has no fuzzer.
 set -eu
 cd "$(dirname "$0")/.."
-seconds=${1:-10}
+seconds=${1:-15}
 out=.fuzz
 mkdir -p "$out"
 
@@ -14,7 +14,7 @@ flags='-std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recov
 printf 'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }' > "$out/try.cc"
 # shellcheck disable=SC2086 # they are several
 if ! "${compiler:-clang++}" $flags -o "$out/try" "$out/try.cc" 2> /dev/null; then
-  echo 'fuzz: skipped, clang++ has no fuzzer here; apt-get install clang'
+  echo 'fuzz: skipped, clang++ has no fuzzer here; apt-get install clang libclang-rt-14-dev (of its version)'
   exit 0
 fi
 

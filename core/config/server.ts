@@ -191,6 +191,7 @@ export const serverSchema = {
     }),
     threads: integer({
       default: 0,
+      min: 0,
       max: 64,
       description:
         'Threads that encrypt and move bodies; 0 is one for each core, up to 8. More than there are ' +
