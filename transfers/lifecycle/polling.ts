@@ -121,7 +121,10 @@ async function installAgain(context: Context, session: Session, memory: Memory):
 }
 
 /** A ticket that was made again counts from 0; what was transferred before stays transferred. */
-function progressOf(transfer: StoredTransfer, state: TicketState): Fields {
+export function progressOf(
+  transfer: StoredTransfer,
+  state: Pick<TicketState, 'isActive'> & Partial<TicketState>,
+): Fields {
   const transferred = Math.max(transfer.transferred, state.transferred ?? 0)
   return {
     ...(transferred === transfer.transferred ? {} : { transferred }),

@@ -3,6 +3,7 @@ import type { StoredDisk, StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
 import type { Context, Next } from './context.js'
 import type { Memory } from './memory.js'
+import { wait } from './paused.js'
 import { poll } from './polling.js'
 import { prepare } from './preparing.js'
 import { restore } from './resuming.js'
@@ -38,17 +39,4 @@ export async function step(
     case 'finished_failure':
       return 'idle'
   }
-}
-
-/** Nothing happens to a paused transfer but that somebody is reminded of its lock. */
-function wait(
-  { clock, logger, timers }: Context,
-  { id, phase }: StoredTransfer,
-  memory: Memory,
-): Next {
-  if (clock.elapsed() - memory.pauseLoggedAt >= timers.pauseLogMs) {
-    memory.pauseLoggedAt = clock.elapsed()
-    logger.info({ transfer: id, phase }, 'still paused, its disk is locked')
-  }
-  return 'idle'
 }

@@ -189,6 +189,7 @@ t.test('nothing is told twice, and what stands still has no rate', async (t) => 
     [3000, 2000, false],
     [3000, 0, false],
     [9000, 2000, true],
+    [9000, 2000, true],
     [9000, 0, true],
   ])
 })

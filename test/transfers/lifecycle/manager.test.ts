@@ -198,6 +198,12 @@ t.test('paused, a transfer keeps its ticket; resumed, it goes on', async (t) => 
   await engine.service.act(id, 'pause')
   const paused = await engine.inPhase(id, 'paused_user')
   t.equal(paused.transferUrl, before.transferUrl)
+  const path = `/images/${paused.ticketId!}`
+  t.equal((await request(daemon.remote, 'PUT', path, { body: Buffer.alloc(SIZE) })).status, 200)
+  await until('what is moved is seen', async () => {
+    engine.clock.advance(1000)
+    return (await engine.service.transfer(id))?.transferred === SIZE
+  })
   await engine.pass(400)
   t.match(await engine.service.transfer(id), { phase: 'paused_user' })
   await engine.service.act(id, 'resume')

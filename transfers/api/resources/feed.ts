@@ -4,7 +4,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import type { Clock } from '../../clock.js'
-import type { TransferView } from '../../model.js'
+import type { Phase, TransferView } from '../../model.js'
 import { reasonOf } from '../entities/transfer.js'
 
 export class Feed {
@@ -54,6 +54,11 @@ export class Feed {
   }
 }
 
+/** Phases in which clients have a ticket. */
+const MOVING: ReadonlySet<Phase> = new Set([
+  ...(['transferring', 'paused_user', 'paused_system', 'resuming'] as const),
+])
+
 /** Bytes per second, from amounts that are looked up now and then. */
 class Rate {
   readonly #clock: Clock
@@ -72,11 +77,11 @@ class Rate {
   of({ transferred, phase }: TransferView): number {
     const at = this.#clock.now()
     const last = this.#last
-    if (phase !== 'transferring') this.stop()
+    if (!MOVING.has(phase)) this.stop()
     // Changes of other things say nothing about it.
     if (transferred === last?.transferred) return this.#rate
     this.#last = { transferred, at }
-    if (last === undefined || phase !== 'transferring') return this.#rate
+    if (last === undefined || !MOVING.has(phase)) return this.#rate
     // What came after a rest came in the time since the last look, not in all the time of the rest.
     const ms = Math.min(at - last.at, this.#stillMs)
     if (ms > 0) this.#rate = Math.max(0, Math.round(((transferred - last.transferred) * 1000) / ms))
