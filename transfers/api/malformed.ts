@@ -50,7 +50,8 @@ function faultOf(code: string, head: string): FaultError {
       ? refuse(414, `The path and the query together have at most ${maxHeaderSize} bytes`)
       : refuse(431, `Request line and header fields together have at most ${maxHeaderSize} bytes`)
   }
-  if (/^[^\r\n]* HTTP\/[2-9]/.test(head)) return refuse(505, 'HTTP/1.1 is served here, no other')
+  if (/^[^\r\n]* HTTP\/[2-9]/.test(head))
+    return refuse(505, 'HTTP/1.1 and 1.0 are served here, no other')
   if (code === 'HPE_INVALID_METHOD' && WELL_FORMED_LINE.test(head)) return refuse(405, NO_METHOD)
   return refuse(400, 'The request is not well-formed HTTP/1.1; this is an error of the client')
 }
