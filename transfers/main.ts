@@ -2,14 +2,14 @@
 import { run } from '../core/process/main.js'
 import { loadTransfersConfig, TRANSFERS_CONFIG_DIR } from './config.js'
 import { createParts } from './parts.js'
-import { passwdCommand } from './passwd-command.js'
+import { passwdCommand, passwdWords } from './passwd-command.js'
 import { preflight } from './preflight.js'
 import { startTransfers } from './transfers.js'
 
 const NAME = 'imageio-transfers'
 
-const [command, ...words] = process.argv.slice(2)
-if (command === 'passwd') {
+const words = passwdWords(process.argv.slice(2))
+if (words !== undefined) {
   const { stdin, stdout, stderr } = process
   process.exitCode = await passwdCommand(words, {
     stdin,

@@ -29,6 +29,13 @@ const OPTIONS = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const
 
+/** The words of `passwd`, before which the directory may be given; undefined of another command line. */
+export function passwdWords(words: readonly string[]): readonly string[] | undefined {
+  const [first = ''] = words
+  const at = /^(-c|--conf-dir)$/.test(first) ? 2 : /^(-c.|--conf-dir=)/.test(first) ? 1 : 0
+  return words[at] === 'passwd' ? words.toSpliced(at, 1) : undefined
+}
+
 export interface CommandIo extends PasswdIo {
   readonly print: (text: string) => void
 }

@@ -57,6 +57,8 @@ t.test('the password of the configured user, or of the one that is named, is set
   const { dir, users } = prepare(t)
   t.match(passwd(['-c', dir], 'one\n'), { status: 0, stdout: '', stderr: '' })
   t.match(passwd([`--conf-dir=${dir}`, '--', 'you'], 'two'), { status: 0 })
+  t.match(launch('imageio-transfers', ['-c', dir, 'passwd', 'them'], 'three'), { status: 0 })
+  t.equal(await users.verify('them', 'three'), true)
   t.equal(await users.verify('me', 'one'), true)
   t.equal(await users.verify('you', 'two'), true)
   t.match(passwd(['-c', dir]), { status: 1, stderr: /passwd: the password is empty\n$/ })
