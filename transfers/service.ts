@@ -126,15 +126,17 @@ export class Service implements TransferService {
     const diskId = request.diskId ?? (await this.#diskOfImage(request.imageId))
     const stored = await store.transaction(async (records) => {
       const disk = known(await records.disk(diskId), noDisk(diskId))
-      const transfer = newTransfer(request, disk, manager.token, clock.now())
-      this.#requireHost(request.hostId, transfer.backend)
+      const asked = newTransfer(request, disk, manager.token, clock.now())
+      this.#requireHost(request.hostId, asked.backend)
       if (disk.status === 'illegal')
         throw conflict(
           'The disk is illegal, it holds no valid image; remove it, and upload to a new one.',
         )
       requireUnlocked(disk)
       requireActive(domains.find((one) => one.id === disk.storageDomainId))
-      requireUsable(hosts, transfer.backend)
+      requireUsable(hosts, asked.backend)
+      const hostId = asked.hostId ?? hosts.choose(asked.backend)?.settings.id
+      const transfer = { ...asked, hostId }
       await records.putDisk({
         ...disk,
         status: 'locked',

@@ -69,12 +69,12 @@ export async function assign(
   return { transfer: stored, disk, host, ticketId }
 }
 
-/** A transfer keeps its host: there its ticket may be. */
+/** A transfer keeps its host: there its ticket may be. One it was only promised may be down by now. */
 export function findHost({ hosts }: Context, transfer: StoredTransfer): ControlledHost | undefined {
   if (transfer.wasStarted) return hosts.get(transfer.hostId)
-  if (!transfer.isHostFixed) return hosts.choose(transfer.backend)
   const host = hosts.get(transfer.hostId)
-  return host?.isUp === true ? host : undefined
+  if (host?.isUp === true) return host
+  return transfer.isHostFixed ? undefined : hosts.choose(transfer.backend)
 }
 
 /** What a transfer has whose tickets are new. */

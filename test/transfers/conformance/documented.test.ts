@@ -32,6 +32,7 @@ t.test('curl, as the documentation has it', { skip: without('curl') }, async (t)
     const body = '<image_transfer><disk id="123"/><direction>upload</direction></image_transfer>'
     const made = await system.post('imagetransfers', body)
     t.match(tag(made, 'phase'), /^(initializing|transferring)$/)
+    t.match(made, /<host [^>]*id="[^"]+"\/>/)
     t.equal(tag(made, 'direction'), 'upload')
     const id = idOf(made)
     const ready = await system.phase(id, 'transferring')

@@ -216,6 +216,18 @@ t.test('a fixed host is used, or none', async (t) => {
   })
 })
 
+t.test('without a host there is one from the beginning, each in its turn', async (t) => {
+  const [one, two] = [await startDaemon(t), await startDaemon(t)]
+  const hosts = [hostOf(one, { id: 'one' }), hostOf(two, { id: 'two' })]
+  const engine = await startEngine(t, { hosts })
+  for (const expected of ['one', 'two', 'one']) {
+    const { id: diskId } = await engine.addDisk()
+    const { id, hostId } = await engine.addTransfer({ diskId })
+    t.equal(hostId, expected)
+    t.match(await engine.inPhase(id, 'transferring'), { hostId })
+  }
+})
+
 t.test('that no host has NBD servers, or none that is up, is said', async (t) => {
   const [near, other] = [await startDaemon(t), await startDaemon(t)]
   const far = hostOf(other, { id: 'far', hasNbdServers: false })
