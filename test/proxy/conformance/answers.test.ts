@@ -1,23 +1,16 @@
 /** Answers that no daemon may give: what a client believes must be true. */
 import t from 'tap'
-import { randomUUID } from 'node:crypto'
+import { MiB } from '../../../core/units.js'
 import { request, type Reply } from '../../support/http.js'
-import type { Daemon } from '../../support/daemon.js'
 import { startProxy } from '../../support/proxy.js'
-import { startFakeDaemon, type FakeDaemon } from '../../support/fake-daemon.js'
+import { startFakeDaemon } from '../../support/fake-daemon.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
+import { addTicket } from './fake-tickets.js'
 
-const MiB = 1024 * 1024
 const HOST = 'Host: localhost\r\n'
 const OK = 'HTTP/1.1 200 OK\r\n'
 const SUCCESS = `${OK}Content-Length: 0\r\n\r\n`
-
-async function addTicket(proxy: Daemon, fake: FakeDaemon, fields = {}): Promise<string> {
-  const uuid = randomUUID()
-  await proxy.addTicket({ uuid, url: `${fake.url}/images/${uuid}`, size: MiB, ...fields })
-  return `/images/${uuid}`
-}
 
 t.test('answers that are not to be believed', async (t) => {
   const proxy = await startProxy(t, { proxy: { allow_http: true } })
