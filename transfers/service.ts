@@ -205,14 +205,14 @@ export class Service implements TransferService {
   /** Before the ticket is known to be there it is not told: it may never be, or come any time. */
   #view(transfer: StoredTransfer): TransferView {
     const { hosts } = this.#options
-    const { hostId, ticketId, sessionExpires } = transfer
+    const { hostId, ticketId, sessionExpires, isRefusedByProxy = false } = transfer
     if (ticketId === undefined || sessionExpires === 0) {
       return { ...transfer, transferUrl: undefined, proxyUrl: undefined }
     }
     return {
       ...transfer,
       transferUrl: hosts.transferUrl(hostId, ticketId),
-      proxyUrl: hosts.proxyUrl(hostId, ticketId),
+      proxyUrl: isRefusedByProxy ? undefined : hosts.proxyUrl(hostId, ticketId),
     }
   }
 }

@@ -17,6 +17,13 @@ export class HostBusyError extends ServiceError {
 export class HostRefusedError extends ServiceError {
   readonly code = 'ERR_HOST_REFUSED'
   readonly statusCode = 502
+  /** It was asked for something that it does not do; else it failed. */
+  readonly isRefusal: boolean
+
+  constructor(message: string, options: ErrorOptions & { isRefusal?: boolean } = {}) {
+    super(message, options)
+    this.isRefusal = options.isRefusal ?? false
+  }
 }
 
 /** For the log: what had to be expected needs no stack. */

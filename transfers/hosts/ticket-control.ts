@@ -119,7 +119,7 @@ export class TicketControl {
       if (statusCode === 404) return undefined
       if (statusCode === undefined) throw new HostUnreachableError(message, { cause: error })
       if (statusCode === 409) throw new HostBusyError(message, { cause: error })
-      throw new HostRefusedError(message, { cause: error })
+      throw new HostRefusedError(message, { cause: error, isRefusal: statusCode < 500 })
     }
   }
 }

@@ -15,6 +15,7 @@ export type Fields = Partial<
     | 'hostId'
     | 'isActive'
     | 'isRefused'
+    | 'isRefusedByProxy'
     | 'isTicketForgotten'
     | 'isUnverified'
     | 'lastExtended'

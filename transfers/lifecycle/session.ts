@@ -130,13 +130,27 @@ export async function installProxyTicket(context: Context, session: Session): Pr
   context.requireLease()
   try {
     await hosts.proxy.install(ticketOf(context, session, url))
-    if (!hosts.withoutProxy.delete(transfer.id)) return
-    logger.info({ transfer: transfer.id }, 'the proxy has the ticket')
   } catch (error) {
+    const isRefused = error instanceof HostRefusedError && error.isRefusal
+    if (isRefused) await noteRefusal(context, transfer, true)
     if (hosts.withoutProxy.has(transfer.id)) return
     hosts.withoutProxy.add(transfer.id)
     logger.warn({ transfer: transfer.id, ...loggedError(error) }, 'the proxy has no ticket')
+    return
   }
+  await noteRefusal(context, transfer, false)
+  if (!hosts.withoutProxy.delete(transfer.id)) return
+  logger.info({ transfer: transfer.id }, 'the proxy has the ticket')
+}
+
+/** Clients are not sent to a proxy that will not let them in. */
+async function noteRefusal(
+  context: Context,
+  { id, isRefusedByProxy = false }: StoredTransfer,
+  isRefused: boolean,
+): Promise<void> {
+  if (isRefused === isRefusedByProxy) return
+  await change(context, id, { fields: { isRefusedByProxy: isRefused }, isQuiet: true })
 }
 
 /** Throws unless the daemon has prolonged the ticket. */

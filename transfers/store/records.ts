@@ -29,6 +29,8 @@ export interface StoredTransfer extends Transfer {
   readonly hasLostWrites: boolean
   /** The daemon had lost the ticket once, and with it what was not flushed. */
   readonly isTicketForgotten: boolean
+  /** The proxy has said no to the ticket; it is asked again now and then. */
+  readonly isRefusedByProxy?: boolean | undefined
   /** Verification has refused the image. */
   readonly isRefused: boolean
   /** Verification could not say what the image is worth. */

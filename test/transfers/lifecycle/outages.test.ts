@@ -270,6 +270,26 @@ t.test(
   },
 )
 
+t.test('a proxy that refuses the ticket is not shown, until it takes it', async (t) => {
+  const daemon = await startDaemon(t)
+  const proxy = await startProxy(t, { proxy: { allowed_daemons: 'elsewhere:1' } })
+  const engine = await startEngine(t, { daemon, proxy })
+  const { id: diskId } = await engine.addDisk()
+  const { id, proxyUrl, transferUrl } = await engine.transferring({ diskId })
+  t.ok(transferUrl)
+  t.equal(proxyUrl, undefined)
+  t.match(engine.logText(), /"reason":"400 .*"msg":"the proxy has no ticket"/)
+  await proxy.stop()
+  await engine.pass(30)
+  t.equal((await engine.service.transfer(id))?.proxyUrl, undefined)
+  const willing = { proxy: { allowed_daemons: '127.0.0.1:*', use_local_socket: false } }
+  await startDaemon(t, { program: 'imageio-proxy', config: willing, from: proxy })
+  await until('it takes the ticket', async () => {
+    engine.clock.advance(1000)
+    return (await engine.service.transfer(id))?.proxyUrl
+  })
+})
+
 t.test('that the proxy has no ticket is told once, and that it has one again', async (t) => {
   const daemon = await startDaemon(t)
   const options = {

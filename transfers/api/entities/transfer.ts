@@ -48,7 +48,8 @@ export const TransferSchema = Type.Object(
     phase: Type.Enum([...PHASES]),
     proxy_url: Type.Optional(
       Type.String({
-        description: 'For clients that cannot reach the host. While there is a ticket',
+        description:
+          'For clients that cannot reach the host. While there is a ticket, unless the proxy has refused it',
       }),
     ),
     shallow: Type.String(),
