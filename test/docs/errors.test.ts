@@ -44,6 +44,23 @@ t.test('answers to what is no request are documented with their statuses', async
   t.strictSame(listed.map(Number), statusesIn(malformed?.text ?? ''))
 })
 
+t.test('what a transfer says of its failure is documented', async (t) => {
+  const rooms = readdirSync('transfers/lifecycle').map((name) => `transfers/lifecycle/${name}`)
+  const texts = [...rooms, 'transfers/service.ts'].flatMap(descriptionsIn)
+  t.ok(texts.length > 15, 'texts are found')
+  const section = page.slice(page.indexOf('\n## Why a transfer failed'))
+  for (const text of texts) t.match(section, `\n| \`${text}`, text)
+})
+
+/** What is said in calls, in messages, in constants and by choice; up to what is filled in. */
+const SAYS =
+  /(?:\b(?:lose|giveUp|refused|VolumeError)\([^;'`{]*|\bmessage(?: =|:) |\bconst [A-Z_]+ = |\bwhat =[^;']*|undefined : )(['`])([a-z]+ [^'`$]*)/g
+
+function descriptionsIn(file: string): string[] {
+  const text = withoutComments(readFileSync(file, 'utf8'))
+  return Array.from(text.matchAll(SAYS), ([, , words = '']) => words)
+}
+
 /** Code to statuses, as a heading's table says; a dash means that no client ever sees the error. */
 function tableOf(heading: string): Record<string, number[]> {
   const from = page.indexOf(`\n## ${heading}\n`)
