@@ -21,7 +21,8 @@ export function hostsOf(config: TransfersConfig): HostSettings[] {
   const { transfers } = config
   const more = hostSections(config).map(([name, section]): HostSettings => {
     const { control_socket, control_url, transfer_url, hardware_id } = section
-    const control = controlAddress(config, control_socket, control_url)
+    const option = `[host_${name}] control_url`
+    const control = controlAddress(config, option, control_socket, control_url)
     return {
       id: section.id || idOf('host', name),
       name,
@@ -51,7 +52,12 @@ export function proxyOf(config: TransfersConfig): ProxySettings | undefined {
   const { proxy_control_socket, proxy_control_url, proxy_url } = config.transfers
   if (proxy_url === '') return undefined
   return {
-    control: controlAddress(config, proxy_control_socket, proxy_control_url),
+    control: controlAddress(
+      config,
+      '[transfers] proxy_control_url',
+      proxy_control_socket,
+      proxy_control_url,
+    ),
     url: proxy_url,
   }
 }
@@ -68,12 +74,23 @@ export function domainsOf(config: TransfersConfig): DomainSettings[] {
   return [{ id: idOf('storage domain', name), name, path: storage_dir }, ...more]
 }
 
-function controlAddress(config: TransfersConfig, socketPath: string, url: string): ControlAddress {
+/** `option` is where `url` was given: who needs the certificates. */
+function controlAddress(
+  config: TransfersConfig,
+  option: string,
+  socketPath: string,
+  url: string,
+): ControlAddress {
   if (socketPath !== '') return { socketPath }
   const { protocol, port } = new URL(url)
   const host = hostOfUrl(url)
   if (protocol === 'http:') return { host, port: Number(port || 80) }
-  return { host, port: Number(port || 443), tls: controlTls(config) }
+  try {
+    return { host, port: Number(port || 443), tls: controlTls(config) }
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`${option}: ${reason}`, { cause })
+  }
 }
 
 /** The files of [transfers] control_*, read and checked. Throws with a message that names them. */

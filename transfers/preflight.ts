@@ -25,7 +25,7 @@ export async function preflight(config: TransfersConfig): Promise<Preflight> {
   const { problems, warnings } = findings
   await checkTls(config, findings)
   await checkHost('[transfers] host', transfers.host, findings)
-  await attempt('[transfers] control_url', () => checkControl(config, findings), problems)
+  await attempt(undefined, () => checkControl(config, findings), problems)
   await checkDomains(config, findings)
   const fault = await faultOfDatabase(transfers.database)
   if (fault !== undefined) problems.push(`[transfers] database: ${fault}`)
@@ -40,13 +40,19 @@ export async function preflight(config: TransfersConfig): Promise<Preflight> {
   return findings
 }
 
-async function attempt(what: string, work: () => unknown, problems: string[]): Promise<void> {
+/** `what` goes before the message, unless that says it itself. */
+async function attempt(
+  what: string | undefined,
+  work: () => unknown,
+  problems: string[],
+): Promise<void> {
   try {
     await work()
   } catch (error) {
     // Of a host without a URL, which the reading of the configuration has told.
     if ((error as NodeJS.ErrnoException).code === 'ERR_INVALID_URL') return
-    problems.push(`${what}: ${reasonOf(error)}`)
+    const reason = reasonOf(error)
+    problems.push(what === undefined ? reason : `${what}: ${reason}`)
   }
 }
 

@@ -137,7 +137,7 @@ t.test('a control service that is none is told, one that does not answer warned 
     ],
   })
   t.match(await check({ ...control, control_ca_file: '/none' }, { host_a: far }), {
-    problems: [/^\[transfers\] control_url: cannot use the authorities in \/none/],
+    problems: [/^\[host_a\] control_url: cannot use the authorities in \/none/],
   })
 })
 
