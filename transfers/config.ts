@@ -165,8 +165,10 @@ const transfersSchema = {
   }),
   lease_timeout: seconds({
     default: 60,
-    min: 15,
-    description: 'Seconds after which another instance takes over from one that is gone.',
+    min: 1,
+    description:
+      'Seconds after which another instance takes over from one that is gone; at least 15, and three ' +
+      'times control_timeout.',
   }),
   max_verifications: integer({
     default: 0,
@@ -294,6 +296,9 @@ function sectionsOf<T>(config: object, prefix: string): [string, T][] {
     .map(([name, section]) => [name.slice(prefix.length), section as T])
 }
 
+/** It is renewed by a process that may be busy. */
+const MIN_LEASE_SECONDS = 15
+
 function check(config: ConfigOf<typeof schema>, report: Report): void {
   const { tls, transfers } = config
   checkLogging(config, report)
@@ -307,8 +312,10 @@ function check(config: ConfigOf<typeof schema>, report: Report): void {
     const reason = `must be less than ticket_timeout, which is ${ticket_timeout}`
     report.fail('transfers', 'ticket_renewal', reason, 'ticket_timeout')
   }
-  if (lease_timeout < 3 * control_timeout) {
-    const reason = `must be at least ${3 * control_timeout}, three times control_timeout`
+  const leastLease = Math.max(MIN_LEASE_SECONDS, 3 * control_timeout)
+  if (lease_timeout < leastLease) {
+    const why = leastLease > MIN_LEASE_SECONDS ? ', three times control_timeout' : ''
+    const reason = `must be at least ${leastLease}${why}`
     report.fail('transfers', 'lease_timeout', reason, 'control_timeout')
   }
   checkLimits(transfers, report)

@@ -122,7 +122,11 @@ t.test('what cannot work keeps the service from starting, and is named', async (
     ],
     [
       '[transfers]\nlease_timeout = 14\n',
-      / lease_timeout: must be an integer, at least 15, at most 2/,
+      / lease_timeout: must be at least 30, three times control_timeout$/m,
+    ],
+    [
+      '[transfers]\nlease_timeout = 14\ncontrol_timeout = 2\n',
+      / lease_timeout: must be at least 15$/m,
     ],
     [
       '[transfers]\ncontrol_timeout = 0\n',
