@@ -19,6 +19,11 @@ export class ByteRanges {
     return this.#total
   }
 
+  /** In ascending order. */
+  spans(): readonly Readonly<Span>[] {
+    return this.#spans
+  }
+
   /** Adds [offset, offset + size). Cheap for sequential adding: no pass over all spans. */
   add(offset: number, size: number): void {
     if (size <= 0) return

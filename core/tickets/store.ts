@@ -2,7 +2,6 @@
 import { hash, randomBytes } from 'node:crypto'
 import { shortId, type Logger } from '../log.js'
 import type { RateLimiter } from '../rate/rate-limiter.js'
-import type { ByteRanges } from './byte-ranges.js'
 import {
   TRANSFER_ID_LENGTH,
   type TicketChange,
@@ -18,6 +17,7 @@ import {
 } from './errors.js'
 import { RemovedIds } from './removed-ids.js'
 import { monotonicSeconds, Ticket, type Clock, type TicketOptions } from './ticket.js'
+import type { Unfinished } from './unfinished.js'
 
 export interface StoreOptions {
   /** Seconds an expired ticket that nobody uses stays listed. */
@@ -60,7 +60,7 @@ export class TicketStore {
   async add(definition: TicketDefinition, timeoutMs: number): Promise<void> {
     const key = this.#digest(definition.id)
     this.#removed.check(key)
-    let unfinished: ByteRanges | undefined
+    let unfinished: Unfinished | undefined
     for (let old = this.#tickets.get(key); old !== undefined; old = this.#tickets.get(key)) {
       await this.#end(old, timeoutMs)
       unfinished = old.unfinished

@@ -13,6 +13,7 @@ import {
   TransferBrokenError,
   UnfinishedError,
 } from './errors.js'
+import { Unfinished } from './unfinished.js'
 
 /** Seconds of a clock that never goes back, with an arbitrary origin. */
 export type Clock = () => number
@@ -47,7 +48,7 @@ export interface TicketOptions {
   /** Shared with other tickets. */
   readonly rates?: RateLimiter
   /** Of the ticket whose place it takes. */
-  readonly unfinished?: ByteRanges
+  readonly unfinished?: Unfinished
 }
 
 /** `expires` must fit in 31 bits for the engine. */
@@ -64,7 +65,7 @@ export class Ticket {
   readonly #clock: Clock
   readonly #contexts = new Set<TicketContext>()
   readonly #transferred = new ByteRanges()
-  readonly #unfinished: ByteRanges
+  readonly #unfinished: Unfinished
   readonly #canceling = new AbortController()
   #moved = 0
   #inspected = 0
@@ -84,7 +85,7 @@ export class Ticket {
     clock: Clock = monotonicSeconds,
     { isSigned = false, rates = new RateLimiter(), unfinished }: TicketOptions = {},
   ) {
-    this.#unfinished = unfinished ?? new ByteRanges()
+    this.#unfinished = unfinished ?? new Unfinished()
     this.definition = definition
     this.rate = rates.share(definition.maxBytesPerSecond)
     this.isSigned = isSigned
@@ -194,7 +195,7 @@ export class Ticket {
   }
 
   /** What changes that began and failed would have written, and nobody has since. */
-  get unfinished(): ByteRanges {
+  get unfinished(): Unfinished {
     return this.#unfinished
   }
 

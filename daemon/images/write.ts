@@ -24,7 +24,12 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
   const check = new BodyCheck(exchange)
   await useImage(exchange, services, 'write', async (image) => {
     const { ticket, backend } = image
-    if (offset + (size ?? 0) > ticket.limit) throw beyondTicket(ticket.definition.size)
+    if (offset + (size ?? 0) > ticket.limit) {
+      // An image that is larger than its disk is none, whatever its client makes of this answer.
+      const first = Math.max(0, Math.min(offset, ticket.limit - 1))
+      ticket.unfinished.lack(first, ticket.limit - first)
+      throw beyondTicket(ticket.definition.size)
+    }
     await checkBeforeChange(exchange, backend)
     await checkGrowth(backend, offset + (size ?? 0))
     // A client that has gone does not end the work: what it sent is written (images-api.md, 6.5).

@@ -88,9 +88,34 @@ t.test('uploads that were cut off', async (t) => {
     await missing(image.id, undefined)
   })
 
-  t.test('what is refused before it begins is not', async () => {
+  t.test('are complete when others had written all before they ended', async () => {
+    const image = await daemon.addImage(SIZE)
+    for (const framing of [length, 'Transfer-Encoding: chunked']) {
+      const wire = await Wire.open(daemon.remote)
+      await wire.send(`PUT ${image.url} HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n`)
+      await wire.send(framing === length ? body.subarray(0, HALF) : '3\r\nabc\r\n')
+      await daemon.ticketWhen(image.id, 'it writes', (info) => info.active)
+      t.equal((await put(image.url, body)).status, 200)
+      wire.destroy()
+      await missing(image.id, undefined)
+    }
+    t.equal(await remove(image.id, '?final=y'), 204)
+  })
+
+  t.test('and what is larger than the image', async () => {
     const image = await daemon.addImage(SIZE)
     t.equal((await put(image.url, body, HALF)).status, 416)
+    await missing(image.id, HALF)
+    t.equal((await put(image.url, body)).status, 200)
+    await missing(image.id, undefined)
+    t.equal((await put(image.url, body, SIZE)).status, 416)
+    await missing(image.id, 1)
+  })
+
+  t.test('what is refused for another reason is not', async () => {
+    const image = await daemon.addImage(SIZE)
+    const headers = { 'if-match': '"other"' }
+    t.equal((await request(daemon.remote, 'PUT', image.url, { body, headers })).status, 412)
     await missing(image.id, undefined)
   })
 })

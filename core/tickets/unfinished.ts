@@ -1,0 +1,56 @@
+/**
+ * What changes of an image announced and did not write, and nobody else has written since they began: a
+ * client that takes a failure for success is found out by it.
+ */
+import { ByteRanges } from './byte-ranges.js'
+
+/** A change under way: what of it nobody has written yet. */
+export class PendingChange {
+  readonly left = new ByteRanges()
+
+  constructor(offset: number, size: number) {
+    this.left.add(offset, size)
+  }
+}
+
+export class Unfinished {
+  readonly #missing = new ByteRanges()
+  readonly #pending = new Set<PendingChange>()
+
+  /** Bytes that are missing. */
+  get total(): number {
+    return this.#missing.total
+  }
+
+  /** Announces a change; to be ended. */
+  begin(offset: number, size: number): PendingChange {
+    const change = new PendingChange(offset, size)
+    this.#pending.add(change)
+    return change
+  }
+
+  /** Written or zeroed, by whichever change. */
+  wrote(offset: number, size: number): void {
+    this.#missing.remove(offset, size)
+    for (const { left } of this.#pending) left.remove(offset, size)
+  }
+
+  /** Nothing of it matters any more, whether it was done or never will be. */
+  end(change: PendingChange): void {
+    this.#pending.delete(change)
+  }
+
+  /** It failed: what is left of the first `size` bytes from `offset` on is missing. */
+  fail(change: PendingChange, offset: number, size: number): void {
+    for (const { start, end } of change.left.spans()) {
+      const from = Math.max(start, offset)
+      this.#missing.add(from, Math.min(end, offset + size) - from)
+    }
+    this.end(change)
+  }
+
+  /** These bytes are not what they should be, or were refused. */
+  lack(offset: number, size: number): void {
+    this.#missing.add(offset, size)
+  }
+}
