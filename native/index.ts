@@ -50,7 +50,7 @@ export interface PeerCredentials {
   readonly groups: readonly number[]
 }
 
-export type AllocateMode = 'allocate' | 'reserve' | 'zero-range' | 'punch-hole'
+export type AllocateMode = 'allocate' | 'zero-range' | 'punch-hole'
 
 /** Names of Python's hashlib. */
 export type DigestAlgorithm =
@@ -283,7 +283,7 @@ export const fdatasync = addon.fdatasync
 export const truncate = addon.truncate
 
 /**
- * fallocate(2): 'allocate' (mode 0), 'reserve' (FALLOC_FL_KEEP_SIZE), 'zero-range'
+ * fallocate(2): 'allocate' (mode 0), 'zero-range'
  * (FALLOC_FL_ZERO_RANGE), 'punch-hole' (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE).
  */
 export function fallocate(
@@ -298,7 +298,6 @@ export function fallocate(
 /** linux/falloc.h */
 const ALLOCATE_MODES: Readonly<Record<AllocateMode, number>> = {
   allocate: 0,
-  reserve: 0x01,
   'zero-range': 0x10,
   'punch-hole': 0x02 | 0x01,
 }

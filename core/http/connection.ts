@@ -55,6 +55,8 @@ export class Connection {
   #tail: Promise<void> = Promise.resolve()
   #queued = 0
   #isOverrun = false
+  /** Requests beyond. */
+  #ignored = 0
 
   constructor(
     socket: Socket,
@@ -114,10 +116,16 @@ export class Connection {
     if (this.#session !== undefined && hasLeft(this.socket)) this.cut()
   }
 
-  /** HTTP/1: runs requests strictly in order. What comes beyond MAX_PIPELINED is not executed. */
+  /**
+   * HTTP/1: runs requests strictly in order. What comes beyond MAX_PIPELINED, or behind the last response,
+   * is not executed. Node keeps all that comes, so who goes on is cut off.
+   */
   enqueue(task: () => Promise<void>): void {
     this.#isOverrun ||= this.#queued >= MAX_PIPELINED
-    if (this.#isOverrun) return
+    if (this.isClosing || this.#isOverrun) {
+      if (++this.#ignored === MAX_PIPELINED) this.cut()
+      return
+    }
     this.#queued++
     this.#tail = this.#tail.then(task).finally(() => {
       this.#queued--

@@ -51,8 +51,7 @@ export class Requests {
     const { connections } = this.#options
     const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
       const connection = connections.of(request.socket)
-      if (connection === undefined || connection.isClosing) return
-      connection.enqueue(() => this.#contain(connection, request, response))
+      connection?.enqueue(() => this.#contain(connection, request, response))
     }
     server.on('request', onRequest)
     server.on('checkContinue', onRequest)

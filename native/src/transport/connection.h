@@ -232,11 +232,12 @@ class Connection {
   // From the peer.
   Inbound inbound_ = Inbound::kHead;
   ByteQueue in_;
-  size_t approved_ = 0;    // bytes of in_ that the owner gets
-  std::string head_;       // a head that was rewritten, before them
-  int64_t body_left_ = 0;  // of the body that is approved or withheld
-  uint64_t request_ = 0;   // the last one whose body was withheld
-  uint64_t given_ = 0;     // bytes that the owner has got
+  size_t approved_ = 0;       // bytes of in_ that the owner gets
+  std::string head_;          // a head that was rewritten, before them
+  int64_t body_left_ = 0;     // of the body that is approved or withheld
+  uint64_t request_ = 0;      // the last one whose body was withheld
+  uint64_t given_ = 0;        // bytes that the owner has got
+  unsigned heads_ahead_ = 0;  // requests since the owner has said anything
   Clock::time_point head_since_{};
   bool has_peer_ended_ = false;
   bool has_passed_end_ = false;

@@ -21,6 +21,9 @@ constexpr int64_t kMinWithheld = int64_t{64} * 1024;
 constexpr size_t kMaxWithheldHead = size_t{8} * 1024;
 // As core/http/linger.ts.
 constexpr size_t kMaxDiscarded = size_t{1024} * 1024;
+// Requests that the server gets before it has answered any. It parses all that it gets at once, and
+// ends a connection with fewer (core/http/connection.ts); 64 KiB may be thousands.
+constexpr unsigned kMaxHeadsAhead = 256;
 
 std::string_view TextOf(std::span<const uint8_t> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -61,6 +64,7 @@ bool Connection::Approve() {
 }
 
 bool Connection::ApproveHead(std::string_view bytes) {
+  if (heads_ahead_ >= kMaxHeadsAhead) return false;  // until there is an answer
   return is_dialed() ? ApproveResponse(bytes) : ApproveRequest(bytes);
 }
 
@@ -85,6 +89,7 @@ bool Connection::ApproveRequest(std::string_view bytes) {
   const bool withholds =
       head.is_upload && head.length.value >= kMinWithheld && head.size <= kMaxWithheldHead;
   if (withholds && approved_ > 0) return false;  // when what is before it has gone
+  heads_ahead_++;
   if (withholds) {
     Withhold(WithholdBody(bytes, head, NextToken()), head.size, head.length.value);
     return true;

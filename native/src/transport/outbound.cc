@@ -35,6 +35,7 @@ bool Connection::TakeFromOwner() {
     return false;
   }
   if (got > 0) out_.Added(static_cast<size_t>(got));
+  if (got > 0) heads_ahead_ = 0;
   // It asks to have a body withheld before it writes the request.
   if (got > 0 && is_dialed()) TakeMail();
   if (got > 0) return true;

@@ -1,12 +1,12 @@
 import t from 'tap'
 import { once } from 'node:events'
 import { writeFileSync, truncateSync } from 'node:fs'
-import { openSync, writeSync, closeSync, readdirSync } from 'node:fs'
+import { openSync, writeSync, closeSync, readFileSync, readdirSync } from 'node:fs'
 import http2 from 'node:http2'
 import tls from 'node:tls'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
 import { openH2, request, requestH2 } from '../../support/http.js'
-import { until } from '../../support/wait.js'
+import { until, within } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 
 const HOST = 'Host: localhost\r\n'
@@ -72,6 +72,24 @@ t.test('clients that leave, early or half', async (t) => {
     const reply = await request(daemon.remote, 'QUERY', '/info/')
     t.equal(reply.status, 405)
     t.match(reply.headers['content-type'], /^text\/plain/)
+  })
+
+  t.test('who sends requests for ever and reads nothing is cut off', async (t) => {
+    const head = `GET /images/nope HTTP/1.1\r\n${HOST}\r\n`
+    const wires = await Promise.all(Array.from({ length: 20 }, () => Wire.open(daemon.remote)))
+    t.teardown(() => wires.forEach((wire) => wire.destroy()))
+    const flood = async (wire: Wire): Promise<number> => {
+      let sent = 0
+      while (sent < 100 && (await wire.send(head.repeat(2000)))) sent++
+      return sent
+    }
+    for (const sent of await within('their ends', 20_000, Promise.all(wires.map(flood)))) {
+      t.ok(sent < 100)
+    }
+    t.equal((await daemon.controlRequest('GET', '/tickets')).status, 200)
+    const [, rss] =
+      /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8')) ?? []
+    t.ok(Number(rss) < 400 * 1024, `${rss} kB`)
   })
 
   t.test('19: of too many pipelined requests the first are answered', async (t) => {
