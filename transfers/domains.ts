@@ -51,10 +51,6 @@ export class Domains implements Volumes {
     return { length, allocated: actualSize }
   }
 
-  empty(disk: Disk): Promise<void> {
-    return this.#provider(disk).empty(disk)
-  }
-
   async remove(disk: Disk): Promise<void> {
     await this.#provider(disk).remove(disk, { wipe: disk.wipeAfterDelete })
   }

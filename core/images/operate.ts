@@ -2,7 +2,6 @@
 import { ClientGoneError } from '../http/errors.js'
 import type { Exchange } from '../http/exchange.js'
 import type { Ticket } from '../tickets/ticket.js'
-import type { PendingChange } from '../tickets/unfinished.js'
 
 export interface OperateOptions {
   /** For the log. */
@@ -33,18 +32,16 @@ export async function operate(
   const abort = new AbortController()
   const stop = follow(abort, endsWithClient ? [use.signal, exchange.closed] : [use.signal])
   const startedAt = performance.now()
-  const change = op === 'write' || op === 'zero' ? new Change(ticket, offset, size) : undefined
+  const changes = op === 'write' || op === 'zero'
   let done = 0
   const onProgress = (from: number, length: number): void => {
     done += length
     use.progress(from, length)
-    if (change !== undefined) ticket.unfinished.wrote(from, length)
+    if (changes) ticket.unfinished.wrote(from, length)
   }
   try {
     await work({ signal: abort.signal, onProgress })
-    change?.end()
   } catch (error) {
-    change?.fail(done)
     // Who was canceled was cut off by us, and did not leave.
     throw error instanceof ClientGoneError && abort.signal.aborted ? abort.signal.reason : error
   } finally {
@@ -52,36 +49,6 @@ export async function operate(
     use.end()
     const ms = Math.round(performance.now() - startedAt)
     exchange.logger.debug({ op, offset, size, done, ms }, 'operation ended')
-  }
-}
-
-/**
- * A change as the ticket remembers it, should it fail. Without a size nobody knows how much there was to
- * come: one byte behind what was done stands for it.
- */
-class Change {
-  readonly #ticket: Ticket
-  readonly #offset: number
-  readonly #size: number | undefined
-  readonly #pending: PendingChange
-
-  constructor(ticket: Ticket, offset: number, size: number | undefined) {
-    this.#ticket = ticket
-    this.#offset = offset
-    this.#size = size
-    this.#pending = ticket.unfinished.begin(offset, size ?? ticket.limit - offset)
-  }
-
-  end(): void {
-    this.#ticket.unfinished.end(this.#pending)
-  }
-
-  fail(done: number): void {
-    const { unfinished, limit } = this.#ticket
-    const announced = this.#size ?? Math.min(done + 1, limit - this.#offset)
-    // All is there, and is not what it should be.
-    if (done >= announced) unfinished.lack(this.#offset, announced)
-    unfinished.fail(this.#pending, this.#offset + done, announced - done)
   }
 }
 

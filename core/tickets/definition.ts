@@ -19,6 +19,8 @@ export interface TicketDefinition {
   readonly filename: string | undefined
   /** Zeroing may deallocate. */
   readonly sparse: boolean
+  /** The first change empties the image before: what is written is all of a new one. */
+  readonly replaces: boolean
   /** Dirty extents are wanted. */
   readonly dirty: boolean
   /** Bytes of the image per second, in both directions together; 0 is no limit. */
@@ -62,6 +64,7 @@ export function parseDefinition(json: unknown, options: DefinitionOptions): Tick
       : `(ticket/${id.slice(0, TRANSFER_ID_LENGTH)})`,
     filename: fields.has('filename') ? parseFilename(fields.text('filename')) : undefined,
     sparse: fields.has('sparse') && fields.flag('sparse'),
+    replaces: fields.has('replace') && fields.flag('replace'),
     dirty: fields.has('dirty') && fields.flag('dirty'),
     maxBytesPerSecond: fields.has(RATE) ? fields.rate(RATE) : 0,
   }

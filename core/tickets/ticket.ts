@@ -300,6 +300,7 @@ export class Ticket {
       ...(this.isSigned ? { signed: true } : {}),
       ...(this.#lost === undefined ? {} : { broken: true }),
       ...(this.#unfinished.total > 0 ? { unfinished: this.#unfinished.total } : {}),
+      ...(this.#unfinished.pending > 0 ? { pending: this.#unfinished.pending } : {}),
       ...(bytesPerSecond > 0 ? { max_bytes_per_second: bytesPerSecond } : {}),
     }
   }

@@ -22,6 +22,11 @@ export class Unfinished {
     return this.#missing.total
   }
 
+  /** Bytes that changes under way have still to write. */
+  get pending(): number {
+    return [...this.#pending].reduce((sum, { left }) => sum + left.total, 0)
+  }
+
   /** Announces a change; to be ended. */
   begin(offset: number, size: number): PendingChange {
     const change = new PendingChange(offset, size)
@@ -40,12 +45,9 @@ export class Unfinished {
     this.#pending.delete(change)
   }
 
-  /** It failed: what is left of the first `size` bytes from `offset` on is missing. */
-  fail(change: PendingChange, offset: number, size: number): void {
-    for (const { start, end } of change.left.spans()) {
-      const from = Math.max(start, offset)
-      this.#missing.add(from, Math.min(end, offset + size) - from)
-    }
+  /** It failed: what is left of it is missing. */
+  fail(change: PendingChange): void {
+    for (const { start, end } of change.left.spans()) this.#missing.add(start, end - start)
     this.end(change)
   }
 

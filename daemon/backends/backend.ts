@@ -41,6 +41,8 @@ export interface Backend {
     size: number,
     options: { mayPunchHole: boolean; signal?: AbortSignal },
   ): Promise<void>
+  /** Takes all bytes out. Absent where the size is fixed. */
+  empty?(): Promise<void>
   /** Resolves when everything acknowledged is on stable storage. */
   flush(): Promise<void>
   /**

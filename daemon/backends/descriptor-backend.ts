@@ -96,7 +96,7 @@ export abstract class DescriptorBackend implements Backend {
 
   async pwrite(buffer: Buffer, offset: number, signal?: AbortSignal): Promise<void> {
     if (buffer.length === 0) return
-    await this.#change(async () => {
+    await this.change(async () => {
       await this.checkWithin(offset + buffer.length)
       await this.write(buffer, offset, signal)
     })
@@ -104,7 +104,7 @@ export abstract class DescriptorBackend implements Backend {
 
   async zero(offset: number, size: number, options: ZeroOptions): Promise<void> {
     if (size === 0) return
-    await this.#change(async () => {
+    await this.change(async () => {
       await this.checkWithin(offset + size)
       await this.zeroWithin(offset, offset + size, options)
     })
@@ -224,7 +224,7 @@ export abstract class DescriptorBackend implements Backend {
     }
   }
 
-  async #change(change: () => Promise<void>): Promise<void> {
+  protected async change(change: () => Promise<void>): Promise<void> {
     if (!this.#isWritable) throw new StorageReadOnlyError()
     await this.call(() => this.state.mutate(change, this.#writer))
   }

@@ -27,6 +27,17 @@ export class FileBackend extends DescriptorBackend {
   #buffered: AlignedIo | undefined
   #opening: Promise<AlignedIo> | undefined
 
+  empty(): Promise<void> {
+    return this.change(async () => {
+      const release = await this.state.lock.acquire(0, Infinity, 'exclusive')
+      try {
+        await truncate(this.io.fd, 0)
+      } finally {
+        release()
+      }
+    })
+  }
+
   protected override async currentSize(): Promise<number> {
     return (await this.currentStatus()).size
   }

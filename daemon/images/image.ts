@@ -10,6 +10,7 @@ import type { Backend } from '../backends/backend.js'
 import type { BufferPool } from '../operations/buffer-pool.js'
 import type { ChecksumSlots } from '../operations/checksum-slots.js'
 import type { OperationContext } from '../operations/operation.js'
+import { changing, type ChangedRange } from './changing.js'
 import { ImageContext, type OpenImage } from './context.js'
 
 /** What the routes need of the daemon. */
@@ -37,13 +38,33 @@ export function useImage(
   op: TicketOp,
   work: (image: OpenedImage) => Promise<void>,
 ): Promise<void> {
-  return withTicket(exchange, gate, op, (ticket) =>
-    ImageContext.of(exchange.connection, ticket, open).use((backend) => {
-      // Opening takes time, in which another connection may have noticed that writes are lost.
-      ticket.throwIfLost(op)
-      return work({ ticket, backend })
-    }),
+  return withTicket(exchange, gate, op, (ticket) => withImage(exchange, ticket, open, op, work))
+}
+
+/** The same for a change of the range, of which nothing is forgotten that was not written. */
+export function changeImage(
+  exchange: Exchange,
+  { gate, open }: ImageServices,
+  range: ChangedRange,
+  work: (image: OpenedImage) => Promise<void>,
+): Promise<void> {
+  return withTicket(exchange, gate, 'write', (ticket) =>
+    changing(ticket, range, () => withImage(exchange, ticket, open, 'write', work)),
   )
+}
+
+function withImage(
+  exchange: Exchange,
+  ticket: Ticket,
+  open: OpenImage,
+  op: TicketOp,
+  work: (image: OpenedImage) => Promise<void>,
+): Promise<void> {
+  return ImageContext.of(exchange.connection, ticket, open).use((backend) => {
+    // Opening takes time, in which another connection may have noticed that writes are lost.
+    ticket.throwIfLost(op)
+    return work({ ticket, backend })
+  })
 }
 
 /**
@@ -52,15 +73,32 @@ export function useImage(
  */
 export function operate(
   exchange: Exchange,
-  { ticket }: OpenedImage,
+  { ticket, backend }: OpenedImage,
   buffers: BufferPool,
   options: OperateOptions,
   work: (context: OperationContext) => Promise<void>,
 ): Promise<void> {
   return operateUnder(exchange, ticket, options, async (handle) => {
+    const changes = options.op === 'write' || options.op === 'zero'
+    if (changes && ticket.definition.replaces) await emptyOnce(ticket, backend)
     await work({ ...handle, buffers })
     ticket.throwIfLost(options.op === 'read' || options.op === 'checksum' ? 'read' : 'write')
   })
+}
+
+const emptied = new WeakMap<Ticket, Promise<void>>()
+
+/** Before the first change under the ticket; each waits for it. */
+async function emptyOnce(ticket: Ticket, backend: Backend): Promise<void> {
+  const known = emptied.get(ticket)
+  const emptying = known ?? backend.empty?.() ?? Promise.resolve()
+  if (known === undefined) emptied.set(ticket, emptying)
+  try {
+    await emptying
+  } catch (error) {
+    if (emptied.get(ticket) === emptying) emptied.delete(ticket)
+    throw error
+  }
 }
 
 /** Flushes; a failure is remembered, as no later success could be believed. */

@@ -3,7 +3,7 @@ import type { Exchange } from '../../core/http/exchange.js'
 import { parsePatch } from '../../core/images/patch-request.js'
 import { zeroRange } from '../operations/zero.js'
 import { checkBeforeChange } from './conditions.js'
-import { flush, operate, useImage, type ImageServices } from './image.js'
+import { changeImage, flush, operate, type ImageServices } from './image.js'
 import { beyondTicket, requireId } from '../../core/images/requests.js'
 import { checkGrowth } from './write.js'
 
@@ -12,9 +12,9 @@ export async function patchImage(exchange: Exchange, services: ImageServices): P
   // The body is checked before the ticket, but nobody is invited to send one without a ticket.
   if (exchange.expectsContinue) await services.gate.authorize(exchange, 'write')
   const request = parsePatch(await exchange.readJson())
-  await useImage(exchange, services, 'write', async (image) => {
+  const { offset, size } = request.op === 'zero' ? request : { offset: 0, size: 0 }
+  await changeImage(exchange, services, { offset, size }, async (image) => {
     const { ticket, backend } = image
-    const { offset, size } = request.op === 'zero' ? request : { offset: 0, size: 0 }
     if (offset + size > ticket.limit) throw beyondTicket(ticket.definition.size)
     await checkBeforeChange(exchange, backend)
     await checkGrowth(backend, offset + size)

@@ -8,7 +8,7 @@ import type { Backend } from '../backends/backend.js'
 import { BeyondEndError } from '../backends/errors.js'
 import { checkBeforeChange } from './conditions.js'
 import { BodyCheck } from './content-digest.js'
-import { flush, operate, useImage, watchOf, type ImageServices } from './image.js'
+import { changeImage, flush, operate, watchOf, type ImageServices } from './image.js'
 import { beyondTicket, noteClose, parseFlush, requireId } from '../../core/images/requests.js'
 
 export async function putImage(exchange: Exchange, services: ImageServices): Promise<void> {
@@ -22,14 +22,9 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
   const offset = range === undefined ? 0 : parseContentRange(range)
   const mustFlush = parseFlush(exchange)
   const check = new BodyCheck(exchange)
-  await useImage(exchange, services, 'write', async (image) => {
+  await changeImage(exchange, services, { offset, size }, async (image) => {
     const { ticket, backend } = image
-    if (offset + (size ?? 0) > ticket.limit) {
-      // An image that is larger than its disk is none, whatever its client makes of this answer.
-      const first = Math.max(0, Math.min(offset, ticket.limit - 1))
-      ticket.unfinished.lack(first, ticket.limit - first)
-      throw beyondTicket(ticket.definition.size)
-    }
+    if (offset + (size ?? 0) > ticket.limit) throw beyondTicket(ticket.definition.size)
     await checkBeforeChange(exchange, backend)
     await checkGrowth(backend, offset + (size ?? 0))
     // A client that has gone does not end the work: what it sent is written (images-api.md, 6.5).

@@ -22,14 +22,6 @@ t.test('allocate reserves space and extends the file', async (t) => {
   t.ok((await status(fd)).allocated >= 2 * MiB)
 })
 
-t.test('space is reserved behind the end of a file', async (t) => {
-  const path = createFile(join(diskDirectory(t), 'image'), MiB)
-  const fd = await open(t, path, { write: true })
-  await fallocate(fd, 'reserve', 0, 2 * MiB)
-  t.equal(statSync(path).size, MiB)
-  t.ok((await status(fd)).allocated >= 2 * MiB)
-})
-
 t.test('a punched hole frees space, keeps the size and reads as zeroes', async (t) => {
   const entries = [{ offset: 0, data: ONES }]
   const fd = await open(t, createFile(join(memoryDirectory(t), 'image'), MiB, entries), {

@@ -55,11 +55,6 @@ export class FileVolumes implements Volumes {
     return this.facts(disk)
   }
 
-  async empty(disk: Disk): Promise<void> {
-    this.#check()
-    await truncate(this.path(disk), 0)
-  }
-
   async remove(disk: Disk): Promise<void> {
     this.#check()
     await rm(this.path(disk), { force: true })

@@ -17,6 +17,8 @@ export interface TicketRequest {
   readonly url: string
   readonly transfer_id: string
   readonly sparse: boolean
+  /** The first change empties the image before. */
+  readonly replace?: boolean
   readonly dirty: boolean
 }
 
@@ -26,6 +28,8 @@ export interface TicketState {
   readonly isCanceled: boolean
   /** Writes that were acknowledged may be lost. */
   readonly isBroken: boolean
+  /** Bytes that requests under way have still to write. */
+  readonly pending: number
   /** Uploads were cut off, and what is missing was not written since. */
   readonly isUnfinished: boolean
   readonly transferred: number | undefined
@@ -140,6 +144,7 @@ function parseState(text: string): TicketState {
     isActive: fields.get('active') === true,
     isCanceled: fields.get('canceled') === true,
     isBroken: fields.get('broken') === true,
+    pending: count(fields.get('pending')) ?? 0,
     isUnfinished: (count(fields.get('unfinished')) ?? 0) > 0,
     transferred: count(fields.get('transferred')),
     idleMs: idle === undefined ? undefined : idle * 1000,

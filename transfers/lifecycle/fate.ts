@@ -24,7 +24,7 @@ export function fateOf(
   if (transfer.isUnverified) return 'illegal' // it may be good: an administrator has a look
   if (transfer.isRefused) return policies.deleteInvalidDisks ? 'remove' : 'illegal'
   if (!disk.hasData) return 'remove'
-  if (!transfer.wasStarted) return 'restore' // nobody had a ticket to overwrite its image
+  if (transfer.sessionExpires === 0) return 'restore' // nobody had a ticket to overwrite its image
   return policies.protectExistingDisks ? 'illegal' : 'remove'
 }
 

@@ -35,8 +35,6 @@ export interface Volumes {
    * then the volume is as it was.
    */
   grow(disk: Disk): Promise<VolumeFacts>
-  /** Takes all bytes out of the volume, before an upload that brings the bytes of a new one. */
-  empty(disk: Disk): Promise<void>
   /** Succeeds also when there is none. */
   remove(disk: Disk): Promise<void>
   /** What a daemon opens: file:///… */

@@ -64,12 +64,6 @@ export async function imageUrl(context: Context, session: Session): Promise<stri
   const { transfer, disk } = session
   if (transfer.backend === 'file') {
     await context.volumes.facts(disk) // the file is still the volume, which servers look at themselves
-    // Should half of a new file come, the rest of the one that was there, the empty one of a new disk or
-    // another image, must not complete it.
-    if (isNewQcow2(session)) {
-      context.requireLease()
-      await context.volumes.empty(disk)
-    }
     return context.volumes.url(disk)
   }
   await noteServerEnd(context, transfer, session.host.tickets)
@@ -209,6 +203,9 @@ function ticketOf({ timers }: Context, session: Session, url: string): TicketReq
     url,
     transfer_id: transfer.id,
     sparse: disk.sparse,
+    // Should half of a new file come, the rest of the one that was there, the empty one of a new disk or
+    // another image, must not complete it. Later the file is the one that is being uploaded.
+    replace: transfer.backend === 'file' && isNewQcow2(session),
     dirty: false,
   }
 }

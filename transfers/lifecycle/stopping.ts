@@ -95,7 +95,8 @@ function isUploaded({ phase, direction }: StoredTransfer): boolean {
 
 /** Undefined when all is there that requests had announced, as far as the daemon knows. */
 function whyIncomplete(state: TicketState | undefined): string | undefined {
-  if (state?.isActive === true) return CUT_OFF
+  // What it has left to do may be there by others: its client may have lost it and begun again.
+  if (state?.isActive === true && state.pending > 0) return CUT_OFF
   return state?.isUnfinished === true ? UNFINISHED : undefined
 }
 

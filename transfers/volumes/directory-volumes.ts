@@ -10,7 +10,7 @@ import { checkOwnFile } from '../verify/own-file.js'
 import { Directory, isMissing } from './directory.js'
 import { checkMarker, readMarker, writeMarker } from './domain-marker.js'
 import { growVolume } from './grow-volume.js'
-import { makeVolume, rawLength, reserve, writeZeroes } from './make-volume.js'
+import { makeVolume, rawLength, writeZeroes } from './make-volume.js'
 import { unfinishedId, unfinishedName, isId, volumeName } from './volume-names.js'
 import type {
   RemoveOptions,
@@ -118,23 +118,6 @@ export class DirectoryVolumes implements VolumeProvider {
         return factsOf(await file.stat())
       } catch (error) {
         throw asFault(error, 'grow')
-      } finally {
-        await file.close()
-      }
-    })
-  }
-
-  async empty({ imageId, sparse }: VolumeSpec): Promise<void> {
-    await this.#use(async (directory) => {
-      const name = volumeName(imageId)
-      checkOwnFile(await directory.status(name))
-      const file = await directory.open(name, constants.O_RDWR)
-      try {
-        const before = await file.stat()
-        checkOwnFile(before)
-        await file.truncate(0)
-        if (!sparse) await reserve(file, before.size)
-        await file.sync()
       } finally {
         await file.close()
       }

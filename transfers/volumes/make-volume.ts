@@ -45,12 +45,6 @@ export async function allocate(
   }
 }
 
-/** Of a file that became shorter. Where it cannot be done, what is written later has to find its space. */
-export async function reserve(file: FileHandle, size: number): Promise<void> {
-  if (size === 0) return
-  await fallocate(file.fd, 'reserve', 0, size).catch(unlessUnknown)
-}
-
 /** Throws the error unless it says that the file system knows no fallocate(2). */
 function unlessUnknown(error: unknown): void {
   const { code = '' } = error as NodeJS.ErrnoException

@@ -54,11 +54,6 @@ export interface VolumeProvider {
    * it was, and after a crash it may be called again.
    */
   grow(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts>
-  /**
-   * Before an upload of all the bytes of the volume: none that it had is taken for one of them. What is
-   * allocated stays so where that can be.
-   */
-  empty(volume: VolumeSpec): Promise<void>
   /** Also of what create() left. Nothing to remove is no error. */
   remove(volume: VolumeRef, options: RemoveOptions): Promise<void>
   /** Rejects with ENOENT when there is none. */

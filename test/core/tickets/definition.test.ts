@@ -36,6 +36,7 @@ t.test('what is not given gets its default', async (t) => {
     transferId: '(ticket/5f0a3b6a-526d-4e8e)',
     filename: undefined,
     sparse: false,
+    replaces: false,
     dirty: false,
     maxBytesPerSecond: 0,
   })

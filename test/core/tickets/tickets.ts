@@ -13,6 +13,7 @@ export function definition(fields: Partial<TicketDefinition> = {}): TicketDefini
     transferId: 'transfer',
     filename: undefined,
     sparse: false,
+    replaces: false,
     dirty: false,
     maxBytesPerSecond: 0,
     ...fields,

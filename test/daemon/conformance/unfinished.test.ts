@@ -1,5 +1,6 @@
 /** Changes that were announced and not made: known until somebody makes them, or the ticket ends. */
 import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
 import t from 'tap'
 import { startDaemon, type TestImage } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
@@ -118,4 +119,33 @@ t.test('uploads that were cut off', async (t) => {
     t.equal((await request(daemon.remote, 'PUT', image.url, { body, headers })).status, 412)
     await missing(image.id, undefined)
   })
+})
+
+t.test('a ticket that replaces the image empties it before the first change', async (t) => {
+  const daemon = await startDaemon(t)
+  const image = await daemon.addImage(SIZE, { replace: true })
+  const put = (bytes: string, offset: number) =>
+    request(daemon.remote, 'PUT', image.url, {
+      body: bytes,
+      headers: { 'content-range': `bytes ${offset}-${offset + bytes.length - 1}/*` },
+    })
+  t.equal((await request(daemon.remote, 'GET', image.url)).status, 200)
+  t.equal((await put('x', SIZE)).status, 416)
+  t.equal(image.bytes().length, SIZE, 'not by what is refused or reads')
+  const pieces = await Promise.all([put('cd', 2), put('ab', 0), put('ef', 4)])
+  t.same(
+    pieces.map(({ status }) => status),
+    [200, 200, 200],
+  )
+  t.equal(image.bytes().toString(), 'abcdef')
+  t.equal((await put('gh', 6)).status, 200)
+  t.equal(image.bytes().toString(), 'abcdefgh')
+})
+
+t.test('a request that fails before the image is open has failed as well', async (t) => {
+  const daemon = await startDaemon(t)
+  const image = await daemon.addImage(SIZE)
+  rmSync(image.file)
+  t.not((await request(daemon.remote, 'PUT', image.url, { body: Buffer.alloc(10) })).status, 200)
+  t.equal((await daemon.ticket(image.id)).unfinished, 10)
 })

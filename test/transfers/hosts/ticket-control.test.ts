@@ -63,7 +63,13 @@ async function wholeLife(t: Test, control: TicketControl): Promise<void> {
   t.equal(await control.extend(uuid, 300), false, 'none to extend')
   await control.install(wanted)
   const state = await control.state(uuid)
-  const idle = { isActive: false, isCanceled: false, isBroken: false, isUnfinished: false }
+  const idle = {
+    isActive: false,
+    isCanceled: false,
+    isBroken: false,
+    isUnfinished: false,
+    pending: 0,
+  }
   t.same(state, { ...idle, transferred: 0, idleMs: 0 })
   t.equal(await control.extend(uuid, 300), true)
   await control.install(wanted)

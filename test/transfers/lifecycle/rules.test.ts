@@ -38,6 +38,7 @@ t.test('a transfer is inactive when the ticket was idle for longer than the time
     isCanceled: false,
     isBroken: false,
     isUnfinished: false,
+    pending: 0,
     transferred: 0,
     idleMs: 60_000,
   }

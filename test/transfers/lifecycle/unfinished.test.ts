@@ -83,6 +83,16 @@ t.test('half an upload is no disk', async (t) => {
     t.match(await engine.service.disk(upload.diskId), { status: 'ok' })
   })
 
+  t.test('and it is whole when others wrote all while the first one hung', async (t) => {
+    const upload = await half(t, engine, daemon)
+    const again = await request(daemon.remote, 'PUT', `/images/${upload.ticketId}`, {
+      body: 'abcd',
+    })
+    t.equal(again.status, 200)
+    await engine.service.act(upload.id, 'finalize')
+    await engine.inPhase(upload.id, 'finished_success')
+  })
+
   t.test('and who cancels it need not know', async () => {
     const { id } = await half(t, engine, daemon)
     await engine.service.act(id, 'cancel')

@@ -1,15 +1,12 @@
-/** Volumes that are removed, wiped before or not, or emptied. */
+/** Volumes that are removed, wiped before or not. */
 import { randomBytes } from 'node:crypto'
-import { readdirSync } from 'node:fs'
 import { open, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { MiB } from '../../../core/units.js'
-import { without } from '../../support/tools.js'
 import { IMAGE, domain, spec } from './domain.js'
 
 const KEEP = { wipe: false }
-const skip = without('qemu-img')
 
 t.test('removal takes the volume and what a crash has left of it', async (t) => {
   const { path, volumes } = domain(t)
@@ -55,18 +52,4 @@ t.test('a wipe that was stopped goes on', async (t) => {
   t.match(await readdir(path), [/^\.4f2a.*\.old$/], 'no volume any more')
   await volumes.remove({ imageId: IMAGE }, { wipe: true })
   t.same(await readdir(path), [])
-})
-
-t.test('a volume is emptied, and keeps its space when it is not sparse', { skip }, async (t) => {
-  for (const sparse of [true, false]) {
-    const { path, volumes } = domain(t)
-    const volume = spec({ format: 'cow', provisionedSize: 10 * MiB, sparse })
-    const before = await volumes.create(volume)
-    await volumes.empty(volume)
-    const after = await volumes.facts(volume)
-    t.equal(after.length, 0)
-    t.equal(after.actualSize > before.length / 2, !sparse)
-    t.same(readdirSync(path), [IMAGE])
-    await volumes.empty(volume)
-  }
 })
