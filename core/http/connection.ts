@@ -182,7 +182,9 @@ export class Connection {
   shutDown(): void {
     this.isClosing = true
     if (this.#session === undefined) {
-      if (!this.isActive) this.socket.end()
+      // A client that has sent no request yet need not hear of the end, and would keep its side open.
+      if (!this.isActive && this.requests === 0) this.drop()
+      else if (!this.isActive) this.socket.end()
     } else if (!this.#session.destroyed) {
       this.#session.close()
     }

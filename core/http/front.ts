@@ -134,9 +134,13 @@ export class Front {
     this.#listener?.replaceCertificate(settings(material))
   }
 
+  /** Who has not finished its handshake does not come in any more. */
   stopListening(): void {
     this.#listener?.close()
     this.#address = undefined
+    for (const { connection, socket } of this.#known.values()) {
+      if (socket === undefined) connection.cut()
+    }
   }
 
   cutAll(): void {

@@ -15,6 +15,7 @@ import {
 import { request } from '../../support/http.js'
 import { testPki } from '../../support/pki.js'
 import { until } from '../../support/wait.js'
+import { Wire } from '../../support/wire.js'
 
 const OFF: Sections = { tls: { enable: false }, local: { enable: false } }
 
@@ -302,4 +303,21 @@ t.test('242: readiness is told when all services listen, and the end, too', asyn
   t.equal(await daemon.exited(), 0)
   await until('STOPPING=1', () => received.includes('STOPPING=1'))
   t.pass('both were told')
+})
+
+t.test('who has asked for nothing does not hold up the end', async (t) => {
+  const daemon = await startDaemon(t, { config: { daemon: { shutdown_timeout: 60 } } })
+  const { host = '', port } = daemon.remote as { host?: string; port: number }
+  const wires = await Promise.all([
+    Wire.open(daemon.remote),
+    Wire.open(daemon.local),
+    Wire.open(daemon.remote),
+    // Without the front Node's own server waits for the handshake.
+    ...(process.env['IMAGEIO_TEST_NATIVE'] === 'off' ? [] : [Wire.open({ host, port })]),
+  ])
+  t.teardown(() => wires.forEach((wire) => wire.destroy()))
+  await wires[2]?.send('GET /info/ HTTP/1.1\r\nHost')
+  await until('they are known', () => daemon.logText().split('connection opened').length > 3)
+  daemon.process.kill('SIGTERM')
+  t.equal(await daemon.exited(), 0)
 })
