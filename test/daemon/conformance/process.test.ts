@@ -316,7 +316,7 @@ t.test('who has asked for nothing does not hold up the end', async (t) => {
     ...(process.env['IMAGEIO_TEST_NATIVE'] === 'off' ? [] : [Wire.open({ host, port })]),
   ])
   t.teardown(() => wires.forEach((wire) => wire.destroy()))
-  await wires[2]?.send('GET /info/ HTTP/1.1\r\nHost')
+  await wires[2].send('GET /info/ HTTP/1.1\r\nHost')
   await until('they are known', () => daemon.logText().split('connection opened').length > 3)
   daemon.process.kill('SIGTERM')
   t.equal(await daemon.exited(), 0)
