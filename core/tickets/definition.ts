@@ -1,5 +1,6 @@
 /** What a ticket says: the JSON of PUT /tickets/{id}, checked (control-api.md, 2). */
 import { TicketInvalidError } from './errors.js'
+import { MAX_RANGES, type ByteRange } from './unfinished.js'
 
 export type TicketOp = 'read' | 'write'
 
@@ -21,6 +22,8 @@ export interface TicketDefinition {
   readonly sparse: boolean
   /** The first change empties the image before: what is written is all of a new one. */
   readonly replaces: boolean
+  /** Under a ticket that was lost this was announced, and not written: see Unfinished. */
+  readonly missing: readonly ByteRange[]
   /** Dirty extents are wanted. */
   readonly dirty: boolean
   /** Bytes of the image per second, in both directions together; 0 is no limit. */
@@ -64,6 +67,7 @@ export function parseDefinition(json: unknown, options: DefinitionOptions): Tick
       : `(ticket/${id.slice(0, TRANSFER_ID_LENGTH)})`,
     filename: fields.has('filename') ? parseFilename(fields.text('filename')) : undefined,
     sparse: fields.has('sparse') && fields.flag('sparse'),
+    missing: fields.has('missing') ? parseRanges(fields.required('missing')) : [],
     replaces: fields.has('replace') && fields.flag('replace'),
     dirty: fields.has('dirty') && fields.flag('dirty'),
     maxBytesPerSecond: fields.has(RATE) ? fields.rate(RATE) : 0,
@@ -81,6 +85,9 @@ export interface TicketChange {
 export function parseChange(json: unknown): TicketChange {
   const fields = new Fields(json)
   const maxBytesPerSecond = fields.has(RATE) ? fields.rate(RATE) : undefined
+  if (!fields.has('timeout') && maxBytesPerSecond === undefined) {
+    throw new TicketInvalidError(`neither timeout nor ${RATE} is given`)
+  }
   const isRateOnly = maxBytesPerSecond !== undefined && !fields.has('timeout')
   return { timeout: isRateOnly ? undefined : fields.seconds('timeout', 0), maxBytesPerSecond }
 }
@@ -131,6 +138,18 @@ class Fields {
 
 function isInteger(value: unknown): value is number | bigint {
   return typeof value === 'bigint' || Number.isInteger(value)
+}
+
+function parseRanges(value: unknown): ByteRange[] {
+  const isOffset = (one: unknown): one is number => Number.isSafeInteger(one) && Number(one) >= 0
+  if (Array.isArray(value) && value.length <= MAX_RANGES) {
+    const ranges = value.filter(
+      (one: unknown): one is ByteRange =>
+        Array.isArray(one) && one.length === 2 && one.every(isOffset),
+    )
+    if (ranges.length === value.length) return ranges
+  }
+  throw new TicketInvalidError(`missing must be up to ${MAX_RANGES} pairs of offset and size`)
 }
 
 function parseOps(value: unknown): TicketOp[] {

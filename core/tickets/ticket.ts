@@ -13,7 +13,7 @@ import {
   TransferBrokenError,
   UnfinishedError,
 } from './errors.js'
-import { Unfinished } from './unfinished.js'
+import { MAX_RANGES, Unfinished } from './unfinished.js'
 
 /** Seconds of a clock that never goes back, with an arbitrary origin. */
 export type Clock = () => number
@@ -86,6 +86,7 @@ export class Ticket {
     { isSigned = false, rates = new RateLimiter(), unfinished }: TicketOptions = {},
   ) {
     this.#unfinished = unfinished ?? new Unfinished()
+    for (const [offset, size] of definition.missing) this.#unfinished.lack(offset, size)
     this.definition = definition
     this.rate = rates.share(definition.maxBytesPerSecond)
     this.isSigned = isSigned
@@ -279,6 +280,7 @@ export class Ticket {
     const { definition } = this
     const { transferId, filename, ops } = definition
     const { bytesPerSecond } = this.rate
+    const missing = this.#unfinished.ranges(MAX_RANGES)
     return {
       active: this.isActive,
       canceled: this.isCanceled,
@@ -301,6 +303,7 @@ export class Ticket {
       ...(this.#lost === undefined ? {} : { broken: true }),
       ...(this.#unfinished.total > 0 ? { unfinished: this.#unfinished.total } : {}),
       ...(this.#unfinished.pending > 0 ? { pending: this.#unfinished.pending } : {}),
+      ...(missing.length > 0 ? { missing } : {}),
       ...(bytesPerSecond > 0 ? { max_bytes_per_second: bytesPerSecond } : {}),
     }
   }

@@ -4,6 +4,12 @@
  */
 import { ByteRanges } from './byte-ranges.js'
 
+/** Offset and size. */
+export type ByteRange = readonly [number, number]
+
+/** So many are told, and taken over from another daemon. */
+export const MAX_RANGES = 64
+
 /** A change under way: what of it nobody has written yet. */
 export class PendingChange {
   readonly left = new ByteRanges()
@@ -25,6 +31,16 @@ export class Unfinished {
   /** Bytes that changes under way have still to write. */
   get pending(): number {
     return [...this.#pending].reduce((sum, { left }) => sum + left.total, 0)
+  }
+
+  /** What is missing: no more than `max`, the last of them with all that is between. */
+  ranges(max: number): ByteRange[] {
+    const spans = this.#missing.spans()
+    const last = spans.at(-1)
+    return spans.slice(0, max).map(({ start, end }, index) => {
+      const isCut = index === max - 1 && last !== undefined
+      return [start, (isCut ? last.end : end) - start]
+    })
   }
 
   /** Announces a change; to be ended. */

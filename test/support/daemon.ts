@@ -55,6 +55,7 @@ export interface TicketInfo {
   readonly idle_time: number
   readonly transferred?: number
   readonly unfinished?: number
+  readonly missing?: readonly (readonly number[])[]
 }
 
 export type TicketFields = Record<string, unknown>

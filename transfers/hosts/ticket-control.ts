@@ -1,4 +1,5 @@
 /** The tickets of one daemon or proxy, over its control service. */
+import type { ByteRange } from '../../core/tickets/unfinished.js'
 import {
   ControlClient,
   ControlError,
@@ -17,6 +18,8 @@ export interface TicketRequest {
   readonly url: string
   readonly transfer_id: string
   readonly sparse: boolean
+  /** What was announced under this ticket before its daemon lost it, and not written. */
+  readonly missing?: readonly ByteRange[]
   /** The first change empties the image before. */
   readonly replace?: boolean
   readonly dirty: boolean
@@ -28,6 +31,8 @@ export interface TicketState {
   readonly isCanceled: boolean
   /** Writes that were acknowledged may be lost. */
   readonly isBroken: boolean
+  /** What of them is missing. */
+  readonly missing: readonly ByteRange[]
   /** Bytes that requests under way have still to write. */
   readonly pending: number
   /** Uploads were cut off, and what is missing was not written since. */
@@ -144,11 +149,20 @@ function parseState(text: string): TicketState {
     isActive: fields.get('active') === true,
     isCanceled: fields.get('canceled') === true,
     isBroken: fields.get('broken') === true,
+    missing: ranges(fields.get('missing')),
     pending: count(fields.get('pending')) ?? 0,
     isUnfinished: (count(fields.get('unfinished')) ?? 0) > 0,
     transferred: count(fields.get('transferred')),
     idleMs: idle === undefined ? undefined : idle * 1000,
   }
+}
+
+function ranges(value: unknown): ByteRange[] {
+  if (!Array.isArray(value)) return []
+  return value.filter(
+    (one: unknown): one is ByteRange =>
+      Array.isArray(one) && one.length === 2 && one.every((number) => count(number) !== undefined),
+  )
 }
 
 function count(value: unknown): number | undefined {

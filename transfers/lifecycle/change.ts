@@ -20,6 +20,7 @@ export type Fields = Partial<
     | 'isUnverified'
     | 'lastExtended'
     | 'message'
+    | 'missing'
     | 'renewalFailures'
     | 'sessionExpires'
     | 'size'

@@ -126,7 +126,10 @@ export function progressOf(
   state: Pick<TicketState, 'isActive'> & Partial<TicketState>,
 ): Fields {
   const transferred = Math.max(transfer.transferred, state.transferred ?? 0)
+  const { missing = [] } = state
   return {
+    // Kept for a daemon that is started again, and knows nothing.
+    ...(String(missing) === String(transfer.missing ?? []) ? {} : { missing }),
     ...(transferred === transfer.transferred ? {} : { transferred }),
     ...(state.isActive === transfer.isActive ? {} : { isActive: state.isActive }),
   }

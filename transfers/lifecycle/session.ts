@@ -206,6 +206,7 @@ function ticketOf({ timers }: Context, session: Session, url: string): TicketReq
     // Should half of a new file come, the rest of the one that was there, the empty one of a new disk or
     // another image, must not complete it. Later the file is the one that is being uploaded.
     replace: transfer.backend === 'file' && isNewQcow2(session),
+    missing: transfer.missing ?? [],
     dirty: false,
   }
 }

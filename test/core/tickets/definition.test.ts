@@ -37,6 +37,7 @@ t.test('what is not given gets its default', async (t) => {
     filename: undefined,
     sparse: false,
     replaces: false,
+    missing: [],
     dirty: false,
     maxBytesPerSecond: 0,
   })

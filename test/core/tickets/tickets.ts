@@ -14,6 +14,7 @@ export function definition(fields: Partial<TicketDefinition> = {}): TicketDefini
     filename: undefined,
     sparse: false,
     replaces: false,
+    missing: [],
     dirty: false,
     maxBytesPerSecond: 0,
     ...fields,

@@ -79,6 +79,21 @@ t.test('uploads that were cut off', async (t) => {
     await missing(image.id, undefined)
   })
 
+  t.test('also of a ticket that another daemon had', async () => {
+    const missing = [
+      [0, 10],
+      [100, 5],
+    ]
+    const image = await daemon.addImage(SIZE, { missing })
+    t.same((await daemon.ticket(image.id)).missing, missing)
+    t.equal((await daemon.ticket(image.id)).unfinished, 15)
+    t.equal((await put(image.url, body.subarray(0, 100))).status, 200)
+    t.same((await daemon.ticket(image.id)).missing, [[100, 5]])
+    for (const wrong of [{}, [1], [[-1, 2]], [['a', 1]], Array<number[]>(65).fill([0, 1])]) {
+      await t.rejects(daemon.addImage(SIZE, { missing: wrong }))
+    }
+  })
+
   t.test('and bodies that are not what their digest says', async () => {
     const image = await daemon.addImage(SIZE)
     const headers = { 'content-digest': `sha-256=:${randomBytes(32).toString('base64')}:` }

@@ -69,6 +69,7 @@ async function wholeLife(t: Test, control: TicketControl): Promise<void> {
     isBroken: false,
     isUnfinished: false,
     pending: 0,
+    missing: [],
   }
   t.same(state, { ...idle, transferred: 0, idleMs: 0 })
   t.equal(await control.extend(uuid, 300), true)

@@ -39,6 +39,7 @@ t.test('a transfer is inactive when the ticket was idle for longer than the time
     isBroken: false,
     isUnfinished: false,
     pending: 0,
+    missing: [],
     transferred: 0,
     idleMs: 60_000,
   }

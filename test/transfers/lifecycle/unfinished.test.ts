@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
+import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 import { startEngine, type Engine } from '../engine.js'
 
@@ -68,6 +69,23 @@ t.test('half an upload is no disk', async (t) => {
     const ended = await engine.inPhase(id, 'finished_failure')
     t.match(ended.message, /a request was cut off/)
     t.match(await engine.service.disk(diskId), { status: 'illegal' })
+  })
+
+  t.test('when the daemon was started again since', async (t) => {
+    const first = await startDaemon(t)
+    const other = await startEngine(t, { daemon: first })
+    const { wire, id, ticketId } = await half(t, other, first)
+    wire.destroy()
+    await first.ticketWhen(ticketId, 'it has gone', (info) => !info.active)
+    await other.pass(3)
+    await first.stop()
+    const second = await startDaemon(t, { from: first })
+    await until('the ticket is back', async () => {
+      other.clock.advance(1000)
+      return (await second.controlRequest('GET', `/tickets/${ticketId}`)).status === 200
+    })
+    await other.service.act(id, 'finalize')
+    t.match((await other.inPhase(id, 'finished_failure')).message, /a request was cut off/)
   })
 
   t.test('unless the client sends it again', async (t) => {
