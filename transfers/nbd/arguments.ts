@@ -14,9 +14,6 @@ export interface ServedVolume {
 
 const JSON_SPEC = 'json:'
 
-/** Connections of one client; the daemon opens one here for each. */
-const CONNECTIONS = 8
-
 export function qemuNbdArguments(
   volume: ServedVolume,
   { socket, pidFile }: Pick<ServerFiles, 'socket' | 'pidFile'>,
@@ -24,8 +21,9 @@ export function qemuNbdArguments(
 ): string[] {
   const { format, direction, isSparse } = volume
   return [
-    // It stays when the last client is gone, who may come back; the transfer ends it.
-    ...['--persistent', `--shared=${CONNECTIONS}`],
+    // It stays when the last client is gone, who may come back; the transfer ends it. As many connections
+    // as the daemon makes: a proxy keeps some that are idle, and the next would wait for them.
+    ...['--persistent', '--shared=0'],
     ...[`--socket=${socket}`, `--pid-file=${pidFile}`],
     // A transfer of terabytes shall not push everything else out of the page cache.
     ...(isDirect ? ['--cache=none', '--aio=native'] : ['--cache=writeback']),

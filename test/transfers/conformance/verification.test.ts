@@ -141,6 +141,28 @@ t.test('verification', { skip: without('curl', 'qemu-img', 'qemu-nbd') }, async 
     await system.phase(bytes.id, 'finished_success')
   })
 
+  t.test('many pieces of a guest’s data at once, by the proxy', async (t) => {
+    const guest = randomBytes(SIZE)
+    await addQcow2Disk(system, 'pieces', MiB)
+    const up = await system.transferring('<disk id="pieces"/><format>raw</format>')
+    const count = 16
+    const size = SIZE / count
+    const pieces = Array.from({ length: count }, async (_, index) => {
+      const piece = putFile(
+        system,
+        `piece${index}`,
+        guest.subarray(index * size, (index + 1) * size),
+      )
+      const range = `Content-Range: bytes ${index * size}-${(index + 1) * size - 1}/*`
+      return (await system.curl('-T', piece, '-H', range, up.proxyUrl)).status
+    })
+    t.same(await Promise.all(pieces), Array(count).fill(200))
+    await system.act(up.id, 'finalize')
+    await system.phase(up.id, 'finished_success')
+    const volume = volumeOf(system, await system.diskStatus('pieces', 'ok'))
+    await image('compare', '-f', 'qcow2', '-F', 'raw', volume, putFile(system, 'whole.raw', guest))
+  })
+
   t.test('format raw: also beyond the end of a smaller image that the disk has', async (t) => {
     const begun = randomBytes(MiB)
     putFile(system, 'short.raw', begun)

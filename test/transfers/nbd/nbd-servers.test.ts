@@ -360,7 +360,7 @@ t.test('the command line is as specified', { skip }, async (t) => {
   const served = await volume(dir, { format: 'cow', direction: 'download' })
   const { pid } = await nbd.start(ID, served)
   const line = commandLine(pid)
-  t.match(line, ['qemu-nbd', '--persistent', '--shared=8'])
+  t.match(line, ['qemu-nbd', '--persistent', '--shared=0'])
   t.ok(line.includes('--read-only'))
   t.ok(line.includes('--allocation-depth'))
   const file = { driver: 'file', filename: served.path }
