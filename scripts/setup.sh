@@ -56,7 +56,9 @@ if [ "$goal" = test ]; then
     want virt-v2v virt-v2v
     # Libraries and plugins, which no command shows: only where apt knows what is installed.
     # clang's fuzzer and sanitizers, of its version or Debian 12's: only recommended by clang itself.
-    clang=$(clang++ --version 2>/dev/null | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
+    clang=$(clang++ --version 2>/dev/null) || clang=''
+    clang=${clang#*clang version }
+    clang=${clang%%.*}
     for package in gir1.2-govirt-1.0 python3-gi nbdkit-plugin-python "libclang-rt-${clang:-14}-dev"; do
         if have dpkg-query && ! dpkg-query -W -f '${Status}' $package 2>/dev/null |
             grep -q 'ok installed'; then

@@ -77,7 +77,11 @@ t.test('half an upload is no disk', async (t) => {
     const { wire, id, ticketId } = await half(t, other, first)
     wire.destroy()
     await first.ticketWhen(ticketId, 'it has gone', (info) => !info.active)
-    await other.pass(3)
+    await until('it is stored', async () => {
+      other.clock.advance(1000)
+      const stored = await other.store.transaction((records) => records.transfer(id))
+      return (stored?.missing?.length ?? 0) > 0
+    })
     await first.stop()
     const second = await startDaemon(t, { from: first })
     await until('the ticket is back', async () => {
@@ -116,4 +120,21 @@ t.test('half an upload is no disk', async (t) => {
     await engine.service.act(id, 'cancel')
     await engine.inPhase(id, 'cancelled_user')
   })
+})
+
+t.test('a disk stays as it was when its transfer never had a session', async (t) => {
+  const daemon = await startDaemon(t)
+  const engine = await startEngine(t, { daemon })
+  const { id: diskId } = await engine.addDisk({ format: 'cow' })
+  const { id: first } = await engine.transferring({ diskId })
+  await engine.service.act(first, 'finalize')
+  await engine.inPhase(first, 'finished_success')
+  await daemon.stop()
+  const { id } = await engine.addTransfer({ diskId })
+  await engine.inPhase(id, 'paused_system')
+  await engine.service.act(id, 'cancel')
+  await startDaemon(t, { from: daemon })
+  await engine.inPhase(id, 'finished_failure')
+  t.match(await engine.service.disk(diskId), { status: 'ok' })
+  t.ok(engine.volumes.has(diskId))
 })
