@@ -3,10 +3,11 @@ import { shellLine, shellQuote } from './shell.js'
 import { disksDirectory, type TransferPlace } from './transfers.js'
 
 const MiB = 2 ** 20
-const DISK =
-  '<disk id="mydisk"><name>mydisk</name><format>raw</format>' +
+const diskXml = (id: string): string =>
+  `<disk id="${id}"><name>${id}</name><format>raw</format>` +
   `<initial_size>${MiB}</initial_size><provisioned_size>${MiB}</provisioned_size></disk>`
-const TRANSFER = '<image_transfer><disk id="mydisk"/><direction>upload</direction></image_transfer>'
+const transferXml = (id: string): string =>
+  `<image_transfer><disk id="${id}"/><direction>upload</direction></image_transfer>`
 /** The first of its kind in an answer, without needing a parser. */
 const ID = `grep -o ' id="[^"]*"' | head -n 1 | cut -d '"' -f 2`
 const url = (element: string): string => `grep -o '<${element}>[^<]*' | cut -d '>' -f 2`
@@ -17,7 +18,9 @@ export function transferInstructions(
   caFile: string,
   clean: (line: string) => string,
 ): string {
-  const { apiUrl, user, password, dir, isKept } = place
+  const { apiUrl, user, password, dir, isKept, port } = place
+  // Of this run: one of an earlier run may have been kept.
+  const disk = `mydisk-${port}`
   const curl = shellLine('curl', '-sS', '--cacert', caFile)
   const credentials = shellLine('-u', `${user}:${password}`)
   // Named once: what differs between the lines is to be seen.
@@ -25,15 +28,18 @@ export function transferInstructions(
   const transfer = `${apiUrl}/imagetransfers/$id`
   const lines = [
     ['begin', api],
-    ['add disk', `api -H 'Expect: 201-created' -d ${shellQuote(DISK)} ${apiUrl}/disks`],
+    ['add disk', `api -H 'Expect: 201-created' -d ${shellQuote(diskXml(disk))} ${apiUrl}/disks`],
     ['some data', `head -c ${MiB} /dev/urandom > mydisk.img`],
-    ['add transfer', `id=$(api -d ${shellQuote(TRANSFER)} ${apiUrl}/imagetransfers | ${ID})`],
+    [
+      'add transfer',
+      `id=$(api -d ${shellQuote(transferXml(disk))} ${apiUrl}/imagetransfers | ${ID})`,
+    ],
     ['wait for it', `answer=$(api "${transfer}?wait=20&phase=initializing")`],
     ['to the daemon', `${curl} -T mydisk.img "$(echo "$answer" | ${url('transfer_url')})"`],
     ['to the proxy', `${curl} -T mydisk.img "$(echo "$answer" | ${url('proxy_url')})"`],
     ['finalize', `api -d '<action/>' "${transfer}/finalize"`],
     ['how it ended', `api "${transfer}?wait=20&phase=finalizing_success"`],
-    ['status of it', `api ${apiUrl}/disks/mydisk`],
+    ['status of it', `api ${apiUrl}/disks/${disk}`],
   ]
   const others = [
     ['ovirt-img', ovirtImgLine(place, caFile)],
