@@ -14,6 +14,7 @@ export type Fields = Partial<
     | 'hasLostWrites'
     | 'hostId'
     | 'isActive'
+    | 'isDoubtful'
     | 'isRefused'
     | 'isRefusedByProxy'
     | 'isTicketForgotten'

@@ -8,7 +8,7 @@ import { LeaseLostError, type Context, type Next } from './context.js'
 import type { Memory } from './memory.js'
 import { freshSession, reasonOf } from './preparing.js'
 import { isInactive } from './inactivity.js'
-import { noteLostWrites } from './lost-writes.js'
+import { isCutOff, noteLostWrites } from './lost-writes.js'
 import { keepServer } from './nbd-server.js'
 import {
   hostOf,
@@ -112,9 +112,10 @@ async function installAgain(context: Context, session: Session, memory: Memory):
   }
   await installProxyTicket(context, session)
   const { sessionExpires, renewalFailures } = freshSession(context)
+  const isDoubtful = transfer.isDoubtful === true || isCutOff(transfer)
   await change(context, transfer.id, {
     onlyIn: WHILE_TRANSFERRING,
-    fields: { sessionExpires, renewalFailures },
+    fields: { sessionExpires, renewalFailures, isDoubtful },
     isQuiet: true,
   })
   return 'later'
@@ -128,6 +129,8 @@ export function progressOf(
   const transferred = Math.max(transfer.transferred, state.transferred ?? 0)
   const { missing = [] } = state
   return {
+    // What comes under the new ticket is what was lost with the old one.
+    ...(transfer.isDoubtful === true && (state.transferred ?? 0) > 0 ? { isDoubtful: false } : {}),
     // Kept for a daemon that is started again, and knows nothing.
     ...(String(missing) === String(transfer.missing ?? []) ? {} : { missing }),
     ...(transferred === transfer.transferred ? {} : { transferred }),

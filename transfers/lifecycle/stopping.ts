@@ -10,6 +10,7 @@ import type { Memory } from './memory.js'
 import type { Verdict } from './ports.js'
 import {
   CUT_OFF,
+  isCutOff,
   LOST_WRITES,
   noteForgotten,
   noteLostWrites,
@@ -48,7 +49,7 @@ export async function stop(
     transferred = Math.max(transfer.transferred, state?.transferred ?? 0)
     if (isBusy(context, transfer, state, memory)) return 'later'
     isLost = await noteLostWrites(context, transfer, state)
-    const incomplete = isLost || !isUploaded(transfer) ? undefined : whyIncomplete(state)
+    const incomplete = isLost || !isUploaded(transfer) ? undefined : whyIncomplete(transfer, state)
     if (incomplete !== undefined) {
       await storeLostWrites(context, transfer, incomplete)
       isLost = true
@@ -61,6 +62,7 @@ export async function stop(
     const host = context.hosts.get(transfer.hostId)
     const noted = { ...transfer, isTicketForgotten: isForgotten }
     if (host !== undefined && !isLost) isLost = await noteServerEnd(context, noted, host.tickets)
+    await noteState(context, transfer, state)
     // What is missing matters to who finalizes; who gives the image up need not be told.
     await closeSession(context, noted, { knowsLoss: isLost || !isUploaded(transfer) })
   } catch (error) {
@@ -93,8 +95,29 @@ function isUploaded({ phase, direction }: StoredTransfer): boolean {
   return phase === 'finalizing_success' && direction === 'upload'
 }
 
+/** The ticket goes next: a restart finds none, and must not take that for one that was lost. */
+async function noteState(
+  context: Context,
+  { id, isActive, isDoubtful }: StoredTransfer,
+  state: TicketState | undefined,
+): Promise<void> {
+  if (state === undefined) return
+  const fields = {
+    ...(isActive && !state.isActive ? { isActive: false } : {}),
+    ...(isDoubtful === true && (state.transferred ?? 0) > 0 ? { isDoubtful: false } : {}),
+  }
+  if (Object.keys(fields).length > 0) await change(context, id, { fields, isQuiet: true })
+}
+
 /** Undefined when all is there that requests had announced, as far as the daemon knows. */
-function whyIncomplete(state: TicketState | undefined): string | undefined {
+function whyIncomplete(
+  transfer: StoredTransfer,
+  state: TicketState | undefined,
+): string | undefined {
+  const hasTicket = transfer.ticketId !== undefined
+  if (hasTicket && state === undefined && isCutOff(transfer)) return UNFINISHED
+  const hasSentNothing = (state?.transferred ?? 0) === 0
+  if (hasTicket && transfer.isDoubtful === true && hasSentNothing) return UNFINISHED
   // What it has left to do may be there by others: its client may have lost it and begun again.
   if (state?.isActive === true && state.pending > 0) return CUT_OFF
   return state?.isUnfinished === true ? UNFINISHED : undefined

@@ -32,6 +32,8 @@ export interface StoredTransfer extends Transfer {
   readonly isTicketForgotten: boolean
   /** What requests that failed had announced and not written, when the daemon was asked last. */
   readonly missing?: readonly ByteRange[] | undefined
+  /** The daemon lost the ticket while a request was under way, and nothing was sent again since. */
+  readonly isDoubtful?: boolean | undefined
   /** The proxy has said no to the ticket; it is asked again now and then. */
   readonly isRefusedByProxy?: boolean | undefined
   /** Verification has refused the image. */

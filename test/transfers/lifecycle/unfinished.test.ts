@@ -92,6 +92,29 @@ t.test('half an upload is no disk', async (t) => {
     t.match((await other.inPhase(id, 'finished_failure')).message, /a request was cut off/)
   })
 
+  for (const isSentAgain of [false, true]) {
+    const what = isSentAgain ? ', unless something came again' : ''
+    t.test(`when its daemon was killed under it${what}`, async (t) => {
+      const first = await startDaemon(t)
+      const other = await startEngine(t, { daemon: first })
+      const { id, ticketId } = await half(t, other, first)
+      await until('it is known to be active', async () => {
+        other.clock.advance(1000)
+        return (await other.service.transfer(id))?.isActive
+      })
+      first.process.kill('SIGKILL')
+      await first.exited()
+      const second = await startDaemon(t, { from: first })
+      await until('the ticket is back', async () => {
+        other.clock.advance(1000)
+        return (await second.controlRequest('GET', `/tickets/${ticketId}`)).status === 200
+      })
+      if (isSentAgain) await request(second.remote, 'PUT', `/images/${ticketId}`, { body: 'abcd' })
+      await other.service.act(id, 'finalize')
+      await other.inPhase(id, isSentAgain ? 'finished_success' : 'finished_failure')
+    })
+  }
+
   t.test('unless the client sends it again', async (t) => {
     const upload = await half(t, engine, daemon)
     upload.wire.destroy()
