@@ -9,7 +9,6 @@ import type { VolumeSpec } from './volume-provider.js'
 const ALLOCATE_STEP = 16 * GiB
 const WRITE_STEP = 8 * MiB
 const SECTOR = 512
-const UNKNOWN: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'])
 
 /** Raw disks are stored in whole sectors, as qemu sees them. */
 export function rawLength(provisionedSize: number): number {
@@ -40,15 +39,10 @@ export async function allocate(
       await fallocate(file.fd, 'allocate', offset, Math.min(ALLOCATE_STEP, end - offset))
     }
   } catch (error) {
-    unlessUnknown(error)
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'EOPNOTSUPP' && code !== 'ENOTSUP' && code !== 'ENOSYS') throw error
     await writeZeroes(file, start, end, signal)
   }
-}
-
-/** Throws the error unless it says that the file system knows no fallocate(2). */
-function unlessUnknown(error: unknown): void {
-  const { code = '' } = error as NodeJS.ErrnoException
-  if (!UNKNOWN.has(code)) throw error
 }
 
 export async function writeZeroes(
