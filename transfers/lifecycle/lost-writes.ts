@@ -79,11 +79,6 @@ export async function noteForgotten(
   return true
 }
 
-/** Whether a daemon that has forgotten the ticket was serving a request of the upload when it was asked last. */
-export function isCutOff({ direction, isActive }: StoredTransfer): boolean {
-  return direction === 'upload' && isActive
-}
-
 /** Of a write that is cut off now: whatever becomes of this process, the disk does not become ok. */
 export async function storeLostWrites(
   context: Context,

@@ -7,8 +7,9 @@ import { change, type Fields } from './change.js'
 import { LeaseLostError, type Context, type Next } from './context.js'
 import type { Memory } from './memory.js'
 import { freshSession, reasonOf } from './preparing.js'
+import { progressOf, unseen } from './progress.js'
 import { isInactive } from './inactivity.js'
-import { isCutOff, noteLostWrites } from './lost-writes.js'
+import { noteLostWrites } from './lost-writes.js'
 import { keepServer } from './nbd-server.js'
 import {
   hostOf,
@@ -112,30 +113,12 @@ async function installAgain(context: Context, session: Session, memory: Memory):
   }
   await installProxyTicket(context, session)
   const { sessionExpires, renewalFailures } = freshSession(context)
-  const isDoubtful = transfer.isDoubtful === true || isCutOff(transfer)
   await change(context, transfer.id, {
     onlyIn: WHILE_TRANSFERRING,
-    fields: { sessionExpires, renewalFailures, isDoubtful },
+    fields: { sessionExpires, renewalFailures, ...unseen(transfer) },
     isQuiet: true,
   })
   return 'later'
-}
-
-/** A ticket that was made again counts from 0; what was transferred before stays transferred. */
-export function progressOf(
-  transfer: StoredTransfer,
-  state: Pick<TicketState, 'isActive'> & Partial<TicketState>,
-): Fields {
-  const transferred = Math.max(transfer.transferred, state.transferred ?? 0)
-  const { missing = [] } = state
-  return {
-    // What comes under the new ticket is what was lost with the old one.
-    ...(transfer.isDoubtful === true && (state.transferred ?? 0) > 0 ? { isDoubtful: false } : {}),
-    // Kept for a daemon that is started again, and knows nothing.
-    ...(String(missing) === String(transfer.missing ?? []) ? {} : { missing }),
-    ...(transferred === transfer.transferred ? {} : { transferred }),
-    ...(state.isActive === transfer.isActive ? {} : { isActive: state.isActive }),
-  }
 }
 
 async function renew(context: Context, session: Session, memory: Memory): Promise<Fields | 'lost'> {
@@ -166,8 +149,8 @@ async function renew(context: Context, session: Session, memory: Memory): Promis
   }
 }
 
-async function lose(context: Context, { id }: StoredTransfer, message: string): Promise<Next> {
-  const fields = { message, renewalFailures: 0, isActive: false }
-  await change(context, id, { onlyIn: WHILE_TRANSFERRING, event: 'session lost', fields })
+async function lose(context: Context, transfer: StoredTransfer, message: string): Promise<Next> {
+  const fields = { message, renewalFailures: 0, ...unseen(transfer) }
+  await change(context, transfer.id, { onlyIn: WHILE_TRANSFERRING, event: 'session lost', fields })
   return 'again'
 }

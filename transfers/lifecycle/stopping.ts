@@ -10,7 +10,6 @@ import type { Memory } from './memory.js'
 import type { Verdict } from './ports.js'
 import {
   CUT_OFF,
-  isCutOff,
   LOST_WRITES,
   noteForgotten,
   noteLostWrites,
@@ -19,6 +18,7 @@ import {
   UNFINISHED,
 } from './lost-writes.js'
 import { reasonOf } from './preparing.js'
+import { isIncomplete, progressOf } from './progress.js'
 import { closeSession } from './session.js'
 
 /** One line of the log per so many failures: it is tried every second, for ever. */
@@ -62,7 +62,11 @@ export async function stop(
     const host = context.hosts.get(transfer.hostId)
     const noted = { ...transfer, isTicketForgotten: isForgotten }
     if (host !== undefined && !isLost) isLost = await noteServerEnd(context, noted, host.tickets)
-    await noteState(context, transfer, state)
+    // The ticket goes next: a restart finds none, and must not take that for one that was lost.
+    const progress = state === undefined ? {} : progressOf(transfer, state)
+    if (Object.keys(progress).length > 0) {
+      await change(context, id, { fields: progress, isQuiet: true })
+    }
     // What is missing matters to who finalizes; who gives the image up need not be told.
     await closeSession(context, noted, { knowsLoss: isLost || !isUploaded(transfer) })
   } catch (error) {
@@ -95,32 +99,14 @@ function isUploaded({ phase, direction }: StoredTransfer): boolean {
   return phase === 'finalizing_success' && direction === 'upload'
 }
 
-/** The ticket goes next: a restart finds none, and must not take that for one that was lost. */
-async function noteState(
-  context: Context,
-  { id, isActive, isDoubtful }: StoredTransfer,
-  state: TicketState | undefined,
-): Promise<void> {
-  if (state === undefined) return
-  const fields = {
-    ...(isActive && !state.isActive ? { isActive: false } : {}),
-    ...(isDoubtful === true && (state.transferred ?? 0) > 0 ? { isDoubtful: false } : {}),
-  }
-  if (Object.keys(fields).length > 0) await change(context, id, { fields, isQuiet: true })
-}
-
-/** Undefined when all is there that requests had announced, as far as the daemon knows. */
+/** Undefined when all is there that requests had announced, as far as that is known. */
 function whyIncomplete(
   transfer: StoredTransfer,
   state: TicketState | undefined,
 ): string | undefined {
-  const hasTicket = transfer.ticketId !== undefined
-  if (hasTicket && state === undefined && isCutOff(transfer)) return UNFINISHED
-  const hasSentNothing = (state?.transferred ?? 0) === 0
-  if (hasTicket && transfer.isDoubtful === true && hasSentNothing) return UNFINISHED
   // What it has left to do may be there by others: its client may have lost it and begun again.
   if (state?.isActive === true && state.pending > 0) return CUT_OFF
-  return state?.isUnfinished === true ? UNFINISHED : undefined
+  return isIncomplete(transfer, state) ? UNFINISHED : undefined
 }
 
 /** Who finalizes while a request still writes has not all of the image there: it may end first. */

@@ -92,6 +92,27 @@ t.test('half an upload is no disk', async (t) => {
     t.match((await other.inPhase(id, 'finished_failure')).message, /a request was cut off/)
   })
 
+  for (const phase of ['transferring', 'paused_user'] as const) {
+    t.test(`when its daemon is gone, ${phase}, and has the ticket no more`, async (t) => {
+      const first = await startDaemon(t)
+      const other = await startEngine(t, { daemon: first })
+      const { wire, id, ticketId } = await half(t, other, first)
+      wire.destroy()
+      await first.ticketWhen(ticketId, 'it has gone', (info) => !info.active)
+      await until('it is stored', async () => {
+        other.clock.advance(1000)
+        const stored = await other.store.transaction((records) => records.transfer(id))
+        return (stored?.missing?.length ?? 0) > 0
+      })
+      if (phase === 'paused_user') await other.service.act(id, 'pause')
+      await first.stop()
+      if (phase === 'paused_user') await other.pass(5)
+      await other.service.act(id, 'finalize')
+      await startDaemon(t, { from: first })
+      t.match((await other.inPhase(id, 'finished_failure')).message, /a request was cut off/)
+    })
+  }
+
   for (const isSentAgain of [false, true]) {
     const what = isSentAgain ? ', unless something came again' : ''
     t.test(`when its daemon was killed under it${what}`, async (t) => {
