@@ -1,22 +1,16 @@
-/** Daemons, proxies, NBD servers and other instances that go away, and come back. */
+/** Daemons, proxies and NBD servers that go away, and come back. */
 import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
 import { createServer } from 'node:net'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { HostRefusedError, HostUnreachableError } from '../../../transfers/hosts/errors.js'
 import type { TicketState } from '../../../transfers/hosts/ticket-control.js'
-import { PostgresStore } from '../../../transfers/store/postgres-store.js'
-import { SqliteStore } from '../../../transfers/store/sqlite-store.js'
-import type { Store } from '../../../transfers/store/store.js'
 import { startDaemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
-import { startPostgres, withoutPostgres } from '../../support/postgres.js'
 import { startProxy } from '../../support/proxy.js'
 import { testPki } from '../../support/pki.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
-import { hostOf, startEngine, type Engine } from '../engine.js'
-import { NamedServers } from '../storage.js'
+import { startEngine } from '../engine.js'
 
 const SIZE = 65536
 
@@ -197,51 +191,6 @@ t.test('finalize waits for a request that is under way, but not for ever', async
   }
 })
 
-t.test('a fixed host is used, or none', async (t) => {
-  const [one, two] = [await startDaemon(t), await startDaemon(t)]
-  const hosts = [hostOf(one, { id: 'one' }), hostOf(two, { id: '456', hasNbdServers: false })]
-  const engine = await startEngine(t, { hosts })
-  const { id: diskId } = await engine.addDisk()
-  const { hostId, ticketId } = await engine.transferring({ diskId, hostId: '456' })
-  t.equal(hostId, '456')
-  t.equal((await two.ticket(ticketId!)).uuid, ticketId)
-  const other = await engine.addDisk({ format: 'cow' })
-  const nbd = { diskId: other.id, format: 'raw', hostId: '456' } as const
-  await t.rejects(engine.addTransfer(nbd), { code: 'ERR_TRANSFER_FAULT', statusCode: 409 })
-  t.match(await engine.transferring({ ...nbd, hostId: undefined }), { hostId: 'one' })
-  const raw = await engine.addDisk()
-  t.match(await engine.transferring({ diskId: raw.id, format: 'raw', hostId: '456' }), {
-    hostId: '456',
-    backend: 'file',
-  })
-})
-
-t.test('without a host there is one from the beginning, each in its turn', async (t) => {
-  const [one, two] = [await startDaemon(t), await startDaemon(t)]
-  const hosts = [hostOf(one, { id: 'one' }), hostOf(two, { id: 'two' })]
-  const engine = await startEngine(t, { hosts })
-  for (const expected of ['one', 'two', 'one']) {
-    const { id: diskId } = await engine.addDisk()
-    const { id, hostId } = await engine.addTransfer({ diskId })
-    t.equal(hostId, expected)
-    t.match(await engine.inPhase(id, 'transferring'), { hostId })
-  }
-})
-
-t.test('that no host has NBD servers, or none that is up, is said', async (t) => {
-  const [near, other] = [await startDaemon(t), await startDaemon(t)]
-  const far = hostOf(other, { id: 'far', hasNbdServers: false })
-  const guestData = async (engine: Engine) =>
-    engine.addTransfer({ diskId: (await engine.addDisk({ format: 'cow' })).id, format: 'raw' })
-  const none = await startEngine(t, { hosts: [far] })
-  await t.rejects(guestData(none), { statusCode: 409, message: /No host has NBD servers/ })
-  const raw = await none.addDisk()
-  t.match(await none.transferring({ diskId: raw.id, format: 'raw' }), { hostId: 'far' })
-  await near.stop()
-  const down = await startEngine(t, { hosts: [far, hostOf(near, { id: 'near' })] })
-  await t.rejects(guestData(down), { statusCode: 409, message: /No host with NBD servers is up/ })
-})
-
 t.test(
   'a proxy that has lost the ticket gets it again; one that is down is no obstacle',
   async (t) => {
@@ -393,78 +342,3 @@ t.test(
     t.ok(engine.volumes.has(full.id))
   },
 )
-
-async function takeOver(t: Test, dir: string, openStore: () => Promise<Store>): Promise<void> {
-  const daemon = await startDaemon(t)
-  const a = await startEngine(t, { daemon, name: 'a', openStore, dir })
-  const b = await startEngine(t, { daemon, name: 'b', openStore, from: a })
-  const { id: diskId } = await a.addDisk()
-  const { id, ticketId } = await a.transferring({ diskId })
-  const seen = new Set<unknown>()
-  b.service.watch(id, (transfer) => seen.add(transfer?.phase))
-  await b.service.act(id, 'pause')
-  await b.service.act(id, 'resume')
-  const resumed = await a.inPhase(id, 'transferring')
-  t.equal(resumed.ticketId, ticketId)
-  await until('b has told of it', () => {
-    a.clock.advance(1000)
-    return seen.has('transferring')
-  })
-  await a.stop()
-  await b.service.act(id, 'finalize')
-  await until('b goes on', async () => {
-    b.clock.advance(60_000)
-    return (await b.service.transfer(id))?.phase === 'finished_success'
-  })
-  t.match(await b.service.disk(diskId), { status: 'ok', lockedBy: undefined })
-}
-
-t.test('another instance serves clients, and takes over when the first is gone', async (t) => {
-  const dir = t.testdir()
-  await takeOver(t, dir, () => SqliteStore.open(join(dir, 'transfers.sqlite')))
-})
-
-t.test('instances that share PostgreSQL do the same', { skip: withoutPostgres() }, async (t) => {
-  const { url } = startPostgres(t)
-  await takeOver(t, t.testdir(), () => PostgresStore.open(url))
-})
-
-t.test('a second process of one name drives, the first one stops', async (t) => {
-  const daemon = await startDaemon(t)
-  const dir = t.testdir()
-  const openStore = () => SqliteStore.open(join(dir, 'transfers.sqlite'))
-  const a = await startEngine(t, { daemon, openStore, dir })
-  const { id: diskId } = await a.addDisk()
-  const { id } = await a.transferring({ diskId })
-  const b = await startEngine(t, { daemon, openStore, from: a })
-  await until('a knows', () => {
-    a.clock.advance(3_600_000 / 5)
-    return a.logText().includes('another process has taken its name')
-  })
-  await b.service.act(id, 'finalize')
-  await b.inPhase(id, 'finished_success')
-  t.same(a.verifier.asked, [diskId], 'once')
-})
-
-t.test('what a process that stood still has begun it takes back when it wakes', async (t) => {
-  const daemon = await startDaemon(t)
-  const dir = t.testdir()
-  const openStore = () => SqliteStore.open(join(dir, 'transfers.sqlite'))
-  const a = await startEngine(t, { daemon, openStore, dir })
-  const { nbd } = a
-  if (!(nbd instanceof NamedServers)) throw new Error('the servers of this test are names')
-  const { id: diskId } = await a.addDisk({ format: 'cow' })
-  const standing = Promise.withResolvers<undefined>()
-  const starts = { count: 0 }
-  nbd.whenStarted = () => (starts.count++ === 0 ? standing.promise : Promise.resolve())
-  const { id } = await a.addTransfer({ diskId, format: 'raw' })
-  await until('it starts a server', () => starts.count === 1)
-  const b = await startEngine(t, { daemon, openStore, from: a })
-  await until('a knows', () => {
-    a.clock.advance(3_600_000 / 5)
-    return a.logText().includes('another process has taken its name')
-  })
-  standing.resolve(undefined)
-  await until('a has ended it', () => nbd.stopped.includes(id))
-  await b.stop()
-})
