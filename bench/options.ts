@@ -36,8 +36,8 @@ Options:
   --runs N       counted runs of each case (default 5)
   --store DIR    directory to keep images in; may be repeated (default /dev/shm)
   --system NAME  imageio, imageio-plain (files, [transport] native = off), imageio-proxy,
-                 imageio-proxy-plain, imageio-nbd-threads, nginx, haproxy, nbdcopy, b2sum, nbdinfo or
-                 qemu-img; may be repeated (default all)
+                 imageio-proxy-plain, nginx, haproxy, nbdcopy, b2sum, nbdinfo or qemu-img; may be
+                 repeated (default all)
   --extents N    how many the longest list has (default 1000000)
   --seconds N    of a run of small requests (default 3)
   --cases REGEX  only the cases that match, such as '^GET ×4', 'NBD.*TLS', 'checksum' (default all)
@@ -54,7 +54,6 @@ export class UsageError extends Error {
 
 const SYSTEMS = [
   ...['imageio', 'imageio-plain', 'imageio-proxy', 'imageio-proxy-plain', 'nginx', 'haproxy'],
-  'imageio-nbd-threads',
   ...['nbdcopy', 'b2sum', 'nbdinfo', 'qemu-img'],
 ]
 

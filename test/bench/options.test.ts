@@ -8,7 +8,6 @@ t.test('without arguments all is measured on tmpfs', async (t) => {
     stores: ['/dev/shm'],
     systems: new Set([
       ...['imageio', 'imageio-plain', 'imageio-proxy', 'imageio-proxy-plain', 'nginx', 'haproxy'],
-      'imageio-nbd-threads',
       ...['nbdcopy', 'b2sum', 'nbdinfo', 'qemu-img'],
     ]),
     extents: 1_000_000,

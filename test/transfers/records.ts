@@ -1,4 +1,5 @@
 /** Records for tests; what is not given is valid. */
+import type { TicketState } from '../../transfers/hosts/ticket-control.js'
 import { randomUUID } from 'node:crypto'
 import type { StoredDisk, StoredTransfer } from '../../transfers/store/records.js'
 
@@ -62,4 +63,16 @@ export function someTransfer(fields: Partial<StoredTransfer> = {}): StoredTransf
     isUnverified: false,
     ...fields,
   }
+}
+
+/** What a daemon tells of a ticket that nobody has used. */
+export const UNTOUCHED: TicketState = {
+  isActive: false,
+  isCanceled: false,
+  isBroken: false,
+  isUnfinished: false,
+  pending: 0,
+  missing: [],
+  transferred: 0,
+  idleMs: 0,
 }

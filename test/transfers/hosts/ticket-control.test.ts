@@ -12,6 +12,7 @@ import { setEnvironment } from '../../support/environment.js'
 import { testPki, type Pki } from '../../support/pki.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
+import { UNTOUCHED } from '../records.js'
 
 const LIMITS = { timeoutMs: 5000, removeTimeoutMs: 15_000 }
 
@@ -63,15 +64,7 @@ async function wholeLife(t: Test, control: TicketControl): Promise<void> {
   t.equal(await control.extend(uuid, 300), false, 'none to extend')
   await control.install(wanted)
   const state = await control.state(uuid)
-  const idle = {
-    isActive: false,
-    isCanceled: false,
-    isBroken: false,
-    isUnfinished: false,
-    pending: 0,
-    missing: [],
-  }
-  t.same(state, { ...idle, transferred: 0, idleMs: 0 })
+  t.same(state, UNTOUCHED)
   t.equal(await control.extend(uuid, 300), true)
   await control.install(wanted)
   await control.remove(uuid)

@@ -4,7 +4,7 @@ import { isInactive } from '../../../transfers/lifecycle/inactivity.js'
 import { Watched } from '../../../transfers/lifecycle/watched.js'
 import { ManualClock } from '../manual-clock.js'
 import { ticketSize } from '../../../transfers/lifecycle/ticket-size.js'
-import { someTransfer } from '../records.js'
+import { someTransfer, UNTOUCHED } from '../records.js'
 
 const MiB = 2 ** 20
 
@@ -33,16 +33,7 @@ t.test('a ticket permits what the volume can take, or has', async (t) => {
 
 t.test('a transfer is inactive when the ticket was idle for longer than the timeout', async (t) => {
   const transfer = someTransfer({ inactivityTimeout: 60 })
-  const state = {
-    isActive: false,
-    isCanceled: false,
-    isBroken: false,
-    isUnfinished: false,
-    pending: 0,
-    missing: [],
-    transferred: 0,
-    idleMs: 60_000,
-  }
+  const state = { ...UNTOUCHED, idleMs: 60_000 }
   const quiet = { sinceExtended: 1e9, sinceUpdated: 1000 }
   t.equal(isInactive(transfer, state, quiet), false, 'just the timeout')
   t.equal(isInactive(transfer, { ...state, idleMs: 61_000 }, quiet), true)
