@@ -73,13 +73,13 @@ export const OWN_FILES = 'imageio file'
 
 export async function measureNbd(place: Place, options: BenchOptions): Promise<Result[]> {
   if (!isInstalled('qemu-nbd')) return []
-  const { systems } = options
-  const newExports = (): NbdExports => {
-    const exports = new NbdExports(place.dir)
-    place.atEnd(() => exports.close())
-    return exports
-  }
   const start = async (): Promise<System[]> => {
+    const { systems } = options
+    const newExports = (): NbdExports => {
+      const exports = new NbdExports(place.dir)
+      place.atEnd(() => exports.close())
+      return exports
+    }
     const found: System[] = []
     if (systems.has('imageio')) {
       const imageio = await startImageio(place)
@@ -88,15 +88,7 @@ export async function measureNbd(place: Place, options: BenchOptions): Promise<R
     if (systems.has('nbdcopy') && isInstalled('nbdcopy')) found.push(nbdcopy(newExports()))
     return found
   }
-  /** Each beside the file path of the same daemon. */
-  const startThreads = async (): Promise<System[]> => {
-    const imageio = await startImageio(place, '[transport]\nnative = on\n')
-    return [imageioNbd(imageio, 'imageio NBD', newExports()), imageioFiles(imageio, OWN_FILES)]
-  }
-  const results = await compare({ prefix: 'NBD ', start }, place, options)
-  if (!systems.has('imageio-nbd-threads')) return results
-  const threads = await compare({ prefix: 'NBD threads ', start: startThreads }, place, options)
-  return [...results, ...threads]
+  return compare({ prefix: 'NBD ', start }, place, options)
 }
 
 /** What the reference of proxies is called: nothing between client and daemon. */

@@ -1,6 +1,7 @@
 /**
  * Targets beside reference servers: reads the runs of a comparison (JSON: a list of case, system and runs,
- * each with `value`, GiB per second, and `cpu_per_gib`), prints what was aimed at and what came out. Usage: node dist/bench/targets.js RUNS.json
+ * each with `value`, GiB per second, and `cpu_per_gib`), prints what was aimed at and what came out.
+ * Usage: node dist/bench/targets.js RUNS.json
  */
 import { readFileSync } from 'node:fs'
 import { median, table } from './report.js'

@@ -283,8 +283,8 @@ export const fdatasync = addon.fdatasync
 export const truncate = addon.truncate
 
 /**
- * fallocate(2): 'allocate' (mode 0), 'zero-range'
- * (FALLOC_FL_ZERO_RANGE), 'punch-hole' (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE).
+ * fallocate(2): 'allocate' (mode 0), 'zero-range' (FALLOC_FL_ZERO_RANGE), 'punch-hole'
+ * (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE).
  */
 export function fallocate(
   fd: number,

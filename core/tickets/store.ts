@@ -148,8 +148,8 @@ export class TicketStore {
   /**
    * Cancels a ticket and removes it when its operations have ended and everything opened for it is
    * closed. Throws TransferBrokenError when writes are lost, once or until `knowsLoss`, UnfinishedError
-   * when uploads are not complete and `knowsLoss` is false, and TicketBusyError after `timeoutMs`; 0 does not wait, and leaves a busy ticket listed until it is
-   * removed again.
+   * when uploads are not complete and `knowsLoss` is false, and TicketBusyError after `timeoutMs`; 0 does
+   * not wait, and leaves a busy ticket listed until it is removed again.
    */
   async remove(id: string, timeoutMs: number, knowsLoss?: boolean): Promise<void> {
     const key = this.#digest(id)
