@@ -2,8 +2,9 @@
  * Users and their passwords: a file with a line `USER:HASH` for each. It is read again when it
  * changed. A user that does not exist takes as long to refuse as a wrong password.
  */
-import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
+import { readFile, stat } from 'node:fs/promises'
+import { replaceFile } from '../core/directories/replace-file.js'
 import { hashPassword, isPasswordHash, matchesHash } from './password-hash.js'
 
 /** Who may use the API. */
@@ -96,24 +97,4 @@ export async function setPassword(path: string, user: string, password: string):
   if (index < 0) lines.push(entry)
   else lines[index] = entry
   await replaceFile(path, `${lines.join('\n')}\n`)
-}
-
-async function replaceFile(path: string, text: string): Promise<void> {
-  const owner = await stat(path).catch(() => undefined)
-  const temporary = `${path}.${randomBytes(6).toString('hex')}`
-  try {
-    const file = await open(temporary, 'wx', 0o600)
-    try {
-      // The service may run as another user than the administrator who changes the password.
-      if (owner !== undefined && process.geteuid?.() === 0) await file.chown(owner.uid, owner.gid)
-      await file.writeFile(text)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw error
-  }
 }

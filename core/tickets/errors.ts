@@ -113,6 +113,6 @@ export class UnfinishedError extends ServiceError {
   readonly statusCode = 500
 
   constructor(size: number) {
-    super(`an upload was cut off: ${size} bytes that it announced were not written`)
+    super(`uploads failed or were cut off: ${size} bytes that they should have written are missing`)
   }
 }

@@ -3,10 +3,11 @@
  * definition (OVF) is kept in a file for who does. With each comes a job, which virt-v2v waits for; it is
  * finished from the start.
  */
-import { randomBytes, randomUUID } from 'node:crypto'
-import { open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makeDirectory } from '../../core/directories/make-directory.js'
+import { replaceFile } from '../../core/directories/replace-file.js'
 import type { Id } from '../model.js'
 import { FaultError } from '../fault.js'
 import { parseXml, type XmlElement } from './xml/reader.js'
@@ -90,8 +91,14 @@ export class VmStore {
     }
     const vm = { id: randomUUID(), name: known }
     await makeDirectory(directory)
-    if (name !== undefined) await writeNew(join(directory, `${vm.id}${NAME_SUFFIX}`), name)
-    await writeNew(join(directory, `${vm.id}${SUFFIX}`), ovf)
+    const nameFile = join(directory, `${vm.id}${NAME_SUFFIX}`)
+    try {
+      if (name !== undefined) await replaceFile(nameFile, name)
+      await replaceFile(join(directory, `${vm.id}${SUFFIX}`), ovf)
+    } catch (error) {
+      await rm(nameFile, { force: true })
+      throw error
+    }
     this.#jobs.push({
       id: randomUUID(),
       description: `Creating VM ${vm.name}`,
@@ -100,24 +107,6 @@ export class VmStore {
     })
     this.#jobs.splice(0, this.#jobs.length - MAX_JOBS)
     return vm
-  }
-}
-
-/** Whole or not at all. */
-async function writeNew(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}`
-  try {
-    const file = await open(temporary, 'wx', 0o600)
-    try {
-      await file.writeFile(text)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw error
   }
 }
 

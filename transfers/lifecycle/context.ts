@@ -66,5 +66,7 @@ export type Next =
   | 'again'
   /** The same step after the poll interval. */
   | 'later'
-  /** Nothing, until somebody acts. */
+  /** The same step when a reminder is due, or somebody acts. */
+  | 'paused'
+  /** Nothing, it has ended. */
   | 'idle'

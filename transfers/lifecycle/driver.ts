@@ -57,7 +57,8 @@ export class Driver {
     }
     if (this.#isStopped || next === 'idle') return
     const { clock, timers } = this.#context
-    this.#endTimer = clock.setTimer(timers.pollMs, () => this.wake())
+    const ms = next === 'paused' ? timers.pauseLogMs : timers.pollMs
+    this.#endTimer = clock.setTimer(ms, () => this.wake())
   }
 
   async #step(): Promise<Next> {

@@ -9,7 +9,8 @@ import type { Context } from './context.js'
 
 export const LOST_WRITES = 'writes were lost: the storage failed before they were flushed'
 export const CUT_OFF = 'a request was still under way when the transfer was finalized'
-export const UNFINISHED = 'a request was cut off, and what it had not written was not sent again'
+export const UNFINISHED =
+  'an upload failed or was cut off, and what it should have written was not sent again'
 
 /** Whether writes are lost. `state` is what the daemon says of the ticket, as far as it says anything. */
 export async function noteLostWrites(

@@ -22,11 +22,11 @@ export async function wait(
   }
   const ticketMs = timers.ticketSeconds * 1000
   const hasTicket = memory.renewed.age(sessionExpires - ticketMs, clock) < ticketMs
-  if (!hasTicket && !transfer.isActive) return 'idle'
+  if (!hasTicket && !transfer.isActive) return 'paused'
   const state = await stateOf(context, transfer)
   const fields = state === undefined ? unseen(transfer) : progressOf(transfer, state)
   if (Object.keys(fields).length > 0) await change(context, id, { onlyIn: WHILE_PAUSED, fields })
-  return hasTicket || state?.isActive === true ? 'later' : 'idle'
+  return hasTicket || state?.isActive === true ? 'later' : 'paused'
 }
 
 /** Undefined also when nobody answers: whether that matters, resume will find out. */

@@ -2,8 +2,8 @@
  * Transfers whose tokens are no good any more, though their signature is. An entry is kept until every
  * token that existed when it was made is over.
  */
-import { open, readFile, rename } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { readFile } from 'node:fs/promises'
+import { replaceFile } from '../../directories/replace-file.js'
 import { parseExactJson, toJson } from '../../json.js'
 import type { Logger } from '../../log.js'
 import { RevocationNotSavedError, TooManyRevocationsError } from '../errors.js'
@@ -29,7 +29,6 @@ export interface RevocationsOptions {
 
 /** About 20 MiB, and one file written at each change. */
 export const MAX_REVOCATIONS = 100_000
-const FILE_MODE = 0o600
 
 export class Revocations {
   readonly #options: RevocationsOptions
@@ -120,7 +119,7 @@ export class Revocations {
     this.#next ??= this.#last.then(() => {
       this.#next = undefined
       this.#forgetOld()
-      return writeAtomically(file, toJson({ revocations: this.#toJson() }, 1))
+      return replaceFile(file, `${toJson({ revocations: this.#toJson() }, 1)}\n`)
     })
     this.#last = this.#next.catch(() => undefined)
     await this.#next
@@ -162,23 +161,4 @@ function parseFile(bytes: Uint8Array): Revocation[] {
 function members(json: unknown): Record<string, unknown> {
   if (typeof json !== 'object' || json === null) throw new Error('it is no JSON object')
   return Object.fromEntries(Object.entries(json))
-}
-
-/** Whatever happens, the file is the old one or the new one. */
-async function writeAtomically(path: string, text: string): Promise<void> {
-  const temporary = `${path}.new`
-  const file = await open(temporary, 'w', FILE_MODE)
-  try {
-    await file.writeFile(`${text}\n`)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(temporary, path)
-  const directory = await open(dirname(path))
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
-  }
 }

@@ -211,6 +211,22 @@ t.test('paused, a transfer keeps its ticket; resumed, it goes on', async (t) => 
   t.equal((await daemon.ticket(after.ticketId!)).uuid, after.ticketId)
 })
 
+t.test('who reads the log is reminded of a transfer that stays paused', async (t) => {
+  const engine = await startEngine(t, { daemon })
+  const { id: diskId } = await engine.addDisk()
+  const { id } = await engine.transferring({ diskId })
+  await engine.service.act(id, 'pause')
+  await engine.inPhase(id, 'paused_user')
+  const reminders = () => engine.logText().split('still paused, its disk is locked').length - 1
+  for (const times of [1, 2]) {
+    await until(`reminder ${times}`, () => {
+      engine.clock.advance(60_000)
+      return Promise.resolve(reminders() === times)
+    })
+  }
+  t.ok(engine.clock.nextMs()! > 60_000, 'nothing is asked meanwhile')
+})
+
 t.test('a transfer nobody uses is paused, and resume gives it its time again', async (t) => {
   const engine = await startEngine(t, { daemon })
   const { id: diskId } = await engine.addDisk()

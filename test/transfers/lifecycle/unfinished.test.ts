@@ -1,4 +1,4 @@
-/** Uploads that are finalized though a request was cut off, and never sent again. */
+/** Uploads that are finalized though an upload failed or was cut off, and never sent again. */
 import t, { type Test } from 'tap'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
@@ -33,7 +33,7 @@ t.test('half an upload is no disk', async (t) => {
   const engine = await startEngine(t, { daemon })
   const refused = async ({ id, diskId }: Upload): Promise<void> => {
     const ended = await engine.inPhase(id, 'finished_failure')
-    t.match(ended.message, /^the image was refused: a request was cut off/)
+    t.match(ended.message, /^the image was refused: an upload failed or was cut off/)
     t.match(await engine.service.disk(diskId), { status: 'illegal' })
   }
 
@@ -67,7 +67,7 @@ t.test('half an upload is no disk', async (t) => {
     t.teardown(() => (tickets.removeForGood = removeForGood))
     await engine.service.act(id, 'finalize')
     const ended = await engine.inPhase(id, 'finished_failure')
-    t.match(ended.message, /a request was cut off/)
+    t.match(ended.message, /an upload failed or was cut off/)
     t.match(await engine.service.disk(diskId), { status: 'illegal' })
   })
 
@@ -89,7 +89,10 @@ t.test('half an upload is no disk', async (t) => {
       return (await second.controlRequest('GET', `/tickets/${ticketId}`)).status === 200
     })
     await other.service.act(id, 'finalize')
-    t.match((await other.inPhase(id, 'finished_failure')).message, /a request was cut off/)
+    t.match(
+      (await other.inPhase(id, 'finished_failure')).message,
+      /an upload failed or was cut off/,
+    )
   })
 
   for (const phase of ['transferring', 'paused_user'] as const) {
@@ -109,7 +112,10 @@ t.test('half an upload is no disk', async (t) => {
       if (phase === 'paused_user') await other.pass(5)
       await other.service.act(id, 'finalize')
       await startDaemon(t, { from: first })
-      t.match((await other.inPhase(id, 'finished_failure')).message, /a request was cut off/)
+      t.match(
+        (await other.inPhase(id, 'finished_failure')).message,
+        /an upload failed or was cut off/,
+      )
     })
   }
 
