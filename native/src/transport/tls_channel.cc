@@ -244,8 +244,10 @@ IoStatus TlsChannel::Explain(int result) {
       reason_ = "ECONNRESET";
       break;
     default:
-      if (error_ == 0) error_ = EPROTO;
       reason_ = LastReason();
+      // The alert that says why; behind an error nothing is sent.
+      static_cast<void>(Flush());
+      if (error_ == 0) error_ = EPROTO;
   }
   ERR_clear_error();
   return IoStatus::kFailed;
@@ -255,7 +257,6 @@ IoStatus TlsChannel::Handshake() {
   ERR_clear_error();
   const int result = SSL_do_handshake(ssl_.get());
   const IoStatus status = result == 1 ? IoStatus::kDone : Explain(result);
-  // Also when it failed: the alert says why.
   const IoStatus flushed = Flush();
   if (status == IoStatus::kFailed || status == IoStatus::kEnd) {
     const long verdict = SSL_get_verify_result(ssl_.get());  // NOLINT: OpenSSL's type
