@@ -26,6 +26,7 @@ export function startDaemon(options: StartOptions<DaemonConfig>): Promise<Server
   return Server.start(options, {
     normalizeUrl,
     normalizeSignedUrl: (url) => normalizeSignedUrl(url, config),
+    recordsChanges: true,
     routes: (gate) =>
       imageRoutes({
         gate,

@@ -4,6 +4,7 @@
  */
 import { hostname } from 'node:os'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { ServerConfig } from '../config/server.js'
 import type { Route } from '../http/routes.js'
 import { readAuthorities, readTlsMaterial, type TlsMaterial } from '../http/tls.js'
@@ -16,6 +17,7 @@ import { dropPrivileges } from '../privileges.js'
 import { RateLimiter } from '../rate/rate-limiter.js'
 import { parseDefinition, type DefinitionOptions } from '../tickets/definition.js'
 import { TicketGate } from '../tickets/gate.js'
+import { Journals } from '../tickets/journal.js'
 import { ticketRoutes } from '../tickets/routes.js'
 import { SignedTickets } from '../tickets/signed/signed-tickets.js'
 import { TicketStore } from '../tickets/store.js'
@@ -39,6 +41,8 @@ export interface Images {
   readonly normalizeUrl: (url: string) => string
   /** The same for the URL in a token, whose signer need not be trusted with as much. */
   readonly normalizeSignedUrl: (url: string) => string
+  /** Images are changed here: what was announced is known to the next process. */
+  readonly recordsChanges?: boolean
 }
 
 export class Server {
@@ -58,7 +62,8 @@ export class Server {
     const tls = readTls(config)
     const rates = new RateLimiter({ bytesPerSecond: config.limits.max_bytes_per_second })
     const { expired_ticket_grace: expiredGrace } = config.control
-    const store = new TicketStore({ expiredGrace, logger, rates })
+    const journals = images.recordsChanges === true ? { journals: journalsOf(config, logger) } : {}
+    const store = new TicketStore({ expiredGrace, logger, rates, ...journals })
     const signed = await openSignedTickets(options, images, store)
     const server = new Server(options, images, { tls, store, signed })
     try {
@@ -196,3 +201,8 @@ function addressFields(address: HttpAddress): Record<string, string | number> {
 }
 
 type HttpAddress = Service['server']['address']
+
+/** Beside the control socket: it lasts as long as the machine is up. */
+function journalsOf({ daemon }: ServerConfig, logger: Logger): Journals {
+  return new Journals(join(daemon.run_dir, 'changes'), logger)
+}

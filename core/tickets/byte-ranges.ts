@@ -1,8 +1,10 @@
 /** A set of bytes as ordered, disjoint ranges that do not touch. */
-interface Span {
+interface MutableSpan {
   start: number
   end: number
 }
+
+export type Span = Readonly<MutableSpan>
 
 /**
  * Spans kept at most: about 6 MiB. Past it a range that touches none of them is not recorded, so that
@@ -11,7 +13,7 @@ interface Span {
 const MAX_SPANS = 100_000
 
 export class ByteRanges {
-  readonly #spans: Span[] = []
+  readonly #spans: MutableSpan[] = []
   #total = 0
 
   /** Bytes in the set. */
@@ -20,7 +22,7 @@ export class ByteRanges {
   }
 
   /** In ascending order. */
-  spans(): readonly Readonly<Span>[] {
+  spans(): readonly Span[] {
     return this.#spans
   }
 
@@ -55,7 +57,7 @@ export class ByteRanges {
     if (size <= 0 || this.#spans.length === 0) return
     const end = offset + size
     const from = this.#firstTouching(offset)
-    const rest: Span[] = []
+    const rest: MutableSpan[] = []
     let to = from
     for (let span = this.#spans[to]; span !== undefined && span.start < end;) {
       this.#total -= span.end - span.start

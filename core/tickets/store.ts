@@ -14,10 +14,12 @@ import {
   TicketBusyError,
   TicketDeniedError,
   TicketInvalidError,
+  UnfinishedError,
 } from './errors.js'
+import type { Journals } from './journal.js'
 import { RemovedIds } from './removed-ids.js'
 import { monotonicSeconds, Ticket, type Clock, type TicketOptions } from './ticket.js'
-import type { Unfinished } from './unfinished.js'
+import { Unfinished } from './unfinished.js'
 
 export interface StoreOptions {
   /** Seconds an expired ticket that nobody uses stays listed. */
@@ -26,6 +28,8 @@ export interface StoreOptions {
   readonly clock?: Clock
   /** Of all tickets together. */
   readonly rates?: RateLimiter
+  /** Where changes are recorded for the next process. */
+  readonly journals?: Journals
 }
 
 /** What who shows no good ticket is told, whatever is wrong with it. */
@@ -50,6 +54,7 @@ export class TicketStore {
     this.#sweep = setInterval(() => {
       this.#forgetExpired()
       this.#removed.forgetOld()
+      this.#options.journals?.forgetOld()
     }, SWEEP_MS).unref()
   }
 
@@ -67,8 +72,8 @@ export class TicketStore {
       this.#forget(key, old)
       this.#removed.check(key) // while that was waited for
     }
-    const kept = unfinished === undefined ? {} : { unfinished }
-    this.#tickets.set(key, this.#make(definition, kept))
+    const kept = unfinished && { unfinished, isRecalled: true }
+    this.#tickets.set(key, this.#make(definition, kept ?? this.#recall(definition)))
     const { size, ops, timeout, sparse, dirty } = definition
     this.#log(definition, 'ticket added', { size: String(size), ops, timeout, sparse, dirty })
   }
@@ -154,7 +159,10 @@ export class TicketStore {
   async remove(id: string, timeoutMs: number, knowsLoss?: boolean): Promise<void> {
     const key = this.#digest(id)
     const ticket = this.#tickets.get(key)
-    if (ticket === undefined) return
+    if (ticket === undefined) {
+      this.#removeRecord(id, knowsLoss)
+      return
+    }
     if (timeoutMs === 0 && !ticket.isUnused) {
       ticket.cancel()
       return
@@ -162,6 +170,7 @@ export class TicketStore {
     await this.#end(ticket, timeoutMs)
     ticket.tellLoss(knowsLoss)
     this.#forget(key, ticket)
+    this.#leave(ticket, knowsLoss !== undefined)
     this.#log(ticket.definition, 'ticket removed', { moved: ticket.moved })
   }
 
@@ -175,6 +184,32 @@ export class TicketStore {
   /** Ends the store's own timer. */
   close(): void {
     clearInterval(this.#sweep)
+  }
+
+  /** What a process before this one knew, if it wrote and was not the engine's to forget. */
+  #recall(definition: TicketDefinition): TicketOptions {
+    if (!definition.ops.includes('write')) return {}
+    const mustEmpty = definition.replaces
+    const journal = this.#options.journals?.open(definition.id, { mustEmpty })
+    const unfinished = new Unfinished({ journal, mustEmpty })
+    return { unfinished, isRecalled: journal?.found !== undefined }
+  }
+
+  /** Who installs a ticket again wants what is known of it, unless it was removed for good. */
+  #leave({ definition: { id }, unfinished }: Ticket, isFinal: boolean): void {
+    unfinished.close()
+    if (isFinal || (unfinished.total === 0 && !unfinished.mustEmpty))
+      this.#options.journals?.remove(id)
+    else this.#options.journals?.leave(id)
+  }
+
+  /** Of a ticket that is not installed, for who removes it for good. */
+  #removeRecord(id: string, knowsLoss: boolean | undefined): void {
+    const { journals } = this.#options
+    if (journals === undefined || knowsLoss === undefined) return
+    const total = journals.look(id)?.announced.total ?? 0
+    if (!knowsLoss && total > 0) throw new UnfinishedError(total)
+    journals.remove(id)
   }
 
   #make(definition: TicketDefinition, options: TicketOptions = {}): Ticket {
@@ -203,6 +238,8 @@ export class TicketStore {
       this.#end(ticket, 0).then(
         () => {
           this.#forget(key, ticket)
+          ticket.unfinished.close()
+          this.#options.journals?.leave(ticket.definition.id)
           this.#log(ticket.definition, 'expired ticket forgotten', {})
         },
         () => undefined, // closing failed: it stays and is tried again

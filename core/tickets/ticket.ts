@@ -47,8 +47,10 @@ export interface TicketOptions {
   readonly isSigned?: boolean
   /** Shared with other tickets. */
   readonly rates?: RateLimiter
-  /** Of the ticket whose place it takes. */
+  /** Of the ticket whose place it takes, or of one that another process had. */
   readonly unfinished?: Unfinished
+  /** And that is all there is to know. */
+  readonly isRecalled?: boolean
 }
 
 /** `expires` must fit in 31 bits for the engine. */
@@ -66,6 +68,7 @@ export class Ticket {
   readonly #contexts = new Set<TicketContext>()
   readonly #transferred = new ByteRanges()
   readonly #unfinished: Unfinished
+  readonly #isRecalled: boolean
   readonly #canceling = new AbortController()
   #moved = 0
   #inspected = 0
@@ -83,10 +86,19 @@ export class Ticket {
   constructor(
     definition: TicketDefinition,
     clock: Clock = monotonicSeconds,
-    { isSigned = false, rates = new RateLimiter(), unfinished }: TicketOptions = {},
+    {
+      isSigned = false,
+      rates = new RateLimiter(),
+      unfinished,
+      isRecalled = false,
+    }: TicketOptions = {},
   ) {
-    this.#unfinished = unfinished ?? new Unfinished()
-    for (const [offset, size] of definition.missing) this.#unfinished.lack(offset, size)
+    this.#unfinished = unfinished ?? new Unfinished({ mustEmpty: definition.replaces })
+    this.#isRecalled = isRecalled
+    // What was seen of it from outside.
+    if (!isRecalled) {
+      for (const [offset, size] of definition.missing) this.#unfinished.lack(offset, size)
+    }
     this.definition = definition
     this.rate = rates.share(definition.maxBytesPerSecond)
     this.isSigned = isSigned
@@ -301,6 +313,7 @@ export class Ticket {
       ...(this.#inspected > 0 ? { inspected: this.#inspected } : {}),
       ...(this.isSigned ? { signed: true } : {}),
       ...(this.#lost === undefined ? {} : { broken: true }),
+      ...(this.#isRecalled ? { recalled: true } : {}),
       ...(this.#unfinished.total > 0 ? { unfinished: this.#unfinished.total } : {}),
       ...(this.#unfinished.pending > 0 ? { pending: this.#unfinished.pending } : {}),
       ...(missing.length > 0 ? { missing } : {}),

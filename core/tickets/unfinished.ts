@@ -2,7 +2,8 @@
  * What changes of an image announced and did not write, and nobody else has written since they began: a
  * client that takes a failure for success is found out by it.
  */
-import { ByteRanges } from './byte-ranges.js'
+import { ByteRanges, type Span } from './byte-ranges.js'
+import type { Journal } from './journal.js'
 
 /** Offset and size. */
 export type ByteRange = readonly [number, number]
@@ -19,9 +20,37 @@ export class PendingChange {
   }
 }
 
+export interface UnfinishedOptions {
+  /** Where it is recorded. */
+  readonly journal?: Journal | undefined
+  /** The image is to be emptied before the first change. */
+  readonly mustEmpty?: boolean
+}
+
 export class Unfinished {
-  readonly #missing = new ByteRanges()
+  readonly #missing: ByteRanges
   readonly #pending = new Set<PendingChange>()
+  /** Where changes ended of which nobody knows how much more there was. */
+  readonly #openEnds = new Set<number>()
+  readonly #journal: Journal | undefined
+  #mustEmpty: boolean
+
+  /** Begins with what the journal says of before. `mustEmpty`: what it does not say. */
+  constructor({ journal, mustEmpty = false }: UnfinishedOptions = {}) {
+    this.#journal = journal
+    this.#missing = journal?.found?.announced ?? new ByteRanges()
+    this.#mustEmpty = journal?.mustEmpty ?? mustEmpty
+  }
+
+  /** What was in the image before has still to go, before anything is written. */
+  get mustEmpty(): boolean {
+    return this.#mustEmpty
+  }
+
+  noteEmptied(): void {
+    this.#mustEmpty = false
+    this.#journal?.noteEmptied(this.#announced())
+  }
 
   /** Bytes that are missing. */
   get total(): number {
@@ -47,6 +76,7 @@ export class Unfinished {
   begin(offset: number, size: number): PendingChange {
     const change = new PendingChange(offset, size)
     this.#pending.add(change)
+    this.#journal?.announce(offset, size)
     return change
   }
 
@@ -54,21 +84,59 @@ export class Unfinished {
   wrote(offset: number, size: number): void {
     this.#missing.remove(offset, size)
     for (const { left } of this.#pending) left.remove(offset, size)
+    this.#journal?.wrote(offset, size)
+  }
+
+  /** All that it was to write is there, up to `end`: one that was cut off there had no more. */
+  succeed(change: PendingChange, end: number): void {
+    if (this.#openEnds.delete(end)) this.#missing.remove(end, 1)
+    this.end(change)
   }
 
   /** Nothing of it matters any more, whether it was done or never will be. */
   end(change: PendingChange): void {
     this.#pending.delete(change)
+    this.#settle(change.left.total === 0)
   }
 
   /** It failed: what is left of it is missing. */
   fail(change: PendingChange): void {
     for (const { start, end } of change.left.spans()) this.#missing.add(start, end - start)
-    this.end(change)
+    this.#pending.delete(change)
+    this.#settle(true)
   }
 
   /** These bytes are not what they should be, or were refused. */
   lack(offset: number, size: number): void {
     this.#missing.add(offset, size)
+    this.#journal?.announce(offset, size)
+  }
+
+  /** It came up to here, and nobody knows whether that was all. */
+  lackMore(offset: number): void {
+    this.#openEnds.add(offset)
+    this.lack(offset, 1)
+  }
+
+  /** The ticket is gone. */
+  close(): void {
+    this.#journal?.close()
+  }
+
+  /** `isTold`: the journal knows of all that was written. */
+  #settle(isTold: boolean): void {
+    const journal = this.#journal
+    if (journal === undefined) return
+    const isDone = [...this.#pending].every(({ left }) => left.total === 0)
+    if (this.total === 0 && isDone) journal.clear()
+    else if (journal.settle() || !isTold) journal.renew(this.#announced())
+  }
+
+  #announced(): readonly Span[] {
+    const announced = new ByteRanges()
+    for (const ranges of [this.#missing, ...[...this.#pending].map(({ left }) => left)]) {
+      for (const { start, end } of ranges.spans()) announced.add(start, end - start)
+    }
+    return announced.spans()
   }
 }

@@ -30,7 +30,9 @@ export async function changing(
   const pending = unfinished.begin(first, end - first)
   try {
     await work()
-    unfinished.end(pending)
+    // A body of chunks has written all from its beginning on.
+    const [left] = pending.left.spans()
+    unfinished.succeed(pending, range.size === undefined ? (left?.start ?? end) : end)
   } catch (error) {
     note(ticket, range, pending, error)
     throw error
@@ -56,7 +58,7 @@ function note(
     size === undefined &&
     (next !== undefined || error instanceof RangeNotSatisfiableError)
   ) {
-    unfinished.lack(Math.min(reached, limit - 1), 1)
+    unfinished.lackMore(Math.min(reached, limit - 1))
   }
   if (size === undefined) unfinished.end(pending)
   else unfinished.fail(pending)

@@ -80,7 +80,9 @@ export function operate(
 ): Promise<void> {
   return operateUnder(exchange, ticket, options, async (handle) => {
     const changes = options.op === 'write' || options.op === 'zero'
-    if (changes && ticket.definition.replaces) await emptyOnce(ticket, backend)
+    if (changes && ticket.unfinished.mustEmpty && options.size !== 0) {
+      await emptyOnce(ticket, backend)
+    }
     await work({ ...handle, buffers })
     ticket.throwIfLost(options.op === 'read' || options.op === 'checksum' ? 'read' : 'write')
   })
@@ -91,7 +93,11 @@ const emptied = new WeakMap<Ticket, Promise<void>>()
 /** Before the first change under the ticket; each waits for it. */
 async function emptyOnce(ticket: Ticket, backend: Backend): Promise<void> {
   const known = emptied.get(ticket)
-  const emptying = known ?? backend.empty?.() ?? Promise.resolve()
+  const empty = async (): Promise<void> => {
+    await backend.empty?.()
+    ticket.unfinished.noteEmptied()
+  }
+  const emptying = known ?? empty()
   if (known === undefined) emptied.set(ticket, emptying)
   try {
     await emptying

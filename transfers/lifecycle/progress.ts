@@ -9,8 +9,8 @@ export function progressOf(transfer: StoredTransfer, state: TicketState): Fields
   const transferred = Math.max(transfer.transferred, moved)
   const { missing, isActive } = state
   return {
-    // What comes under the new ticket is what was lost with the old one.
-    ...(transfer.isDoubtful === true && moved > 0 ? { isDoubtful: false } : {}),
+    // The daemon has not lost it after all, or has got it with the doubt: it knows what is missing.
+    ...(transfer.isDoubtful === true ? { isDoubtful: false } : {}),
     // Kept for a daemon that is started again, and knows nothing.
     ...(String(missing) === String(transfer.missing ?? []) ? {} : { missing }),
     ...(transferred === transfer.transferred ? {} : { transferred }),
@@ -24,10 +24,14 @@ export function unseen({ direction, isActive }: StoredTransfer): Fields {
   return { isActive: false, ...(direction === 'upload' ? { isDoubtful: true } : {}) }
 }
 
+/** Its daemon has lost the ticket while a request was under way, as far as anybody has seen. */
+export function isInDoubt({ direction, isActive, isDoubtful }: StoredTransfer): boolean {
+  return direction === 'upload' && (isActive || isDoubtful === true)
+}
+
 /** Whether more was announced than is there, as far as that is known. `state` is undefined without a ticket. */
 export function isIncomplete(transfer: StoredTransfer, state: TicketState | undefined): boolean {
   if (transfer.ticketId === undefined) return false // it was asked before it was removed
-  if (state?.isUnfinished === true) return true
-  if (state === undefined && (transfer.isActive || (transfer.missing ?? []).length > 0)) return true
-  return transfer.isDoubtful === true && (state?.transferred ?? 0) === 0
+  if (state !== undefined) return state.isUnfinished
+  return isInDoubt(transfer) || (transfer.missing ?? []).length > 0
 }

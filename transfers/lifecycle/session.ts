@@ -6,12 +6,14 @@ import { randomUUID } from 'node:crypto'
 import { DomainUnavailableError } from '../fault.js'
 import { HostRefusedError, HostUnreachableError, loggedError } from '../hosts/errors.js'
 import type { ControlledHost } from '../hosts/hosts.js'
-import type { TicketRequest } from '../hosts/ticket-control.js'
+import type { TicketRequest, TicketState } from '../hosts/ticket-control.js'
 import type { Id } from '../model.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
 import type { Context } from './context.js'
+import type { ByteRange } from '../../core/tickets/unfinished.js'
 import { noteServerEnd, noteTicket } from './lost-writes.js'
+import { isInDoubt } from './progress.js'
 
 /** A transfer that was given host and ticket. */
 export interface Session {
@@ -147,6 +149,21 @@ async function noteRefusal(
   await change(context, id, { fields: { isRefusedByProxy: isRefused }, isQuiet: true })
 }
 
+/**
+ * What the daemon has recorded of a ticket that it has forgotten, for who ends the upload: the ticket is
+ * installed again, and nobody can use it.
+ */
+export async function recallTicket(
+  context: Context,
+  session: Session,
+): Promise<TicketState | undefined> {
+  const { host, disk, ticketId } = session
+  const ticket = ticketOf(context, session, context.volumes.url(disk))
+  context.requireLease()
+  await host.tickets.install({ ...ticket, timeout: 0 })
+  return host.tickets.state(ticketId)
+}
+
 /** Throws unless the daemon has prolonged the ticket. */
 export async function renewTickets(context: Context, session: Session): Promise<void> {
   const { hosts, timers } = context
@@ -203,11 +220,25 @@ function ticketOf({ timers }: Context, session: Session, url: string): TicketReq
     url,
     transfer_id: transfer.id,
     sparse: disk.sparse,
-    // Should half of a new file come, the rest of the one that was there, the empty one of a new disk or
-    // another image, must not complete it. Later the file is the one that is being uploaded.
-    replace: transfer.backend === 'file' && isNewQcow2(session),
-    missing: transfer.missing ?? [],
+    ...begun(session),
     dirty: false,
+  }
+}
+
+/**
+ * What is known of an upload, for a daemon that knows nothing of it: what it has recorded itself counts for
+ * more. Should half of a new qcow2 file come, the rest of the one that was there, the empty one of a new
+ * disk or another image, must not complete it. In doubt all has to come again, a qcow2 file from its
+ * beginning, which empties the volume.
+ */
+function begun({ transfer, disk }: Session): Pick<TicketRequest, 'replace' | 'missing'> {
+  const { backend, direction, size, missing = [], transferred } = transfer
+  const isQcow2 = backend === 'file' && direction === 'upload' && disk.format === 'cow'
+  const isDoubtful = isInDoubt(transfer)
+  const all: ByteRange = [0, isQcow2 ? 1 : size]
+  return {
+    replace: isQcow2 && (isDoubtful || transferred === 0),
+    missing: isDoubtful ? [all] : missing,
   }
 }
 

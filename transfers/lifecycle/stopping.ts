@@ -19,7 +19,7 @@ import {
 } from './lost-writes.js'
 import { reasonOf } from './preparing.js'
 import { isIncomplete, progressOf } from './progress.js'
-import { closeSession } from './session.js'
+import { closeSession, hostOf, recallTicket } from './session.js'
 
 /** One line of the log per so many failures: it is tried every second, for ever. */
 const LOG_EVERY = 60
@@ -49,7 +49,9 @@ export async function stop(
     transferred = Math.max(transfer.transferred, state?.transferred ?? 0)
     if (isBusy(context, transfer, state, memory)) return 'later'
     isLost = await noteLostWrites(context, transfer, state)
-    const incomplete = isLost || !isUploaded(transfer) ? undefined : whyIncomplete(transfer, state)
+    const isAsked = !isLost && isUploaded(transfer)
+    const known = isAsked ? (state ?? (await recall(context, transfer, disk))) : undefined
+    const incomplete = isAsked ? whyIncomplete(transfer, known) : undefined
     if (incomplete !== undefined) {
       await storeLostWrites(context, transfer, incomplete)
       isLost = true
@@ -129,6 +131,17 @@ async function lastState(
 ): Promise<TicketState | undefined> {
   if (ticketId === undefined) return undefined
   return hosts.get(hostId)?.tickets.state(ticketId)
+}
+
+/** A daemon that was started again has its records; a client may finalize before its ticket is back. */
+async function recall(
+  context: Context,
+  transfer: StoredTransfer,
+  disk: StoredDisk | undefined,
+): Promise<TicketState | undefined> {
+  const { ticketId, sessionExpires } = transfer
+  if (ticketId === undefined || disk === undefined || sessionExpires === 0) return undefined
+  return recallTicket(context, { transfer, disk, host: hostOf(context, transfer), ticketId })
 }
 
 /** finished_cleanup: what a cancelled upload has written is removed. */

@@ -80,7 +80,7 @@ t.test('authorization goes on in the ticket', async (t) => {
 
 t.test('no id is in the log, not even as part of a transfer id', async (t) => {
   const { store, clock, lines, text, add } = make(t, 0)
-  const ids = [randomUUID(), randomUUID(), 'short', 'abc', randomUUID()]
+  const ids = [randomUUID(), randomUUID(), 'short', 'xyz', randomUUID()]
   for (const id of ids) {
     await add({ id, transferId: `(ticket/${id})` })
     store.change(id, { timeout: 5, maxBytesPerSecond: undefined })

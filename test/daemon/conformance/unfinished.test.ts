@@ -1,9 +1,11 @@
 /** Changes that were announced and not made: known until somebody makes them, or the ticket ends. */
 import { randomBytes } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { startDaemon, type TestImage } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
+import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 
 const SIZE = 65536
@@ -66,6 +68,16 @@ t.test('uploads that were cut off', async (t) => {
     await leave(image, 'Transfer-Encoding: chunked', '3\r\nabc\r\n')
     await missing(image.id, 1)
     t.equal((await put(image.url, Buffer.from('d'), 3)).status, 200)
+    await missing(image.id, undefined)
+  })
+
+  t.test('in chunks are whole when they come again, and are no longer', async () => {
+    const image = await daemon.addImage(SIZE)
+    const half = body.subarray(0, HALF)
+    const chunk = [Buffer.from(`${HALF.toString(16)}\r\n`), half, Buffer.from('\r\n')]
+    await leave(image, 'Transfer-Encoding: chunked', Buffer.concat(chunk))
+    await missing(image.id, 1)
+    t.equal((await put(image.url, half)).status, 200)
     await missing(image.id, undefined)
   })
 
@@ -163,4 +175,71 @@ t.test('a request that fails before the image is open has failed as well', async
   rmSync(image.file)
   t.not((await request(daemon.remote, 'PUT', image.url, { body: Buffer.alloc(10) })).status, 200)
   t.equal((await daemon.ticket(image.id)).unfinished, 10)
+})
+
+t.test('a daemon that is killed takes nothing of it along', async (t) => {
+  const SIGNALS = ['SIGKILL', 'SIGTERM'] as const
+  for (const signal of SIGNALS) {
+    t.test(signal, async (t) => {
+      const first = await startDaemon(t, { config: { daemon: { shutdown_timeout: 0 } } })
+      const image = await first.addImage(SIZE, { ops: ['write'] })
+      const wire = await Wire.open(first.remote)
+      t.teardown(() => wire.destroy())
+      await wire.send(`PUT ${image.url} HTTP/1.1\r\nHost: a\r\nContent-Length: ${SIZE}\r\n\r\nabc`)
+      await first.ticketWhen(image.id, 'it writes', (info) => info.active)
+      first.process.kill(signal)
+      await first.exited()
+      const second = await startDaemon(t, { from: first })
+      const remove = (query: string) =>
+        second.controlRequest('DELETE', `/tickets/${image.id}?final=y${query}`)
+      const again = { uuid: image.id, size: SIZE, ops: ['write'], missing: [[0, 1]] }
+      await second.addTicketFor(image.file, again)
+      const info = await second.ticket(image.id)
+      t.match(info, { recalled: true })
+      t.ok(info.unfinished! >= SIZE - 3 && info.unfinished! <= SIZE, String(info.unfinished))
+      const reply = await request(second.remote, 'PUT', image.url, { body: randomBytes(SIZE) })
+      t.equal(reply.status, 200)
+      t.equal((await second.ticket(image.id)).unfinished, undefined)
+      t.equal((await remove('')).status, 204)
+      t.same(readdirSync(join(second.dir, 'run', 'changes')), [])
+    })
+  }
+
+  t.test('nor that an image is to be emptied, once', async (t) => {
+    const first = await startDaemon(t)
+    const image = await first.addImage(SIZE, { ops: ['write'], replace: true })
+    await first.stop()
+    const second = await startDaemon(t, { from: first })
+    await second.addTicketFor(image.file, { uuid: image.id, size: SIZE, ops: ['write'] })
+    const empty = await request(second.remote, 'PUT', image.url, { body: '' })
+    t.equal(empty.status, 200)
+    t.equal(image.bytes().length, SIZE, 'nothing has come')
+    t.equal((await request(second.remote, 'PUT', image.url, { body: 'abc' })).status, 200)
+    t.equal(image.bytes().toString(), 'abc')
+    await second.stop()
+    const third = await startDaemon(t, { from: second })
+    const again = { uuid: image.id, size: SIZE, ops: ['write'], replace: true }
+    await third.addTicketFor(image.file, again)
+    const headers = { 'content-range': 'bytes 3-5/*' }
+    await request(third.remote, 'PUT', image.url, { body: 'def', headers })
+    t.equal(image.bytes().toString(), 'abcdef')
+    t.equal((await third.controlRequest('DELETE', `/tickets/${image.id}`)).status, 204)
+  })
+
+  t.test('nor under a ticket that expired, was forgotten and is removed', async (t) => {
+    const config = { control: { expired_ticket_grace: 0 } }
+    const daemon = await startDaemon(t, { config })
+    const image = await daemon.addImage(SIZE, { ops: ['write'] })
+    const headers = { 'content-digest': `sha-256=:${Buffer.alloc(32).toString('base64')}:` }
+    const reply = await request(daemon.remote, 'PUT', image.url, { body: 'abc', headers })
+    t.equal(reply.status, 400)
+    await daemon.controlRequest('PATCH', `/tickets/${image.id}`, { timeout: 0 })
+    const path = `/tickets/${image.id}`
+    const status = async (): Promise<number> => (await daemon.controlRequest('GET', path)).status
+    await until('it is forgotten', async () => (await status()) === 404, { timeoutMs: 30_000 })
+    const [final, known] = [`${path}?final=y`, `${path}?final=y&lost=y`]
+    t.equal((await daemon.controlRequest('DELETE', final)).status, 500)
+    t.equal((await daemon.controlRequest('DELETE', known)).status, 204)
+    t.equal((await daemon.controlRequest('DELETE', final)).status, 204)
+  })
 })

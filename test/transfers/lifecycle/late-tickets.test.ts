@@ -49,6 +49,7 @@ t.test('a ticket that comes again after its disk is ok stays away', async (t) =>
     return /the daemon has lost the ticket/.test(engine.logText())
   })
   await relay.whenHeld()
+  relay.isHolding = false
   await engine.service.act(id, 'finalize')
   await engine.inPhase(id, 'finished_success')
   t.match(await engine.service.disk(diskId), { status: 'ok' })

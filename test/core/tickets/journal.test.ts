@@ -1,0 +1,162 @@
+/** What a process knows of changes is known to the next one, wherever the first was killed. */
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { Journals } from '../../../core/tickets/journal.js'
+import { Unfinished } from '../../../core/tickets/unfinished.js'
+import { recordingLogger } from '../http/exchanges.js'
+
+const ID = 'a ticket'
+
+/** A process that is killed closes nothing. */
+function processOn(dir: string, mustEmpty = false): Unfinished {
+  const { logger } = recordingLogger()
+  return new Unfinished({ journal: new Journals(dir, logger).open(ID, { mustEmpty }), mustEmpty })
+}
+
+const ranges = (unfinished: Unfinished) => unfinished.ranges(64)
+
+function start(t: Test): { readonly dir: string; readonly file: () => string } {
+  const dir = join(t.testdir(), 'run', 'changes')
+  return { dir, file: () => join(dir, readdirSync(dir)[0]!) }
+}
+
+t.test('what was announced and not written is known', async (t) => {
+  const { dir, file } = start(t)
+  const first = processOn(dir)
+  first.begin(0, 100)
+  first.begin(200, 100)
+  first.wrote(0, 10)
+  first.wrote(10, 40)
+  first.wrote(200, 100)
+  // Of what is under way the last bytes are told when something else happens.
+  t.same(ranges(processOn(dir)), [
+    [50, 50],
+    [200, 100],
+  ])
+  const second = processOn(dir)
+  const change = second.begin(50, 50)
+  second.wrote(50, 50)
+  second.succeed(change, 100)
+  t.same(ranges(processOn(dir)), [[200, 100]])
+  t.notOk(file().includes(ID), 'a name that tells nothing')
+  t.equal(statSync(dir).mode & 0o777, 0o700)
+  t.equal(statSync(file()).mode & 0o777, 0o600)
+})
+
+t.test('a change that failed or was done leaves what it leaves', async (t) => {
+  const { dir } = start(t)
+  const first = processOn(dir)
+  const failed = first.begin(0, 100)
+  first.wrote(0, 30)
+  first.fail(failed)
+  const ended = first.begin(500, 100)
+  first.end(ended)
+  const chunked = first.begin(200, 300)
+  first.wrote(200, 50)
+  first.succeed(chunked, 250)
+  t.same(ranges(processOn(dir)), [[30, 70]])
+  first.lack(10, 5)
+  t.same(ranges(processOn(dir)), [
+    [10, 5],
+    [30, 70],
+  ])
+})
+
+t.test('nothing is left of many small changes', async (t) => {
+  const { dir, file } = start(t)
+  const first = processOn(dir)
+  for (let offset = 0; offset < 1000; offset++) {
+    const change = first.begin(offset, 1)
+    first.wrote(offset, 1)
+    first.succeed(change, offset + 1)
+  }
+  t.ok(statSync(file()).size < 100)
+  t.same(ranges(processOn(dir)), [])
+})
+
+t.test('a long change keeps the file short', async (t) => {
+  const { dir, file } = start(t)
+  const first = processOn(dir)
+  first.lack(2 ** 50, 1)
+  first.begin(0, 2 ** 44)
+  let largest = 0
+  for (let piece = 0; piece < 20_000; piece++) {
+    const other = first.begin(2 ** 45 + piece, 1)
+    first.wrote(piece * 2 ** 20, 2 ** 20)
+    first.wrote(2 ** 45 + piece, 1)
+    first.succeed(other, 0)
+    largest = Math.max(largest, statSync(file()).size)
+  }
+  t.ok(largest < 300_000, String(largest))
+  t.same(ranges(processOn(dir)), [
+    [20_000 * 2 ** 20, 2 ** 44 - 20_000 * 2 ** 20],
+    [2 ** 50, 1],
+  ])
+})
+
+t.test('whether the image is still to be emptied', async (t) => {
+  const { dir } = start(t)
+  t.equal(processOn(dir, true).mustEmpty, true)
+  const second = processOn(dir, false)
+  t.equal(second.mustEmpty, true, 'though nobody says so any more')
+  second.begin(0, 10)
+  t.equal(processOn(dir).mustEmpty, true)
+  second.noteEmptied()
+  const third = processOn(dir, true)
+  t.equal(third.mustEmpty, false, 'though somebody says so again')
+  t.same(ranges(third), [[0, 10]])
+})
+
+t.test('what was being written when the process ended does not count', async (t) => {
+  const { dir, file } = start(t)
+  processOn(dir).begin(0, 10)
+  appendFileSync(file(), '-0 1')
+  t.same(ranges(processOn(dir)), [[0, 10]])
+  writeFileSync(file(), 'something else\n')
+  t.same(ranges(processOn(dir)), [])
+})
+
+t.test('files that nobody asks for go', async (t) => {
+  const { dir, file } = start(t)
+  const { logger } = recordingLogger()
+  const journals = new Journals(dir, logger)
+  journals.forgetOld()
+  journals.open(ID, { mustEmpty: false })
+  const old = Date.now() / 1000 - 8 * 24 * 3600
+  utimesSync(file(), old, old)
+  journals.forgetOld()
+  t.ok(existsSync(file()), 'not that of a ticket')
+  journals.leave(ID)
+  journals.forgetOld()
+  t.same(readdirSync(dir), [])
+})
+
+t.test('where nothing can be recorded it is said, and all goes on', async (t) => {
+  const { dir } = start(t)
+  const { logger, lines } = recordingLogger()
+  writeFileSync(join(dir, '..', '..', 'file'), '')
+  const journals = new Journals(join(dir, '..', '..', 'file', 'x'), logger)
+  t.equal(journals.open(ID, { mustEmpty: false }), undefined)
+  t.match(lines, [{ level: 50, msg: /cannot be recorded/ }])
+  t.equal(journals.look(ID), undefined)
+})
+
+t.test('a record that cannot be kept up is removed', async (t) => {
+  const { dir, file } = start(t)
+  const first = processOn(dir)
+  const path = file()
+  mkdirSync(`${path}.new`)
+  first.end(first.begin(0, 10))
+  t.notOk(existsSync(path), 'it would be wrong')
+  first.fail(first.begin(0, 10))
+  t.same(ranges(first), [[0, 10]], 'who is asked now still knows')
+})
