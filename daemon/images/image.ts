@@ -41,16 +41,17 @@ export function useImage(
   return withTicket(exchange, gate, op, (ticket) => withImage(exchange, ticket, open, op, work))
 }
 
-/** The same for a change of the range, of which nothing is forgotten that was not written. */
+/** The same for a change of the range, of which nothing is forgotten that was not written. Answers 200. */
 export function changeImage(
   exchange: Exchange,
   { gate, open }: ImageServices,
   range: ChangedRange,
   work: (image: OpenedImage) => Promise<void>,
 ): Promise<void> {
-  return withTicket(exchange, gate, 'write', (ticket) =>
-    changing(ticket, range, () => withImage(exchange, ticket, open, 'write', work)),
-  )
+  return withTicket(exchange, gate, 'write', async (ticket) => {
+    await changing(ticket, range, () => withImage(exchange, ticket, open, 'write', work))
+    exchange.send(200)
+  })
 }
 
 function withImage(

@@ -26,6 +26,5 @@ export async function patchImage(exchange: Exchange, services: ImageServices): P
       }
       if (request.op === 'flush' || request.flush) await flush(image)
     })
-    exchange.send(200)
   })
 }

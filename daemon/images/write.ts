@@ -45,7 +45,6 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
         body.release()
       }
     })
-    exchange.send(200)
   })
 }
 

@@ -1,0 +1,192 @@
+/** What daemons have recorded of uploads decides what becomes of them when a daemon, or the service, was gone. */
+import { randomBytes } from 'node:crypto'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { startDaemon, type Daemon } from '../../support/daemon.js'
+import { request } from '../../support/http.js'
+import { until } from '../../support/wait.js'
+import { Wire } from '../../support/wire.js'
+import { startEngine, type Engine, type EngineOptions } from '../engine.js'
+
+const SIZE = 65536
+
+interface Upload {
+  readonly engine: Engine
+  readonly first: Daemon
+  readonly diskId: string
+  readonly id: string
+  readonly ticketId: string
+  readonly file: string
+}
+
+async function begin(
+  t: Test,
+  { format = 'raw', ...options }: EngineOptions & { readonly format?: 'raw' | 'cow' } = {},
+): Promise<Upload> {
+  const first = await startDaemon(t, { config: { daemon: { shutdown_timeout: 0 } } })
+  const engine = await startEngine(t, { daemon: first, ...options })
+  const disk = await engine.addDisk({ format, provisionedSize: SIZE, initialSize: SIZE })
+  const { id, ticketId = '' } = await engine.transferring({ diskId: disk.id })
+  return { engine, first, diskId: disk.id, id, ticketId, file: engine.volumes.path(disk) }
+}
+
+/** Sends a head and some bytes of its body; nobody looks at the ticket meanwhile. */
+async function sendSome(t: Test, daemon: Daemon, ticketId: string): Promise<void> {
+  const wire = await Wire.open(daemon.remote)
+  t.teardown(() => wire.destroy())
+  await wire.send(
+    `PUT /images/${ticketId} HTTP/1.1\r\nHost: h\r\nContent-Length: ${SIZE}\r\n\r\nab`,
+  )
+  await daemon.ticketWhen(ticketId, 'it writes', (info) => info.active)
+}
+
+const put = (daemon: Daemon, ticketId: string, body: string | Buffer, headers = {}) =>
+  request(daemon.remote, 'PUT', `/images/${ticketId}`, { body, headers })
+
+async function restart(
+  t: Test,
+  { first, engine, ticketId }: Upload,
+  signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL',
+): Promise<Daemon> {
+  first.process.kill(signal)
+  await first.exited()
+  const second = await startDaemon(t, { from: first })
+  await until('the ticket is back', async () => {
+    engine.clock.advance(1000)
+    return (await second.controlRequest('GET', `/tickets/${ticketId}`)).status === 200
+  })
+  return second
+}
+
+/** Status of the disk, and why. */
+async function finalize({ engine, id, diskId }: Upload): Promise<string | undefined> {
+  await engine.service.act(id, 'finalize')
+  const over = ['finished_success', 'finished_failure']
+  await until('it is over', async () => {
+    engine.clock.advance(1000)
+    return over.includes((await engine.service.transfer(id))?.phase ?? '')
+  })
+  const { message = '' } = (await engine.service.transfer(id)) ?? {}
+  return [(await engine.service.disk(diskId))?.status, message].join(' ').trim()
+}
+
+/** The machine was started again: what is below /run is gone. */
+function forget({ first }: Upload): void {
+  rmSync(join(first.dir, 'run', 'changes'), { recursive: true })
+}
+
+t.test('half an upload is no disk', async (t) => {
+  for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+    t.test(`when nobody has seen it before ${signal}`, async (t) => {
+      const upload = await begin(t)
+      await sendSome(t, upload.first, upload.ticketId)
+      await restart(t, upload, signal)
+      t.match(await finalize(upload), /^illegal the image was refused: an upload failed/)
+    })
+  }
+
+  t.test('when it is finalized before the daemon has its ticket again', async (t) => {
+    const upload = await begin(t)
+    await sendSome(t, upload.first, upload.ticketId)
+    upload.first.process.kill('SIGKILL')
+    await upload.first.exited()
+    await startDaemon(t, { from: upload.first })
+    t.match(await finalize(upload), /^illegal the image was refused: an upload failed/)
+  })
+
+  t.test('when something else is read or written', async (t) => {
+    const upload = await begin(t)
+    await sendSome(t, upload.first, upload.ticketId)
+    const second = await restart(t, upload)
+    const path = `/images/${upload.ticketId}`
+    const headers = { range: 'bytes=0-0' }
+    t.equal((await request(second.remote, 'GET', path, { headers })).status, 206)
+    t.equal((await put(second, upload.ticketId, 'a')).status, 200)
+    t.match(await finalize(upload), /^illegal the image was refused: an upload failed/)
+  })
+
+  t.test('when nobody knows what was under way: all has to come again', async (t) => {
+    for (const size of [SIZE - 1, SIZE]) {
+      const upload = await begin(t)
+      await sendSome(t, upload.first, upload.ticketId)
+      await until('it is seen', async () => {
+        upload.engine.clock.advance(1000)
+        return (await upload.engine.service.transfer(upload.id))?.isActive
+      })
+      upload.first.process.kill('SIGKILL')
+      await upload.first.exited()
+      forget(upload)
+      const second = await restart(t, upload)
+      t.equal((await put(second, upload.ticketId, randomBytes(size))).status, 200)
+      t.match(await finalize(upload), size === SIZE ? /^ok$/ : /^illegal .* an upload failed/)
+    }
+  })
+
+  t.test('when an old image would complete it', async (t) => {
+    for (const isForgotten of [false, true]) {
+      const upload = await begin(t, { format: 'cow' })
+      writeFileSync(upload.file, Buffer.alloc(SIZE, 'old'))
+      upload.first.process.kill('SIGKILL')
+      await upload.first.exited()
+      if (isForgotten) forget(upload)
+      const second = await restart(t, upload)
+      t.equal((await put(second, upload.ticketId, 'new')).status, 200)
+      t.equal(readFileSync(upload.file, 'utf8'), 'new', 'the old one is gone')
+    }
+  })
+})
+
+t.test('a whole upload is a disk', async (t) => {
+  t.test('when it ended after the last look', async (t) => {
+    const upload = await begin(t)
+    const { engine, first, ticketId } = upload
+    await sendSome(t, first, ticketId)
+    await until('it is seen', async () => {
+      engine.clock.advance(1000)
+      return (await engine.service.transfer(upload.id))?.isActive
+    })
+    t.equal((await put(first, ticketId, randomBytes(SIZE))).status, 200)
+    await restart(t, upload)
+    t.equal(await finalize(upload), 'ok')
+  })
+
+  t.test('when a request of it failed and was sent again, and nobody has seen that', async (t) => {
+    const upload = await begin(t)
+    const { engine, first, ticketId } = upload
+    const digest = { 'content-digest': `sha-256=:${Buffer.alloc(32).toString('base64')}:` }
+    t.equal((await put(first, ticketId, randomBytes(SIZE), digest)).status, 400)
+    await until('it is stored', async () => {
+      engine.clock.advance(1000)
+      const stored = await engine.store.transaction((records) => records.transfer(upload.id))
+      return (stored?.missing?.length ?? 0) > 0
+    })
+    t.equal((await put(first, ticketId, randomBytes(SIZE))).status, 200)
+    await restart(t, upload)
+    t.equal(await finalize(upload), 'ok')
+  })
+
+  t.test('when many requests of it were cut off', async (t) => {
+    const upload = await begin(t)
+    const { first, ticketId } = upload
+    const digest = { 'content-digest': `sha-256=:${Buffer.alloc(32).toString('base64')}:` }
+    const piece = (index: number) => ({ 'content-range': `bytes ${index * 512}-*/*` })
+    for (let index = 0; index < 128; index += 1) {
+      const headers = { ...piece(index), ...(index % 2 === 0 ? digest : {}) }
+      await put(first, ticketId, Buffer.alloc(512, 'x'), headers)
+    }
+    const second = await restart(t, upload)
+    t.equal((await second.ticket(ticketId)).unfinished, 64 * 512)
+    for (let index = 0; index < 128; index += 2) {
+      await put(second, ticketId, Buffer.alloc(512, 'x'), piece(index))
+    }
+    t.equal(await finalize(upload), 'ok')
+  })
+
+  t.test('when the daemon has forgotten the ticket in the meantime', async (t) => {
+    const upload = await begin(t)
+    t.equal((await put(upload.first, upload.ticketId, randomBytes(SIZE))).status, 200)
+    await upload.first.controlRequest('DELETE', `/tickets/${upload.ticketId}`)
+    t.equal(await finalize(upload), 'ok')
+  })
+})
