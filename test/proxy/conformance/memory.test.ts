@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { KiB, MiB } from '../../../core/units.js'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
 import { startFakeDaemon, type FakeDaemon, type Script } from '../../support/fake-daemon.js'
-import { request } from '../../support/http.js'
+import { openH2, request, requestH2 } from '../../support/http.js'
 import { Pair, startProxy } from '../../support/proxy.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
@@ -73,6 +73,10 @@ t.test('without a buffer a transfer waits, and then it is 503 with Retry-After',
     t.match({ status, text }, { status: 503, text: /too many transfers/ }, method)
     t.equal(headers['retry-after'], '5')
   }
+  const session = await openH2(proxy.remote)
+  t.teardown(() => session.destroy())
+  const reply = await requestH2(session, 'GET', image.url)
+  t.match(reply, { status: 503, headers: { 'retry-after': '5' } })
   t.match(proxy.logText(), 'ERR_BUFFERS_BUSY')
   t.notMatch(daemon.logText(), /operation ended/, 'the daemon was not asked')
   t.equal(fake.open(), COUNT, 'nobody lost a connection')
@@ -124,6 +128,27 @@ t.test('clients that take nothing hold buffers, and others wait for them', async
   await daemon.ticketWhen(slow.id, 'the daemon is left', ({ active }) => !active)
   t.equal((await request(proxy.remote, 'GET', image.url)).status, 200)
   await allAreFree(t, proxy, 'clients that took nothing')
+})
+
+t.test('one buffer is enough for all, one after the other', async (t) => {
+  const limits = { buffer_memory: MiB, buffer_wait_timeout: 20 }
+  const { proxy, pair } = await start(t, limits, { max_connections_per_ticket: 1 })
+  const body = randomBytes(3 * MiB)
+  const image = await pair.addImage(body)
+  // The daemon's ticket has more of the image: it is asked a second time.
+  const clipped = await pair.addImage(body, {}, { size: 2 * MiB })
+  // Node's client has room for 10 MiB of bodies in a session.
+  const sessions = [await openH2(proxy.remote), await openH2(proxy.remote)]
+  t.teardown(() => sessions.forEach((session) => session.destroy()))
+  const asked = [...sessions, ...sessions].map((session) => [
+    request(proxy.remote, 'GET', image.url),
+    requestH2(session, 'GET', image.url),
+    request(proxy.remote, 'PUT', image.url, { body }),
+    requestH2(session, 'PUT', image.url, { body }),
+    request(proxy.remote, 'GET', clipped.url),
+  ])
+  for (const { status } of await Promise.all(asked.flat())) t.equal(status, 200)
+  t.ok(image.bytes().equals(body))
 })
 
 t.test('what a write that was given up still uses is not lent again', async (t) => {
