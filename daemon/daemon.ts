@@ -1,4 +1,5 @@
 /** Puts the daemon together: the images service on storage, in a server. Nothing is global. */
+import { BufferPool } from '../core/buffer-pool.js'
 import type { Logger } from '../core/log.js'
 import { Server, type StartOptions } from '../core/process/server.js'
 import { TicketDeniedError } from '../core/tickets/errors.js'
@@ -14,7 +15,6 @@ import { isWrittenUnder, normalizeUrl, openBackend } from './backends/open.js'
 import { splitPaths, type DaemonConfig } from './config.js'
 import type { OpenImage } from './images/context.js'
 import { imageRoutes } from './images/routes.js'
-import { BufferPool } from './operations/buffer-pool.js'
 import { ChecksumSlots } from './operations/checksum-slots.js'
 
 /** Storage and TLS are as fast with 1 MiB as with more; two buffers per operation. */

@@ -5,7 +5,7 @@
 import { loadConfig, VENDOR_DIR, type LoadedConfig, type Report } from '../core/config/load.js'
 import { boolean, integer, list, string, type ConfigOf } from '../core/config/schema.js'
 import { checkServer, seconds, serverSchema } from '../core/config/server.js'
-import { MiB } from '../core/units.js'
+import { GiB, MiB } from '../core/units.js'
 import { parsePattern, splitPatterns } from './allowed-daemons.js'
 
 export const schema = {
@@ -25,7 +25,22 @@ export const schema = {
     buffer_size: integer({
       default: 8 * MiB,
       min: 0,
-      description: 'Accepted and not used: memory per transfer is fixed, see docs/proxy.md.',
+      description: 'Accepted and not used: see buffer_memory in [limits].',
+    }),
+  },
+  limits: {
+    ...serverSchema.limits,
+    buffer_memory: integer({
+      default: GiB,
+      min: MiB,
+      description:
+        'Bytes of buffers of all transfers together: one of 1 MiB (256 KiB without the native ' +
+        'front) for each, and another while there are some to spare.',
+    }),
+    buffer_wait_timeout: seconds({
+      default: 30,
+      min: 1,
+      description: 'Seconds a transfer waits for a buffer before it is answered with 503.',
     }),
   },
   proxy: {

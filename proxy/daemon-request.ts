@@ -63,6 +63,9 @@ export class DaemonRequest {
   #isHastened = false
   #hastened: NodeJS.Timeout | undefined
   #interim = 0
+  /** The last write; there is one at a time. */
+  #writing: Promise<void> = Promise.resolve()
+  #isWriting = false
   #handed = 0
 
   constructor(request: ClientRequest, { deadlines, takesWithheld, giveUp }: DaemonRequestOptions) {
@@ -154,7 +157,10 @@ export class DaemonRequest {
     return this.#isComplete || this.#handed === size
   }
 
-  /** Sends a part of the body. Resolves when its memory is free again; rejects when `settled`. */
+  /**
+   * Sends a part of the body. Resolves when its memory is free again. Rejects when `settled`: until
+   * `whenUnused` the connection may still take from it.
+   */
   async write(chunk: Buffer): Promise<void> {
     // A daemon that refuses and resets: a write that fails makes Node drop what it has not read, the
     // refusal. So what has arrived is read first. What arrives just now is still lost.
@@ -166,11 +172,16 @@ export class DaemonRequest {
       await new Promise<void>((resolve, reject) => {
         const onSettled = (): void => reject(this.settled.reason as Error)
         this.settled.addEventListener('abort', onSettled)
-        this.#send(chunk, (error) => {
+        const settle = (then: () => void): void => {
           this.settled.removeEventListener('abort', onSettled)
-          if (error) reject(new AnsweredEarly())
-          else resolve()
-        })
+          this.#isWriting = false
+          then()
+        }
+        this.#isWriting = true
+        this.#writing = this.#send(chunk).then(
+          () => settle(resolve),
+          () => settle(() => reject(new AnsweredEarly())),
+        )
       })
     } finally {
       this.#watch.done()
@@ -178,16 +189,38 @@ export class DaemonRequest {
     if (this.#dialed === undefined) this.#watch.moved(chunk.length)
   }
 
-  /** By the front where that can be done: chunks have their framing, which only Node writes. */
-  #send(chunk: Buffer, callback: (error?: unknown) => void): void {
+  /** Resolves when nobody uses the memory of what was written, be it that the write was given up. */
+  get whenUnused(): Promise<void> {
+    return this.#writing
+  }
+
+  /**
+   * By the front where that can be done: chunks have their framing, which only Node writes. Settles when
+   * the memory is free.
+   */
+  #send(chunk: Buffer): Promise<void> {
     const request = this.#request
     const isAround = chunk.length >= MIN_AROUND && request.hasHeader('content-length')
     if (!isAround || this.#dialed === undefined || request.socket !== this.#dialed) {
-      request.write(chunk, callback)
-      return
+      return this.#sendByNode(chunk)
     }
     if (!request.headersSent) request.flushHeaders()
-    this.#dialed.writeAround(chunk).then(() => callback(), callback)
+    return this.#dialed.writeAround(chunk)
+  }
+
+  /** Node forgets the callback of a write to a socket that was destroyed a moment before. */
+  #sendByNode(chunk: Buffer): Promise<void> {
+    const request = this.#request
+    return new Promise((resolve, reject) => {
+      // The kernel has let go of the socket by then.
+      const onClose = (): void => reject(new DaemonGoneError())
+      request.once('close', onClose)
+      request.write(chunk, (error) => {
+        request.off('close', onClose)
+        if (error) reject(error)
+        else resolve()
+      })
+    })
   }
 
   /** The request is complete; the daemon's turn. */
@@ -209,7 +242,7 @@ export class DaemonRequest {
   /** Ends the connection now. */
   cancel(reason: Error): void {
     this.#reason ??= reason
-    this.#request.destroy(reason)
+    this.#destroy(reason)
     this.#giveUp.abort(reason)
   }
 
@@ -223,9 +256,16 @@ export class DaemonRequest {
     this.cancel(new DaemonAnswerError(`more than ${MAX_INTERIM} interim ones (1xx)`))
   }
 
-  /** A daemon that still waits for a body would take the next request for it. */
+  /** A daemon that still waits for a body, or for the rest of it, would take the next request for that. */
   #release(): void {
-    if (!this.#isComplete) this.#request.destroy()
+    if (!this.#isComplete || this.#isWriting) this.#destroy()
+  }
+
+  #destroy(reason?: Error): void {
+    this.#request.destroy(reason)
+    // The front would go on with a write that was given up for as long as the daemon takes a byte now
+    // and then.
+    if (this.#isWriting) this.#dialed?.cut()
   }
 
   #stop(connecting: NodeJS.Timeout): void {

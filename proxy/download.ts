@@ -2,8 +2,10 @@
 import { RangeNotSatisfiableError } from '../core/http/errors.js'
 import type { Exchange, Headers } from '../core/http/exchange.js'
 import { parseRange, resolveRange, type RangeRequest } from '../core/http/range.js'
+import type { OperationHandle } from '../core/images/operate.js'
 import { noteClose, requireId } from '../core/images/requests.js'
 import type { Ticket } from '../core/tickets/ticket.js'
+import { BodyMemory } from './body-memory.js'
 import type { DaemonAnswer } from './daemon-request.js'
 import { DaemonAnswerError } from './errors.js'
 import { answerHeaders, requestHeaders } from './headers.js'
@@ -57,9 +59,15 @@ async function download(
 ): Promise<void> {
   const { ticket, upstream } = relay
   const headers = requestHeaders(exchange, 'download')
-  const question: Question = { method: 'GET', headers, isRepeatable: true, takesWithheld: true }
-  const options = { op: 'read', offset: 0, size: undefined, endsWithClient: true } as const
-  await operateThere(exchange, relay, options, async ({ signal, onProgress }) => {
+  const memory = BodyMemory.ofImage(services.buffers, sizeOf(wanted))
+  const question: Question = {
+    method: 'GET',
+    headers,
+    isRepeatable: true,
+    takesWithheld: true,
+    memory,
+  }
+  const work = async ({ signal, onProgress }: OperationHandle): Promise<void> => {
     let answer = await ask(upstream, question, signal)
     let asked = wanted
     let isWhole = false
@@ -88,6 +96,7 @@ async function download(
     const passed = answerHeaders(answer.head, exchange)
     clipTotal(passed, ticket.limit)
     const isData = answer.status === 200 || answer.status === 206
+    if (!isData) memory.release()
     const isRestored = isWhole && answer.status === 206
     const { first, last } = extentOf(answer, asked)
     let offset = first
@@ -100,9 +109,21 @@ async function download(
     await passOn(exchange, services, ticket, answer, {
       status: isRestored ? 200 : answer.status,
       headers: passed,
-      ...(isData ? { limit, onMoved: moved } : {}),
+      ...(isData ? { limit, onMoved: moved, memory } : {}),
     })
-  })
+  }
+  const options = { op: 'read', offset: 0, size: undefined, endsWithClient: true } as const
+  try {
+    await operateThere(exchange, relay, options, work)
+  } finally {
+    memory.release()
+  }
+}
+
+/** At most so many bytes, if the request tells. */
+function sizeOf(wanted: RangeRequest | undefined): number | undefined {
+  if (wanted === undefined || wanted.kind === 'from') return undefined
+  return wanted.kind === 'suffix' ? wanted.size : wanted.last - wanted.first + 1
 }
 
 /** What the daemon would refuse, too, if its ticket is as large as this one. */

@@ -4,11 +4,12 @@
  */
 import type { Exchange } from '../core/http/exchange.js'
 import type { PatchRequest } from '../core/images/patch-request.js'
+import { BodyMemory } from './body-memory.js'
 import { AnsweredEarly, type DaemonAnswer } from './daemon-request.js'
 import { DaemonAnswerError } from './errors.js'
 import { requestHeaders } from './headers.js'
 import { parseMembers } from './local-socket.js'
-import { readAll, type ByteSource } from './pump.js'
+import { pump, readAll, type ByteSource } from './pump.js'
 import {
   ask,
   cancelOn,
@@ -76,12 +77,14 @@ export async function patchOld(
     'content-range': `bytes ${offset}-${offset + size - 1}/*`,
     'content-type': 'application/octet-stream',
   }
-  const put = await upstream.begin({ method: 'PUT', headers, isWork: true }, signal)
+  const memory = BodyMemory.ofImage(services.buffers, size)
+  const put = await upstream.begin({ method: 'PUT', headers, isWork: true, memory }, signal)
   const stop = cancelOn(signal, put)
   const sent = new SentBytes(offset, onProgress)
   let left = size
   try {
-    await services.pump.run(zeroes(size), put, {
+    await pump(zeroes(size), put, {
+      memory,
       size,
       limit: size,
       beyond: () => new Error('more zeroes than asked for'),
@@ -98,6 +101,8 @@ export async function patchOld(
       sent.add(left)
       put.end()
     }
+  } finally {
+    void put.whenUnused.then(() => memory.release())
   }
   const answer = await put.answer
   answer.body.whenReleased(stop)

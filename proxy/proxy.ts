@@ -1,10 +1,10 @@
 /** Puts the proxy together: the images service on daemons, in a server. Nothing is global. */
+import { BufferPool } from '../core/buffer-pool.js'
 import { Server, type StartOptions } from '../core/process/server.js'
-import { MiB } from '../core/units.js'
+import { KiB, MiB } from '../core/units.js'
 import { parsePatterns } from './allowed-daemons.js'
 import type { ProxyConfig } from './config.js'
 import { normalizeDaemonUrl } from './daemon-url.js'
-import { Pump } from './pump.js'
 import { relayRoutes } from './routes.js'
 import { readTrust } from './trust.js'
 import { Upstreams, type UpstreamOptions } from './upstreams.js'
@@ -15,7 +15,9 @@ export interface Proxy {
 }
 
 /** Each piece costs JavaScript the same, however large: it touches none of its bytes. */
-const FRONT_PIECES = { pieceSize: MiB, maxIdle: 8 }
+const FRONT_PIECE = MiB
+/** Through JavaScript larger ones are no faster. */
+const PLAIN_PIECE = 256 * KiB
 
 /** Resolves when every service listens. Rejects with what an administrator has to mend. */
 export async function startProxy(options: StartOptions<ProxyConfig>): Promise<Proxy> {
@@ -30,7 +32,7 @@ export async function startProxy(options: StartOptions<ProxyConfig>): Promise<Pr
       return relayRoutes({
         gate,
         upstreams,
-        pump: new Pump(transport === undefined ? {} : FRONT_PIECES),
+        buffers: bufferPool(config, transport === undefined ? PLAIN_PIECE : FRONT_PIECE),
         minBodyRate: config.limits.min_body_rate,
         localSocket: config.local.enable ? config.local.socket : undefined,
       })
@@ -44,6 +46,14 @@ export async function startProxy(options: StartOptions<ProxyConfig>): Promise<Pr
     },
     stop: () => server.stop(),
   }
+}
+
+function bufferPool({ limits }: ProxyConfig, bufferSize: number): BufferPool {
+  return new BufferPool({
+    bufferSize,
+    maxBytes: limits.buffer_memory,
+    waitTimeoutMs: limits.buffer_wait_timeout * 1000,
+  })
 }
 
 function upstreamOptions({ config, logger }: StartOptions<ProxyConfig>): UpstreamOptions {

@@ -1,8 +1,10 @@
 /**
  * Moves a body from where it comes to where it goes. Bodies arrive in TLS records of 16 KiB, and each
- * write costs: they are collected into large pieces, one being filled while the other goes out, and
- * there are no more than these two. What lingers is passed on soon, however small.
+ * write costs: they are collected into large pieces, one being filled while the other goes out. Where
+ * there is memory for one piece only, it goes out before it is filled again. What lingers is passed on
+ * soon, however small.
  */
+import type { BodyMemory } from './body-memory.js'
 import { DaemonAnswerError } from './errors.js'
 
 export interface ByteSource {
@@ -15,12 +17,12 @@ export interface ByteSink {
   write(chunk: Buffer): Promise<void>
 }
 
-const PIECE_SIZE = 256 * 1024
 /** Longer than the gap between two records of a body that flows, shorter than anybody notices. */
 const LINGER_MS = 20
-const MAX_IDLE = 32
 
 export interface PumpOptions {
+  /** Was taken, and is released by the caller: a write that was given up may still use it. */
+  readonly memory: BodyMemory
   /** Bytes to come, if known: small bodies need no large buffers. */
   readonly size: number | undefined
   /** No more is passed on. A body that goes on is an error, made here. */
@@ -30,54 +32,38 @@ export interface PumpOptions {
   readonly onMoved: (size: number) => void
 }
 
-export class Pump {
-  readonly #idle: Buffer[] = []
-  readonly #pieceSize: number
-  readonly #maxIdle: number
-
-  /** `maxIdle` buffers of that size are kept for the next body. */
-  constructor({ pieceSize = PIECE_SIZE, maxIdle = MAX_IDLE } = {}) {
-    this.#pieceSize = pieceSize
-    this.#maxIdle = maxIdle
-  }
-
-  /** Resolves when all is passed on. Rejects with the first error of either side. */
-  async run(source: ByteSource, sink: ByteSink, options: PumpOptions): Promise<void> {
-    const { size, limit, beyond, onMoved } = options
-    let left = limit
-    const buffers = [this.#acquire(size), this.#acquire(size)] as const
-    let writing: Promise<void> = Promise.resolve()
-    for (let turn: 0 | 1 = 0; ; turn = turn === 0 ? 1 : 0) {
-      const buffer: Buffer = buffers[turn]
-      let filled: number
-      try {
-        filled = await source.read(buffer, LINGER_MS)
-      } catch (error) {
-        await writing // what came before the failure is passed on
-        throw error
-      }
-      await writing
-      if (filled === 0) break
-      const passed = Math.min(filled, left)
-      left -= passed
-      if (passed > 0) writing = sink.write(buffer.subarray(0, passed)).then(() => onMoved(passed))
-      writing.catch(() => undefined) // awaited in the next turn
-      if (passed === filled) continue
+/** Resolves when all is passed on. Rejects with the first error of either side. */
+export async function pump(
+  source: ByteSource,
+  sink: ByteSink,
+  { memory, size, limit, beyond, onMoved }: PumpOptions,
+): Promise<void> {
+  const first = memory.first(size)
+  let second: Buffer | undefined
+  let buffer = first
+  let taken = 0
+  let writing: Promise<void> = Promise.resolve()
+  for (;;) {
+    let filled: number
+    try {
+      filled = await source.read(buffer, LINGER_MS)
+    } catch (error) {
+      await writing // what came before the failure is passed on
+      throw error
+    }
+    await writing
+    if (filled === 0) return
+    const passed = Math.min(filled, limit - taken)
+    taken += filled
+    if (passed > 0) writing = sink.write(buffer.subarray(0, passed)).then(() => onMoved(passed))
+    writing.catch(() => undefined) // awaited in the next turn
+    if (passed < filled) {
       await writing
       throw beyond()
     }
-    // Not after a failure: a write that was given up may still use its buffer.
-    for (const buffer of buffers) this.#release(buffer)
-  }
-
-  #acquire(size: number | undefined): Buffer {
-    if (size !== undefined && size < this.#pieceSize) return Buffer.allocUnsafe(Math.max(1, size))
-    return this.#idle.pop() ?? Buffer.allocUnsafeSlow(this.#pieceSize)
-  }
-
-  #release(buffer: Buffer): void {
-    const isOfUse = buffer.length === this.#pieceSize && this.#idle.length < this.#maxIdle
-    if (isOfUse) this.#idle.push(buffer)
+    if (taken !== size) second ??= memory.second()
+    if (second === undefined) await writing
+    else buffer = buffer === first ? second : first
   }
 }
 

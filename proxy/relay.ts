@@ -2,17 +2,19 @@
  * One request at the proxy: authorized here first, then asked of the daemon, and its answer passed on as
  * it comes. Nothing is stored on the way.
  */
+import type { BufferPool } from '../core/buffer-pool.js'
 import type { Exchange, Headers } from '../core/http/exchange.js'
 import { cutOnAbort, follow, operate, type OperateOptions } from '../core/images/operate.js'
 import { watchOf, withTicket } from '../core/images/ticket.js'
 import type { TicketOp } from '../core/tickets/definition.js'
 import type { TicketGate } from '../core/tickets/gate.js'
 import type { Ticket } from '../core/tickets/ticket.js'
+import { BodyMemory } from './body-memory.js'
 import { ClientContext } from './client-context.js'
 import type { DaemonAnswer, DaemonRequest } from './daemon-request.js'
 import { DaemonAnswerError, DaemonGoneError } from './errors.js'
 import { answerHeaders, answerTrailers } from './headers.js'
-import { readAll, type Pump } from './pump.js'
+import { pump, readAll } from './pump.js'
 import type { DaemonCall, Upstream, Upstreams } from './upstreams.js'
 import { refuseLoop } from './via.js'
 
@@ -20,7 +22,8 @@ import { refuseLoop } from './via.js'
 export interface RelayServices {
   readonly gate: TicketGate
   readonly upstreams: Upstreams
-  readonly pump: Pump
+  /** For bytes of images, whichever way they go. */
+  readonly buffers: BufferPool
   /** Bytes per second a body must move. */
   readonly minBodyRate: number
   /** Of the proxy's own local service, told to clients on this host. */
@@ -167,8 +170,10 @@ export interface PassOptions {
   readonly headers?: Headers
   /** Bytes that the client may get; the answer ends there, and badly, if it has more. */
   readonly limit?: number
-  /** Called with the size of what went to the client. */
+  /** Of an image's bytes: called with the size of what went to the client. */
   readonly onMoved?: (size: number) => void
+  /** For an image's bytes: taken, and released by the caller. */
+  readonly memory?: BodyMemory
 }
 
 /** Passes the answer on to the client. */
@@ -237,10 +242,10 @@ interface Streamed extends PassOptions {
 
 async function stream(
   exchange: Exchange,
-  { pump, minBodyRate }: RelayServices,
+  { minBodyRate }: RelayServices,
   ticket: Ticket,
   { head, body }: DaemonAnswer,
-  { status, headers, size, limit = Infinity, onMoved }: Streamed,
+  { status, headers, size, limit = Infinity, onMoved, memory = BodyMemory.ofText() }: Streamed,
 ): Promise<void> {
   const watch = watchOf(ticket, minBodyRate)
   const sink = exchange.sink(status, headers, {
@@ -251,7 +256,7 @@ async function stream(
   try {
     const moved = onMoved ?? ((): void => ticket.touch())
     const beyond = (): Error => new DaemonAnswerError('more than the ticket allows')
-    await pump.run(body, sink, { size, limit, beyond, onMoved: moved })
+    await pump(body, sink, { memory, size, limit, beyond, onMoved: moved })
     sink.start()
     exchange.end('trailer' in headers ? answerTrailers(head) : undefined)
   } finally {

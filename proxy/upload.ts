@@ -6,9 +6,11 @@ import { parseContentRange } from '../core/http/range.js'
 import { follow } from '../core/images/operate.js'
 import { beyondTicket, noteClose, parseFlush, requireId } from '../core/images/requests.js'
 import { watchOf } from '../core/images/ticket.js'
+import { BodyMemory } from './body-memory.js'
 import { AnsweredEarly, type DaemonAnswer, type DaemonRequest } from './daemon-request.js'
 import { DaemonGoneError } from './errors.js'
 import { requestHeaders } from './headers.js'
+import { pump } from './pump.js'
 import {
   cancelOn,
   checkAnswer,
@@ -63,6 +65,12 @@ interface Upload {
   readonly sent: SentBytes
 }
 
+interface Attempt {
+  readonly request: DaemonRequest
+  readonly memory: BodyMemory
+  readonly signal: AbortSignal
+}
+
 /** Resolves with the daemon's answer, which may come before the body has ended. */
 async function send(
   exchange: Exchange,
@@ -73,7 +81,8 @@ async function send(
 ): Promise<DaemonAnswer> {
   for (;;) {
     const headers = { ...requestHeaders(exchange, 'upload'), ...framing(exchange, upload) }
-    const call = { method: 'PUT', suffix: upload.suffix, headers, isWork: true }
+    const memory = BodyMemory.ofImage(services.buffers, upload.size)
+    const call = { method: 'PUT', suffix: upload.suffix, headers, isWork: true, memory }
     const request = await relay.upstream.begin(call, signal)
     const stopCancel = cancelOn(signal, request)
     const stopHasten = hastenOn(exchange.closed, request)
@@ -83,11 +92,16 @@ async function send(
     }
     const progress = { isBodyTouched: false }
     try {
-      await request.connected() // until then nothing is taken from the client
-      if (exchange.expectsContinue) await request.invited(CONTINUE_MS)
-      if (!request.settled.aborted) {
-        progress.isBodyTouched = upload.size !== 0
-        if (await sendBody(exchange, services, relay, request, upload, signal)) request.end()
+      try {
+        await request.connected() // until then nothing is taken from the client
+        if (exchange.expectsContinue) await request.invited(CONTINUE_MS)
+        if (!request.settled.aborted) {
+          progress.isBodyTouched = upload.size !== 0
+          const attempt = { request, memory, signal }
+          if (await sendBody(exchange, services, relay, upload, attempt)) request.end()
+        }
+      } finally {
+        void request.whenUnused.then(() => memory.release())
       }
       const answer = await request.answer
       answer.body.whenReleased(stop)
@@ -115,11 +129,10 @@ function hastenOn(closed: AbortSignal, request: DaemonRequest): () => void {
 /** False when the daemon has answered before the end of the body. */
 async function sendBody(
   exchange: Exchange,
-  { pump, minBodyRate }: RelayServices,
+  { minBodyRate }: RelayServices,
   { ticket }: Relay,
-  request: DaemonRequest,
   { offset, size, sent }: Upload,
-  signal: AbortSignal,
+  { request, memory, signal }: Attempt,
 ): Promise<boolean> {
   if (size === 0) return true
   let left = size ?? Infinity
@@ -127,7 +140,8 @@ async function sendBody(
   const stop = follow(abort, [signal, request.settled])
   const body = exchange.body(watchOf(ticket, minBodyRate), abort.signal, ticket.rate)
   try {
-    await pump.run(body, request, {
+    await pump(body, request, {
+      memory,
       size,
       limit: ticket.limit - offset,
       beyond: () => beyondTicket(ticket.definition.size),

@@ -11,6 +11,7 @@ import type { Logger } from '../core/log.js'
 import { logFields } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
 import { createAgent, createFrontAgent, dropStale, retire } from './agents.js'
+import type { BodyMemory } from './body-memory.js'
 import { DaemonRequest, type Deadlines } from './daemon-request.js'
 import { parseDaemonUrl, type DaemonUrl, type UrlRules } from './daemon-url.js'
 import { DaemonBusyError, DaemonUnreachableError } from './errors.js'
@@ -39,6 +40,8 @@ export interface DaemonCall {
   readonly isWork?: boolean
   /** A GET whose body may go around Node, when it is large. */
   readonly takesWithheld?: boolean
+  /** Taken before anything is sent, so that who gets none has troubled no daemon. */
+  readonly memory?: BodyMemory
 }
 
 /** Connections of one ticket are dialed so. */
@@ -129,13 +132,18 @@ export class Upstream {
 
   /**
    * Begins a request, when there is a connection for it; `end()` or `write()` of what is returned sends
-   * it. Rejects with DaemonBusyError, or the reason of `signal`.
+   * it. Rejects with DaemonBusyError, BuffersBusyError, or the reason of `signal`, and holds no memory then.
    */
   async begin(call: DaemonCall, signal: AbortSignal): Promise<DaemonRequest> {
+    const { memory } = call
+    memory?.release() // that of an attempt before: who waits holds none
+    // First the turn: one ticket's requests that wait for theirs take no memory from others.
     const giveBack = await this.#turns.take(signal)
     try {
+      await memory?.take(signal)
       return this.#begin(call, this.#local, giveBack)
     } catch (error) {
+      memory?.release()
       giveBack()
       throw error
     }

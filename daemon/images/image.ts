@@ -1,4 +1,5 @@
 /** What all requests on an image have in common: the ticket, the open image, the operation. */
+import type { BufferPool } from '../../core/buffer-pool.js'
 import type { Exchange } from '../../core/http/exchange.js'
 import type { WatchOptions } from '../../core/http/watch.js'
 import { operate as operateUnder, type OperateOptions } from '../../core/images/operate.js'
@@ -7,7 +8,6 @@ import type { TicketOp } from '../../core/tickets/definition.js'
 import type { TicketGate } from '../../core/tickets/gate.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
-import type { BufferPool } from '../operations/buffer-pool.js'
 import type { ChecksumSlots } from '../operations/checksum-slots.js'
 import type { OperationContext } from '../operations/operation.js'
 import { changing, type ChangedRange } from './changing.js'

@@ -3,10 +3,10 @@
  * piece by piece, so memory does not depend on the size of blocks.
  */
 import { availableParallelism } from 'node:os'
+import type { BufferPool } from '../../core/buffer-pool.js'
 import { Digest, type DigestAlgorithm } from '../../native/index.js'
 import { roundUp } from '../backends/alignment.js'
 import type { Backend } from '../backends/backend.js'
-import type { BufferPool } from './buffer-pool.js'
 import { ImageTruncatedError } from './operation.js'
 
 /**

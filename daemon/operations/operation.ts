@@ -1,6 +1,6 @@
 /** What one request's work needs from outside, and knows of it: no HTTP, no tickets. */
+import type { BufferPool } from '../../core/buffer-pool.js'
 import { ServiceError } from '../../core/errors.js'
-import type { BufferPool } from './buffer-pool.js'
 
 export interface ByteSource {
   /**

@@ -22,6 +22,19 @@ t.test('the buffer size of ovirt-imageio is taken and does nothing', async (t) =
   t.strictSame(warnings, [])
 })
 
+t.test('memory for transfers is bounded, by no less than one of them needs', async (t) => {
+  const { config, warnings } = load(NO_TLS)
+  t.match(config.limits, { buffer_memory: 1024 ** 3, buffer_wait_timeout: 30 })
+  t.strictSame(warnings, [])
+  t.equal(
+    load(`${NO_TLS}[limits]\nbuffer_memory = 1048576\n`).config.limits.buffer_memory,
+    1024 ** 2,
+  )
+  for (const line of ['buffer_memory = 1048575', 'buffer_wait_timeout = 0']) {
+    t.throws(() => load(`${NO_TLS}[limits]\n${line}\n`), { code: 'ERR_CONFIG' })
+  }
+})
+
 t.test('certificate and key go together', async (t) => {
   for (const [given, missing] of [
     ['cert_file', 'key_file'],

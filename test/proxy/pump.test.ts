@@ -1,8 +1,14 @@
 import t from 'tap'
 import { randomBytes } from 'node:crypto'
-import { Pump, readAll, type ByteSource } from '../../proxy/pump.js'
+import { BufferPool } from '../../core/buffer-pool.js'
+import { KiB } from '../../core/units.js'
+import { BodyMemory } from '../../proxy/body-memory.js'
+import { pump, readAll, type ByteSource, type PumpOptions } from '../../proxy/pump.js'
 
-const KiB = 1024
+const PIECE = 256 * KiB
+const { signal } = new AbortController()
+const poolOf = (count: number) =>
+  new BufferPool({ bufferSize: PIECE, maxBytes: count * PIECE, waitTimeoutMs: 10_000 })
 
 /** Hands out the bytes, at most so many at a time. */
 function source(bytes: Buffer, atOnce: number, error?: Error): ByteSource {
@@ -33,53 +39,149 @@ function collector() {
   }
 }
 
-const whole = { size: undefined, limit: Infinity, beyond: () => new Error('beyond') }
+const whole = {
+  size: undefined,
+  limit: Infinity,
+  beyond: () => new Error('beyond'),
+  onMoved: () => undefined,
+}
 
-t.test('everything arrives in order, one write at a time', async (t) => {
-  const pump = new Pump()
-  for (const size of [0, 1, 256 * KiB, 256 * KiB + 1, 3_000_000]) {
-    const bytes = randomBytes(size)
-    for (const atOnce of [16 * KiB, 1_000_000]) {
-      const sink = collector()
-      let moved = 0
-      await pump.run(source(bytes, atOnce), sink, { ...whole, onMoved: (n) => void (moved += n) })
-      t.ok(sink.bytes().equals(bytes), `${size} by ${atOnce}`)
-      t.equal(moved, size)
-    }
+/** With memory for the body, which is given back. */
+async function run(
+  from: ByteSource,
+  sink: { write(chunk: Buffer): Promise<void> },
+  options: Partial<PumpOptions> = {},
+  pool = poolOf(2),
+): Promise<void> {
+  const memory = BodyMemory.ofImage(pool, options.size)
+  await memory.take(signal)
+  try {
+    await pump(from, sink, { ...whole, ...options, memory })
+  } finally {
+    memory.release()
   }
+}
+
+t.test('everything arrives in order, one write at a time, with one piece or two', async (t) => {
+  for (const pool of [poolOf(1), poolOf(2)]) {
+    for (const size of [0, 1, 64 * KiB, PIECE, PIECE + 1, 3_000_000]) {
+      const bytes = randomBytes(size)
+      for (const atOnce of [16 * KiB, 1_000_000]) {
+        for (const told of [undefined, size]) {
+          const sink = collector()
+          let moved = 0
+          const onMoved = (n: number) => void (moved += n)
+          await run(source(bytes, atOnce), sink, { size: told, onMoved }, pool)
+          t.ok(sink.bytes().equals(bytes), `${size} by ${atOnce}`)
+          t.equal(moved, size)
+        }
+      }
+    }
+    t.equal(pool.counts.lent, 0)
+  }
+})
+
+t.test('the next piece is filled while one goes out, if there is memory for it', async (t) => {
+  for (const [count, expected] of [
+    [1, ['read', 'write', 'written', 'read']],
+    [2, ['read', 'write', 'read', 'written']],
+  ] as const) {
+    const events: string[] = []
+    let left = 2
+    const from: ByteSource = {
+      read: (target) => {
+        events.push('read')
+        return Promise.resolve(left-- > 0 ? target.length : 0)
+      },
+    }
+    const sink = {
+      write: async () => {
+        events.push('write')
+        await new Promise((resolve) => setImmediate(resolve))
+        events.push('written')
+      },
+    }
+    await run(from, sink, {}, poolOf(count))
+    t.same(events.slice(0, 4), expected)
+  }
+})
+
+t.test('a second piece is taken when there is one, and not for the end of a body', async (t) => {
+  const pool = poolOf(2)
+  const taken = await pool.acquire(signal)
+  const lent: number[] = []
+  let reads = 0
+  const from: ByteSource = {
+    read: (target) => {
+      lent.push(pool.counts.lent)
+      if (++reads === 2) pool.release(taken)
+      return Promise.resolve(reads < 4 ? target.length : 0)
+    },
+  }
+  await run(from, collector(), {}, pool)
+  t.same(lent, [2, 2, 2, 2])
+  const seen: number[] = []
+  const watched = source(Buffer.alloc(PIECE), PIECE)
+  const one: ByteSource = {
+    read: (target) => {
+      seen.push(pool.counts.lent)
+      return watched.read(target)
+    },
+  }
+  await run(one, collector(), { size: PIECE }, pool)
+  t.same(seen, [1, 1])
+})
+
+t.test('small bodies take nothing from the pool', async (t) => {
+  const pool = poolOf(1)
+  const taken = await pool.acquire(signal)
+  const sink = collector()
+  await run(source(Buffer.alloc(64 * KiB), PIECE), sink, { size: 64 * KiB }, pool)
+  t.equal(sink.bytes().length, 64 * KiB)
+  const memory = BodyMemory.ofText()
+  await memory.take(signal)
+  await pump(source(Buffer.alloc(3 * PIECE), PIECE), sink, { ...whole, memory })
+  t.equal(sink.bytes().length, 64 * KiB + 3 * PIECE)
+  t.ok(sink.pieces.every(({ length }) => length <= 64 * KiB))
+  pool.release(taken)
+})
+
+t.test('memory is given back once, and nobody waits for it who holds some', async (t) => {
+  const pool = poolOf(2)
+  const memory = BodyMemory.ofImage(pool, undefined)
+  await memory.take(signal)
+  t.ok(memory.second())
+  t.equal(pool.counts.lent, 2)
+  await t.rejects(memory.take(signal), /while holding one/)
+  memory.release()
+  memory.release()
+  t.equal(pool.counts.lent, 0)
+  t.throws(() => memory.first(), /no buffer was taken/)
 })
 
 t.test('what came before a failure is passed on', async (t) => {
   const sink = collector()
   const broken = source(Buffer.from('start'), 10, new Error('source'))
-  await t.rejects(new Pump().run(broken, sink, { ...whole, onMoved: () => undefined }), {
-    message: 'source',
-  })
+  await t.rejects(run(broken, sink), { message: 'source' })
   t.equal(sink.bytes().toString(), 'start')
 })
 
 t.test('a failure of the sink ends it', async (t) => {
   const sink = { write: () => Promise.reject(new Error('sink')) }
   const endless: ByteSource = { read: (target) => Promise.resolve(target.length) }
-  await t.rejects(new Pump().run(endless, sink, { ...whole, onMoved: () => undefined }), {
-    message: 'sink',
-  })
+  for (const count of [1, 2]) {
+    await t.rejects(run(endless, sink, {}, poolOf(count)), { message: 'sink' })
+  }
 })
 
 t.test('the limit is passed on, and nothing behind it', async (t) => {
   for (const limit of [0, 4, 5]) {
     const sink = collector()
-    const run = new Pump().run(source(Buffer.from('123456'), 10), sink, {
-      ...whole,
-      limit,
-      onMoved: () => undefined,
-    })
-    await t.rejects(run, { message: 'beyond' })
+    await t.rejects(run(source(Buffer.from('123456'), 10), sink, { limit }), { message: 'beyond' })
     t.equal(sink.bytes().toString(), '123456'.slice(0, limit))
   }
   const sink = collector()
-  const options = { ...whole, limit: 6, onMoved: () => undefined }
-  await new Pump().run(source(Buffer.from('123456'), 10), sink, options)
+  await run(source(Buffer.from('123456'), 4), sink, { limit: 6 })
   t.equal(sink.bytes().length, 6)
 })
 

@@ -1,5 +1,5 @@
 /** Sources, sinks and contexts for tests of operations. */
-import { BufferPool } from '../../../daemon/operations/buffer-pool.js'
+import { BufferPool } from '../../../core/buffer-pool.js'
 import type {
   ByteSink,
   ByteSource,

@@ -5,7 +5,7 @@ const env = { ...process.env, IMAGEIO_TEST_NATIVE: 'off' }
 const isOff = process.env['IMAGEIO_TEST_NATIVE'] === 'off'
 
 /** Those in which bodies move, connections end, or daemons are not what they should be. */
-const SUITES = ['transfers', 'upstream-connections', 'odd-answers', 'old-daemons']
+const SUITES = ['transfers', 'upstream-connections', 'odd-answers', 'old-daemons', 'memory']
 
 t.setTimeout(300_000)
 for (const name of SUITES) {

@@ -4,7 +4,7 @@ import { MiB } from '../../../../core/units.js'
 import type { Backend } from '../../../../daemon/backends/backend.js'
 import { ImageStates } from '../../../../daemon/backends/image-states.js'
 import { writeRange } from '../../../../daemon/operations/write.js'
-import { BufferPool } from '../../../../daemon/operations/buffer-pool.js'
+import { BufferPool } from '../../../../core/buffer-pool.js'
 import { scriptedServer, USUAL_FLAGS, type NbdRequest } from '../../../support/nbd-script.js'
 import { openExport } from './exports.js'
 

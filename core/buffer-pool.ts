@@ -1,10 +1,10 @@
 /**
- * Page-aligned buffers for bulk bodies, shared by all operations. At most `maxBytes` are lent at a
- * time; who finds none waits in line, for a bounded time. Contents are not cleared: an operation
- * sends only what it has read into a buffer.
+ * Page-aligned buffers for bulk bodies, shared by all transfers of a server. At most `maxBytes` are
+ * lent at a time; who finds none waits in line, for a bounded time. Contents are not cleared: who
+ * borrows one sends only what was read into it.
  */
-import { ServiceError } from '../../core/errors.js'
-import { allocateAligned } from '../../native/index.js'
+import { ServiceError } from './errors.js'
+import { allocateAligned } from '../native/index.js'
 
 /** Kept for the next request; the rest goes back to the system so that memory falls after a peak. */
 const MAX_IDLE_BUFFERS = 8
@@ -44,14 +44,14 @@ export class BufferPool {
     this.#waitTimeoutMs = waitTimeoutMs
   }
 
-  /** Buffers lent, idle, and operations waiting for one: for metrics and tests. */
+  /** Buffers lent, idle, and those who wait for one: for metrics and tests. */
   get counts(): { lent: number; idle: number; waiting: number } {
     return { lent: this.#lent.size, idle: this.#idle.length, waiting: this.#waiting.size }
   }
 
   /**
    * A buffer, now or when one is released. Rejects with the signal's reason or BuffersBusyError.
-   * An operation must not wait while it holds a buffer: all of them might, for ever. See tryAcquire.
+   * Nobody must wait while holding a buffer: all of them might, for ever. See tryAcquire.
    */
   async acquire(signal: AbortSignal): Promise<Buffer> {
     signal.throwIfAborted()

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { BufferPool } from '../../../daemon/operations/buffer-pool.js'
-import { PAGE_SIZE, isAligned } from '../../../native/index.js'
+import { BufferPool } from '../../core/buffer-pool.js'
+import { PAGE_SIZE, isAligned } from '../../native/index.js'
 
 const SIZE = 8192
 const { signal } = new AbortController()

@@ -1,0 +1,302 @@
+/** Buffers of the proxy: bounded for all transfers together, waited for, and never lost. */
+import t, { type Test } from 'tap'
+import { randomBytes } from 'node:crypto'
+import { KiB, MiB } from '../../../core/units.js'
+import { startDaemon, type Daemon } from '../../support/daemon.js'
+import { startFakeDaemon, type FakeDaemon, type Script } from '../../support/fake-daemon.js'
+import { openH2, request, requestH2 } from '../../support/http.js'
+import { Pair, startProxy } from '../../support/proxy.js'
+import { until } from '../../support/wait.js'
+import { Wire } from '../../support/wire.js'
+import { addTicket } from './fake-tickets.js'
+
+const HOST = 'Host: localhost\r\n'
+const isNative = process.env['IMAGEIO_TEST_NATIVE'] !== 'off'
+const PIECE = isNative ? MiB : 256 * KiB
+/** Buffers there are. */
+const COUNT = 4
+const LIMITS = { buffer_memory: COUNT * PIECE }
+
+interface Proxied {
+  readonly daemon: Daemon
+  readonly proxy: Daemon
+  readonly pair: Pair
+}
+
+async function start(t: Test, limits: Record<string, number>, proxied = {}): Promise<Proxied> {
+  const daemon = await startDaemon(t)
+  const proxy = await startProxy(t, {
+    limits: { ...LIMITS, ...limits },
+    proxy: { allow_http: true, ...proxied },
+  })
+  return { daemon, proxy, pair: new Pair(daemon, proxy) }
+}
+
+const put = (url: string, size = 64 * MiB): string =>
+  `PUT ${url} HTTP/1.1\r\n${HOST}Content-Length: ${size}\r\n\r\n`
+const get = (url: string): string => `GET ${url} HTTP/1.1\r\n${HOST}\r\n`
+
+async function ask(t: Test, proxy: Daemon, head: string, isReading = true): Promise<Wire> {
+  const wire = await Wire.open(proxy.remote, { isReading })
+  t.teardown(() => wire.destroy())
+  await wire.send(head)
+  return wire
+}
+
+/** Uploads that send nothing, each with one buffer, all of which there are. */
+async function takeAll(t: Test, proxy: Daemon, fake: FakeDaemon): Promise<Wire[]> {
+  const url = await addTicket(proxy, fake, { size: 64 * MiB })
+  const wires: Wire[] = []
+  for (let count = 0; count < COUNT; count++) wires.push(await ask(t, proxy, put(url)))
+  await until('each has a buffer, and so a connection', () => fake.open() === COUNT)
+  return wires
+}
+
+/** None is lost: all are there to be taken. */
+async function allAreFree(t: Test, proxy: Daemon, what: string): Promise<void> {
+  const fake = await startFakeDaemon(t, () => undefined)
+  for (const wire of await takeAll(t, proxy, fake)) wire.destroy()
+  await until('they are given back', () => fake.open() === 0)
+  t.pass(`all buffers are free after: ${what}`)
+}
+
+t.test('without a buffer a transfer waits, and then it is 503 with Retry-After', async (t) => {
+  const { daemon, proxy, pair } = await start(t, { buffer_wait_timeout: 1 })
+  const fake = await startFakeDaemon(t, () => undefined)
+  const slow = await takeAll(t, proxy, fake)
+  const image = await pair.addImage(MiB)
+  for (const [method, body] of [
+    ['GET', {}],
+    ['PUT', { body: randomBytes(MiB) }],
+  ] as const) {
+    const { status, headers, text } = await request(proxy.remote, method, image.url, body)
+    t.match({ status, text }, { status: 503, text: /too many transfers/ }, method)
+    t.equal(headers['retry-after'], '5')
+  }
+  const session = await openH2(proxy.remote)
+  t.teardown(() => session.destroy())
+  const reply = await requestH2(session, 'GET', image.url)
+  t.match(reply, { status: 503, headers: { 'retry-after': '5' } })
+  t.match(proxy.logText(), 'ERR_BUFFERS_BUSY')
+  t.notMatch(daemon.logText(), /operation ended/, 'the daemon was not asked')
+  t.equal(fake.open(), COUNT, 'nobody lost a connection')
+
+  // Small requests need none.
+  const small = { headers: { range: 'bytes=0-65535' } }
+  t.equal((await request(proxy.remote, 'GET', image.url, small)).status, 206)
+  t.equal((await request(proxy.remote, 'PUT', image.url, { body: 'small' })).status, 200)
+  t.equal((await request(proxy.remote, 'GET', `${image.url}/extents`)).status, 200)
+  t.equal((await request(proxy.remote, 'OPTIONS', image.url)).status, 200)
+
+  for (const wire of slow) wire.destroy()
+  await until('they have gone', () => fake.open() === 0)
+  t.equal((await request(proxy.remote, 'GET', image.url)).status, 200)
+})
+
+t.test('who waits gets the buffer of a transfer that ends', async (t) => {
+  const { proxy, pair } = await start(t, { buffer_wait_timeout: 20 })
+  const fake = await startFakeDaemon(t, () => undefined)
+  const slow = await takeAll(t, proxy, fake)
+  const [down, up] = [await pair.addImage(3 * MiB), await pair.addImage(3 * MiB)]
+  const body = randomBytes(3 * MiB)
+  const transfers = [
+    request(proxy.remote, 'GET', down.url),
+    request(proxy.remote, 'PUT', up.url, { body }),
+  ]
+  for (const { id } of [down, up]) await proxy.ticketWhen(id, 'it waits', ({ active }) => active)
+  slow.shift()?.destroy()
+  // One after the other, with one buffer.
+  const [got, stored] = await Promise.all(transfers)
+  t.ok(got?.body.equals(down.bytes()))
+  t.equal(stored?.status, 200)
+  t.ok(up.bytes().equals(body))
+})
+
+t.test('clients that take nothing hold buffers, and others wait for them', async (t) => {
+  const { daemon, proxy, pair } = await start(t, { buffer_wait_timeout: 1 })
+  const slow = await pair.addImage(Buffer.alloc(64 * MiB))
+  const wires: Wire[] = []
+  for (let count = 0; count < COUNT; count++) {
+    wires.push(await ask(t, proxy, get(slow.url), false))
+  }
+  const image = await pair.addImage(MiB)
+  const { status, headers } = await request(proxy.remote, 'GET', image.url)
+  t.equal(status, 503)
+  t.ok(headers['retry-after'])
+  for (const wire of wires) wire.destroy()
+  await proxy.ticketWhen(slow.id, 'they have gone', ({ active }) => !active)
+  await daemon.ticketWhen(slow.id, 'the daemon is left', ({ active }) => !active)
+  t.equal((await request(proxy.remote, 'GET', image.url)).status, 200)
+  await allAreFree(t, proxy, 'clients that took nothing')
+})
+
+t.test('one buffer is enough for all, one after the other', async (t) => {
+  const limits = { buffer_memory: MiB, buffer_wait_timeout: 20 }
+  const { proxy, pair } = await start(t, limits, { max_connections_per_ticket: 1 })
+  const body = randomBytes(3 * MiB)
+  const image = await pair.addImage(body)
+  // The daemon's ticket has more of the image: it is asked a second time.
+  const clipped = await pair.addImage(body, {}, { size: 2 * MiB })
+  // Node's client has room for 10 MiB of bodies in a session.
+  const sessions = [await openH2(proxy.remote), await openH2(proxy.remote)]
+  t.teardown(() => sessions.forEach((session) => session.destroy()))
+  const asked = [...sessions, ...sessions].map((session) => [
+    request(proxy.remote, 'GET', image.url),
+    requestH2(session, 'GET', image.url),
+    request(proxy.remote, 'PUT', image.url, { body }),
+    requestH2(session, 'PUT', image.url, { body }),
+    request(proxy.remote, 'GET', clipped.url),
+  ])
+  for (const { status } of await Promise.all(asked.flat())) t.equal(status, 200)
+  t.ok(image.bytes().equals(body))
+})
+
+t.test('what a write that was given up still uses is not lent again', async (t) => {
+  const { proxy, pair } = await start(t, { buffer_wait_timeout: 1 })
+  const stalls = await startFakeDaemon(t, ({ socket }) => void socket.pause())
+  const url = await addTicket(proxy, stalls, { size: 64 * MiB })
+  const wire = await ask(t, proxy, put(url))
+  let sent = 0
+  const sending = async (): Promise<void> => {
+    while (await wire.send(Buffer.alloc(MiB))) sent++
+  }
+  void sending()
+  const { socket } = await stalls.when(1)
+  let [before, since] = [sent, performance.now()]
+  await until('it stalls, with both buffers full', () => {
+    if (sent !== before) [before, since] = [sent, performance.now()]
+    return performance.now() - since > 500
+  })
+  // It refuses, and the proxy passes on what there is of the answer.
+  socket.write(`HTTP/1.1 507 Full\r\nContent-Length: ${MiB}\r\n\r\nhalf`)
+  await until('the refusal is here', () => wire.peek().includes('507'))
+  const fake = await startFakeDaemon(t, () => undefined)
+  const other = await addTicket(proxy, fake, { size: 64 * MiB })
+  const slow: Wire[] = []
+  for (let count = 0; count < COUNT - 2; count++) slow.push(await ask(t, proxy, put(other)))
+  await until('they have the rest', () => fake.open() === COUNT - 2)
+  const image = await pair.addImage(MiB)
+  t.equal((await request(proxy.remote, 'GET', image.url)).status, 503)
+  socket.destroy()
+  for (const one of slow) one.destroy()
+  await until('they have gone', () => fake.open() === 0)
+  await allAreFree(t, proxy, 'a write that was given up')
+})
+
+t.test('a client that leaves the line, or a ticket that ends there', async (t) => {
+  const { proxy, pair } = await start(t, { buffer_wait_timeout: 30 })
+  const fake = await startFakeDaemon(t, () => undefined)
+  const slow = await takeAll(t, proxy, fake)
+  const [left, canceled] = [await pair.addImage(MiB), await pair.addImage(MiB)]
+  const wire = await ask(t, proxy, get(left.url))
+  const other = await ask(t, proxy, put(canceled.url, MiB))
+  for (const { id } of [left, canceled]) {
+    await proxy.ticketWhen(id, 'it waits', ({ active }) => active)
+  }
+  wire.destroy()
+  await proxy.ticketWhen(left.id, 'it has left', ({ active }) => !active)
+  t.equal((await proxy.controlRequest('DELETE', `/tickets/${canceled.id}`)).status, 204)
+  t.equal((await other.response()).status, 403)
+  for (const one of slow) one.destroy()
+  await until('they have gone', () => fake.open() === 0)
+  await allAreFree(t, proxy, 'waits that were given up')
+})
+
+t.test('buffers come back', async (t) => {
+  const { daemon, proxy, pair } = await start(
+    t,
+    { buffer_wait_timeout: 5 },
+    {
+      response_timeout: 1,
+      max_connections_per_ticket: COUNT,
+    },
+  )
+
+  t.test('when clients leave', async (t) => {
+    const image = await pair.addImage(Buffer.alloc(64 * MiB))
+    const down = await ask(t, proxy, get(image.url), false)
+    const up = await ask(t, proxy, put(image.url))
+    await up.send(Buffer.alloc(3 * MiB))
+    await daemon.ticketWhen(image.id, 'both have begun', ({ connections }) => connections === 2)
+    for (const wire of [down, up]) wire.destroy()
+    await proxy.ticketWhen(image.id, 'both have gone', ({ active }) => !active)
+    await allAreFree(t, proxy, 'clients that left')
+  })
+
+  t.test('when tickets are removed here or there', async (t) => {
+    for (const side of [proxy, daemon]) {
+      const image = await pair.addImage(Buffer.alloc(64 * MiB))
+      const wires = [
+        await ask(t, proxy, get(image.url), false),
+        await ask(t, proxy, `${put(image.url)}start`),
+      ]
+      await daemon.ticketWhen(image.id, 'both have begun', ({ connections }) => connections === 2)
+      t.equal((await side.controlRequest('DELETE', `/tickets/${image.id}`)).status, 204)
+      for (const wire of wires) wire.read()
+      await daemon
+        .ticketWhen(image.id, 'left', ({ active }) => !active)
+        .catch((error: unknown) => t.match(error, /404/))
+      await allAreFree(t, proxy, 'removed tickets')
+    }
+  })
+
+  /** A daemon that takes no more than its kernel does. */
+  const upload = async (t: Test, script: Script, length = `Content-Length: ${64 * MiB}`) => {
+    const fake = await startFakeDaemon(t, (asked, count) => {
+      asked.socket.pause()
+      script(asked, count)
+    })
+    const url = await addTicket(proxy, fake, { size: 64 * MiB })
+    const wire = await ask(t, proxy, `PUT ${url} HTTP/1.1\r\n${HOST}${length}\r\n\r\n`)
+    const isChunked = length.startsWith('Transfer')
+    const chunk = Buffer.alloc(MiB)
+    const sending = async (): Promise<void> => {
+      for (let count = 0; count < 64; count++) {
+        if (isChunked) await wire.send(`${MiB.toString(16)}\r\n`)
+        if (!(await wire.send(chunk))) return
+        if (isChunked) await wire.send('\r\n')
+      }
+    }
+    void sending()
+    await fake.when(1)
+    return { fake, wire }
+  }
+
+  for (const length of [undefined, 'Transfer-Encoding: chunked']) {
+    t.test(`when a daemon takes nothing, ${length ?? 'with a length'}`, async (t) => {
+      const { fake, wire } = await upload(t, () => undefined, length)
+      const { status, text } = await wire.response()
+      t.match({ status, text }, { status: 504, text: /takes no more/ })
+      await allAreFree(t, proxy, 'a write that was given up')
+      for (const { socket } of fake.asked) socket.destroy()
+    })
+
+    t.test(`when it refuses what it does not take, ${length ?? 'with a length'}`, async (t) => {
+      const { wire } = await upload(
+        t,
+        ({ socket }) => {
+          const refuse = (): void => {
+            socket.write('HTTP/1.1 507 Full\r\nContent-Length: 5\r\n\r\nfull\n')
+          }
+          setTimeout(refuse, 300)
+        },
+        length,
+      )
+      t.equal((await wire.response()).status, 507)
+      await allAreFree(t, proxy, 'a refusal')
+    })
+  }
+
+  t.test('when the daemon is killed', async (t) => {
+    const image = await pair.addImage(Buffer.alloc(64 * MiB))
+    const down = await ask(t, proxy, get(image.url), false)
+    const up = await ask(t, proxy, `${put(image.url)}start`)
+    await daemon.ticketWhen(image.id, 'both have begun', ({ connections }) => connections === 2)
+    process.kill(daemon.pid, 'SIGKILL')
+    t.equal((await up.response()).status, 502)
+    down.read()
+    t.ok((await down.rest()).length < 64 * MiB)
+    t.equal((await request(proxy.remote, 'GET', image.url)).status, 502)
+    await allAreFree(t, proxy, 'the death of the daemon')
+  })
+})
