@@ -46,6 +46,17 @@ t.test('what is no HTTP gets an answer, and the connection ends', async (t) => {
   }
 })
 
+t.test('without the front a head in pieces is judged by the one that is wrong', async (t) => {
+  for (const isFronted of new Set([IS_FRONTED, false])) {
+    const { open } = await serve(t, hello, { isFronted })
+    const wire = await open()
+    await wire.send('get /im')
+    await sleep(20)
+    const { status } = await wire.ask('ages/t HTTP/1.1\r\nhost: h\r\n\r\n')
+    t.equal(status, isFronted ? 405 : 400, `front: ${isFronted}`)
+  }
+})
+
 t.test('a method that nobody knows is told which there are', async (t) => {
   const { open } = await serve(t, hello)
   const reply = await (await open()).ask('FLY / HTTP/1.1\r\nhost: h\r\n\r\n')
