@@ -2,19 +2,9 @@
 import { runPlain } from '../../support/plain.js'
 
 // Those in which bodies move, requests are framed, time and rates are judged, or connections begin and end.
-// Not those of tickets, tokens and authorization, which are decided behind the front (CONTRIBUTING.md).
+// Not those of tickets, tokens, authorization and the process, see CONTRIBUTING.md.
 runPlain(import.meta.url, [
-  ...[
-    'upload',
-    'download',
-    'leaving',
-    'cancel',
-    'accounting',
-    'nbd',
-    'rates',
-    'limits',
-    'integrity',
-  ],
-  ...['framing', 'http', 'conditions', 'patch', 'extents', 'checksum', 'flush', 'flush-of-others'],
-  ...['unfinished', 'races', 'info-cors', 'service', 'process'],
+  ...['upload', 'download', 'leaving', 'cancel', 'accounting', 'nbd', 'rates', 'limits'],
+  ...['integrity', 'framing', 'http', 'conditions', 'patch', 'extents', 'checksum', 'flush'],
+  ...['flush-of-others', 'unfinished', 'races', 'info-cors', 'service'],
 ])
