@@ -31,8 +31,9 @@ function closeSlowly(socket: Socket): void {
   })
   socket.end()
   socket.resume()
-  // The parser may have stopped the handle, of which the stream knows nothing.
-  socket._read(0)
+  // The parser may have stopped the handle, of which the stream knows nothing: it takes itself to be
+  // reading. A piece of no bytes ends that read, and it begins another.
+  socket.push(Buffer.alloc(0))
   const timer = setTimeout(() => socket.destroy(), LINGER_MS)
   socket.once('close', () => clearTimeout(timer))
 }

@@ -36,7 +36,11 @@ export function answerMalformed(
   exchangeOf: (request: object) => { cutBody(): void } | undefined,
 ): void {
   const request = (socket as ServedSocket)._httpMessage?.req
-  const isGone = error.code === 'ECONNRESET' || error.code === 'EPIPE' || !socket.writable
+  const isLost = error.code === 'ECONNRESET' || error.code === 'EPIPE'
+  const isLingering = connection?.isClosing === true && socket.writableEnded && !isLost
+  // What still comes is thrown away; the parser, which has given up, fails with each piece of it.
+  if (isLingering && request === undefined) return
+  const isGone = isLost || !socket.writable
   if (connection === undefined || (isGone && request === undefined)) {
     socket.destroy()
     return

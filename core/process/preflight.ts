@@ -20,6 +20,7 @@ import {
   type Preflight,
 } from './host-checks.js'
 import { readTls } from './server.js'
+import { faultOfTransport } from './transport.js'
 
 /** What is looked at. */
 export type CheckedConfig = ServerConfig & {
@@ -31,7 +32,8 @@ export type CheckedConfig = ServerConfig & {
 /** The units make them when the service starts, and remove them at the end. */
 const UNIT_RUN_DIRS = ['/run/ovirt-imageio', '/run/ovirt-imageio-proxy']
 
-export async function preflight(config: CheckedConfig): Promise<Preflight> {
+/** `missing`: see openTransport. */
+export async function preflight(config: CheckedConfig, missing?: string): Promise<Preflight> {
   const findings: Findings = { problems: [], warnings: [] }
   const uid = checkUser(config, findings)
   await checkTls(config, findings)
@@ -42,6 +44,7 @@ export async function preflight(config: CheckedConfig): Promise<Preflight> {
   const { host } = config.remote
   await checkHost('[remote] host', host === '' ? '0.0.0.0' : host, findings)
   await checkSignedTickets(config, findings)
+  checkTransport(config, missing, findings)
   const { control, local } = config
   if (local.enable) await checkSocket('local', local.socket, findings)
   if (control.enable && control.transport !== 'tcp') {
@@ -53,6 +56,18 @@ export async function preflight(config: CheckedConfig): Promise<Preflight> {
     )
   }
   return findings
+}
+
+/** Its threads are started for that, and end again. */
+function checkTransport(
+  { transport }: CheckedConfig,
+  missing: string | undefined,
+  { problems, warnings }: Findings,
+): void {
+  const fault = faultOfTransport(transport, missing)
+  if (fault === undefined) return
+  if (transport.native === 'on') problems.push(`[transport] native: ${fault}`)
+  else warnings.push(`[transport] native: ${fault}, and bodies go the plain way`)
 }
 
 /** The user the daemon is going to be, if that is another one and known. */

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import type { Connection } from '../../../core/http/connection.js'
 import { linger } from '../../../core/http/linger.js'
 import { sleep, until, within } from '../../support/wait.js'
-import { serve, tlsMaterial } from './serving.js'
+import { IS_FRONTED, serve, tlsMaterial } from './serving.js'
 
 const MIB = 1024 * 1024
 
@@ -70,8 +70,12 @@ t.test('no more than a megabyte is thrown away, and the answer is there', async 
   await within('closing', 3500, closed(server))
 })
 
-for (const isTls of [false, true]) {
-  t.test(`nor of a body that was refused, TLS: ${isTls}`, async (t) => {
+for (const { isTls, isFronted } of [
+  { isTls: false, isFronted: IS_FRONTED },
+  { isTls: true, isFronted: IS_FRONTED },
+  { isTls: true, isFronted: false },
+]) {
+  t.test(`nor of a body that was refused, TLS: ${isTls}, front: ${isFronted}`, async (t) => {
     const connections: Connection[] = []
     const { open } = await serve(
       t,
@@ -86,7 +90,7 @@ for (const isTls of [false, true]) {
           },
         },
       ],
-      isTls ? { tls: tlsMaterial() } : {},
+      { isFronted, ...(isTls ? { tls: tlsMaterial() } : {}) },
     )
     const wire = await open({ isReading: false })
     void wire.send('PUT /images/x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n')

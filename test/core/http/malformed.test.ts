@@ -1,9 +1,21 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import type { Handler, Route } from '../../../core/http/routes.js'
 import { sleep, until } from '../../support/wait.js'
 import type { Wire, WireResponse } from '../../support/wire.js'
 import { recordingLogger } from './exchanges.js'
-import { ask, gate, hello, LIMITS, serve } from './serving.js'
+import {
+  ask,
+  gate,
+  hello,
+  IS_FRONTED,
+  LIMITS,
+  serve,
+  tlsMaterial,
+  type ServeOptions,
+} from './serving.js'
 
 t.test('what is no HTTP gets an answer, and the connection ends', async (t) => {
   const { open } = await serve(t, hello)
@@ -31,6 +43,17 @@ t.test('what is no HTTP gets an answer, and the connection ends', async (t) => {
     t.equal(reply.headers['content-type'], 'text/plain; charset=UTF-8')
     wire.end()
     t.equal(await wire.isClosedSilently(), true, 'exactly one answer')
+  }
+})
+
+t.test('without the front a head in pieces is judged by the one that is wrong', async (t) => {
+  for (const isFronted of new Set([IS_FRONTED, false])) {
+    const { open } = await serve(t, hello, { isFronted })
+    const wire = await open()
+    await wire.send('get /im')
+    await sleep(20)
+    const { status } = await wire.ask('ages/t HTTP/1.1\r\nhost: h\r\n\r\n')
+    t.equal(status, isFronted ? 405 : 400, `front: ${isFronted}`)
   }
 })
 
@@ -102,6 +125,42 @@ t.test('a head that comes too slowly is 408', async (t) => {
   t.match(reply.text, /too slowly/)
   wire.end()
   t.equal(await wire.isClosedSilently(), true)
+})
+
+/** A reset would take the answer along. */
+t.test('who goes on sending behind such a head gets the answer, and then the end', async (t) => {
+  const put = 'PUT /images/t HTTP/1.1\r\nhost: h\r\ncontent-length: 200000\r\n'
+  const heads: [string, number][] = [
+    [`${put}x: ${'v'.repeat(90_000)}\r\n\r\n`, 431],
+    [`${put}content-length: 5\r\n\r\n`, 400],
+    [`${put}transfer-encoding: chunked\r\n\r\n`, 400],
+    [`${put}\r\n`.replace('\r\n', '\n'), 400],
+    [`${put}\r\n`.replace('PUT', 'put'), 405],
+    ['CONNECT h:443 HTTP/1.1\r\nhost: h\r\n\r\n', 405],
+    [`${ask('/images/t')}nonsense\r\n\r\n`, 200],
+  ]
+  const dir = mkdtempSync(join(tmpdir(), 'imageio-test-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  for (const isFronted of new Set([IS_FRONTED, false])) {
+    const places: ServeOptions[] = [{}, { tls: tlsMaterial() }, { path: join(dir, `${isFronted}`) }]
+    for (const place of places) {
+      const { open } = await serve(t, hello, { ...place, isFronted })
+      for (const [head, status] of heads) {
+        const about = `${Object.keys(place).join()} front: ${isFronted}, ${head.slice(0, 100)}`
+        const wire = await open({ isReading: false })
+        const errors: Error[] = []
+        wire.socket.on('error', (error) => errors.push(error))
+        await wire.send(head + 'b'.repeat(200_000))
+        await sleep(20) // it is refused meanwhile
+        await wire.send('b'.repeat(100_000))
+        await sleep(20)
+        wire.read()
+        t.equal((await wire.response()).status, status, about)
+        t.equal(await wire.isClosedSilently(), true, about)
+        t.strictSame(errors, [], about)
+      }
+    }
+  }
 })
 
 const reading = (end: (error: unknown) => void): Route[] => [

@@ -18,7 +18,14 @@ export interface Served {
   readonly open: (options?: { isReading?: boolean; alpn?: string }) => Promise<Wire>
 }
 
-export type ServeOptions = Partial<HttpServerOptions> & { readonly path?: string }
+export interface ServeOptions extends Partial<HttpServerOptions> {
+  readonly path?: string
+  /** Whether the native front stands before it. */
+  readonly isFronted?: boolean
+}
+
+/** As the daemon does; IMAGEIO_TEST_NATIVE=off runs the same tests without the native front. */
+export const IS_FRONTED = process.env['IMAGEIO_TEST_NATIVE'] !== 'off'
 
 export const LIMITS = { headerTimeout: 10, handshakeTimeout: 10, idleTimeout: 60, minBodyRate: 0 }
 
@@ -28,14 +35,12 @@ export const hello: Handler = (exchange) => exchange.send(200, `hello ${exchange
 export async function serve(
   t: Test,
   routes: readonly Route[] | Handler,
-  { path, ...options }: ServeOptions = {},
+  { path, isFronted = IS_FRONTED, ...options }: ServeOptions = {},
 ): Promise<Served> {
   const { logger, lines } = recordingLogger()
   const table =
     typeof routes === 'function' ? [{ path: '/images/:id', methods: { GET: routes } }] : routes
-  // As the daemon does; IMAGEIO_TEST_NATIVE=off runs the same tests without the native front.
-  const usesFront = process.env['IMAGEIO_TEST_NATIVE'] !== 'off' && !('mayConnect' in options)
-  const transport = usesFront ? new Transport(2) : undefined
+  const transport = isFronted && !('mayConnect' in options) ? new Transport(2) : undefined
   t.teardown(() => transport?.close())
   const server = new HttpServer({
     ...(transport === undefined ? {} : { transport }),

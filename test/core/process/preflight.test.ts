@@ -6,6 +6,8 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from 'node:fs'
@@ -39,9 +41,9 @@ function good(t: Test): { dir: string; sections: Sections } {
   return { dir, sections }
 }
 
-async function check(dir: string, sections: Sections): Promise<Preflight> {
+async function check(dir: string, sections: Sections, missing?: string): Promise<Preflight> {
   writeConfig(dir, sections)
-  return preflight(loadDaemonConfig(dir, '/nonexistent').config)
+  return preflight(loadDaemonConfig(dir, '/nonexistent').config, missing)
 }
 
 /** What is found when one section differs from a good configuration. */
@@ -125,6 +127,30 @@ t.test('authorities for nbds must be readable by who the daemon becomes', asRoot
   t.match(await checkAs('nobody', shared, '/nonexistent'), {
     problems: ['[backend_nbd] ca_file: /nonexistent does not exist'],
   })
+})
+
+t.test('the native front is tried, and leaves nothing behind', async (t) => {
+  const threads = (): string[] =>
+    readdirSync('/proc/self/task').map((id) => readFileSync(`/proc/self/task/${id}/comm`, 'utf8'))
+  const { dir, sections } = good(t)
+  t.strictSame(await check(dir, { ...sections, transport: { native: 'on', threads: 3 } }), {
+    problems: [],
+    warnings: [],
+  })
+  t.notOk(threads().includes('imageio-front\n'))
+})
+
+t.test('a front that cannot be had is wrong for who asks for it', async (t) => {
+  const { dir, sections } = good(t)
+  const checkNative = (native: string): Promise<Preflight> =>
+    check(dir, { ...sections, transport: { native } }, 'undefined symbol: SSL_read_ex')
+  const fault = '[transport] native: the native front cannot be used: undefined symbol: SSL_read_ex'
+  t.strictSame(await checkNative('on'), { problems: [fault], warnings: [] })
+  t.strictSame(await checkNative('auto'), {
+    problems: [],
+    warnings: [`${fault}, and bodies go the plain way`],
+  })
+  t.strictSame(await checkNative('off'), { problems: [], warnings: [] })
 })
 
 t.test('signed tickets need their keys and a place for revocations', async (t) => {

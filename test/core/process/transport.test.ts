@@ -26,6 +26,20 @@ t.test('it has as many threads as it is told', async (t) => {
   t.equal(frontThreads(daemon), 3)
 })
 
+t.test('the log says whether it is there, and with how many threads', (t) => {
+  const { logger, lines } = recordingLogger()
+  openTransport({ native: 'on', threads: 3 }, logger)?.close()
+  openTransport({ native: 'auto', threads: 0 }, logger)?.close()
+  openTransport({ native: 'off', threads: 3 }, logger)
+  t.match(lines, [
+    { level: 30, msg: 'bodies go through the native front', threads: 3 },
+    { level: 30, msg: 'bodies go through the native front', threads: Number },
+    { level: 30, msg: 'the native front is off: bodies go the plain way' },
+  ])
+  t.equal(lines.length, 3)
+  t.end()
+})
+
 t.test('a front that cannot be had is done without, and the log says so once', async (t) => {
   const { logger, lines } = recordingLogger()
   t.equal(openTransport({ native: 'auto', threads: 0 }, logger, MISSING), undefined)

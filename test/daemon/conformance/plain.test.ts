@@ -1,16 +1,10 @@
 /** What clients do to a daemon's images, once more without the native front before it. */
-import t from 'tap'
+import { runPlain } from '../../support/plain.js'
 
-const env = { ...process.env, IMAGEIO_TEST_NATIVE: 'off' }
-const isOff = process.env['IMAGEIO_TEST_NATIVE'] === 'off'
-
-/** Those in which bodies move, or connections end. */
-const SUITES = ['upload', 'download', 'leaving', 'cancel', 'accounting', 'nbd']
-
-t.setTimeout(300_000)
-for (const name of SUITES) {
-  const file = new URL(`./${name}.test.js`, import.meta.url).pathname
-  const options = { env, skip: isOff && 'it runs without the front anyway' }
-  // The argument makes directories of the test's its own, apart from who runs the file meanwhile.
-  t.spawn(process.execPath, [file, 'plain'], options, `${name}, without the native front`)
-}
+// Those in which bodies move, requests are framed, time and rates are judged, or connections begin and end.
+// Not those of tickets, tokens, authorization and the process, see CONTRIBUTING.md.
+runPlain(import.meta.url, [
+  ...['upload', 'download', 'leaving', 'cancel', 'accounting', 'nbd', 'rates', 'limits'],
+  ...['integrity', 'framing', 'http', 'conditions', 'patch', 'extents', 'checksum', 'flush'],
+  ...['flush-of-others', 'unfinished', 'races', 'info-cors', 'service'],
+])

@@ -1,16 +1,9 @@
 /** What clients and daemons do to a proxy, once more without the native front on either side. */
-import t from 'tap'
+import { runPlain } from '../../support/plain.js'
 
-const env = { ...process.env, IMAGEIO_TEST_NATIVE: 'off' }
-const isOff = process.env['IMAGEIO_TEST_NATIVE'] === 'off'
-
-/** Those in which bodies move, connections end, or daemons are not what they should be. */
-const SUITES = ['transfers', 'upstream-connections', 'odd-answers', 'old-daemons', 'memory']
-
-t.setTimeout(300_000)
-for (const name of SUITES) {
-  const file = new URL(`./${name}.test.js`, import.meta.url).pathname
-  const options = { env, skip: isOff && 'it runs without the front anyway' }
-  // The argument makes directories of the test's its own, apart from who runs the file meanwhile.
-  t.spawn(process.execPath, [file, 'plain'], options, `${name}, without the native front`)
-}
+// Those in which bodies move, answers are relayed, rates are judged, connections begin and end, or daemons are
+// not what they should be. Not those of tokens and of the process, see CONTRIBUTING.md.
+runPlain(import.meta.url, [
+  ...['transfers', 'upstream-connections', 'odd-answers', 'old-daemons', 'rates', 'trust'],
+  ...['answers', 'differential', 'relay', 'memory'],
+])
