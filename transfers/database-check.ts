@@ -2,10 +2,13 @@
 import { constants } from 'node:fs'
 import { access, open, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { pathToFileURL } from 'node:url'
 import pg from 'pg'
 import { describe, faultOfDirectory, isMissing } from '../core/process/host-checks.js'
 import { isPostgres } from './database.js'
 import { MIGRATIONS } from './store/schema.js'
+import { NEWER } from './store/sql-records.js'
 
 const CONNECT_MS = 10_000
 
@@ -27,7 +30,8 @@ export async function faultOfFile(path: string): Promise<string | undefined> {
   try {
     if (!(await stat(path)).isFile()) return `${path} is not a regular file`
     await access(path, constants.R_OK | constants.W_OK)
-    return (await isDatabase(path)) ? undefined : `${path} is no SQLite database`
+    if (!(await isDatabase(path))) return `${path} is no SQLite database`
+    return isNewer(path) ? NEWER : undefined
   } catch (error) {
     return `${path} ${describe(error)}`
   }
@@ -43,6 +47,21 @@ async function isDatabase(path: string): Promise<boolean> {
     return bytesRead === 0 || buffer.toString('latin1', 0, bytesRead) === MAGIC
   } finally {
     await file.close()
+  }
+}
+
+/** Read without its log, so that no file is made; a service that is upgraded does not run. */
+function isNewer(path: string): boolean {
+  const url = pathToFileURL(path)
+  url.searchParams.set('immutable', '1')
+  const database = new DatabaseSync(url, { readOnly: true })
+  try {
+    const known = database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").get()
+    if (known === undefined) return false
+    const taken = database.prepare('SELECT COUNT(*) AS taken FROM migrations').get()
+    return Number(taken?.['taken']) > MIGRATIONS.length
+  } finally {
+    database.close()
   }
 }
 
@@ -72,8 +91,7 @@ async function faultOfTables(client: pg.Client): Promise<string | undefined> {
     return 'the user of the database may make no tables: GRANT CREATE on the schema to it'
   }
   const taken = await client.query<{ taken: string }>('SELECT COUNT(*) AS taken FROM migrations')
-  const isNewer = Number(taken.rows[0]?.taken) > MIGRATIONS.length
-  return isNewer ? 'the database was written by a newer version of this service' : undefined
+  return Number(taken.rows[0]?.taken) > MIGRATIONS.length ? NEWER : undefined
 }
 
 /** Of a name with several addresses each attempt has its own. */

@@ -1,6 +1,6 @@
 /** The API on its address. */
 import { readFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
+import { createServer, type AddressInfo, type Server } from 'node:net'
 import { readTlsMaterial, type TlsMaterial } from '../core/http/tls.js'
 import { VERSION } from '../core/http/version.js'
 import { describe } from '../core/process/host-checks.js'
@@ -65,13 +65,22 @@ export async function serveApi(
   }
 }
 
-type Listener = Awaited<ReturnType<typeof createApi>>['server']
+interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** Before anything is begun that ends who has the address. Throws an Error that says what to mend. */
+export async function requireFree(address: Address): Promise<void> {
+  const server = createServer()
+  await listen(server, address).catch((cause: unknown) => {
+    throw listenError(cause, address)
+  })
+  await new Promise((resolve) => server.close(resolve))
+}
 
 /** `::` means IPv4 as well, and on a host without IPv6 only that. */
-async function listen(
-  server: Listener,
-  { host, port }: { readonly host: string; readonly port: number },
-): Promise<void> {
+async function listen(server: Server, { host, port }: Address): Promise<void> {
   try {
     await listenOn(server, host, port)
   } catch (error) {
@@ -80,7 +89,7 @@ async function listen(
   }
 }
 
-function listenOn(server: Listener, host: string, port: number): Promise<void> {
+function listenOn(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host, port }, () => {
@@ -91,10 +100,7 @@ function listenOn(server: Listener, host: string, port: number): Promise<void> {
 }
 
 /** Says what to mend. */
-function listenError(
-  cause: unknown,
-  { host, port }: { readonly host: string; readonly port: number },
-): Error {
+function listenError(cause: unknown, { host, port }: Address): Error {
   const { code } = cause as NodeJS.ErrnoException
   const what = `cannot listen on ${host} port ${port}`
   const mend = 'choose another with [transfers] port'

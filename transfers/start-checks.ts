@@ -6,6 +6,7 @@ import type { Hosts } from './hosts/hosts.js'
 import type { Volumes } from './lifecycle/ports.js'
 import { checkLogins } from './logins.js'
 import { checkRunDir } from './run-dir-check.js'
+import { requireFree } from './serve.js'
 
 /** Throws an Error that says what to mend. */
 export async function requireUsable(config: TransfersConfig, logger: Logger): Promise<void> {
@@ -20,6 +21,7 @@ export async function requireUsable(config: TransfersConfig, logger: Logger): Pr
       `${lack}: no transfer with format raw of a qcow2 disk can begin; make it, or mend run_dir`,
     )
   }
+  await requireFree(config.transfers)
 }
 
 /** Each host and domain has its own line; these say what it means that there is none. */

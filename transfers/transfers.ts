@@ -1,7 +1,10 @@
 /** Puts the transfer service together: store, hosts, manager, and what serves the API. Nothing is global. */
+import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { stat } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
 import type { Logger } from '../core/log.js'
+import { claim, InUseError } from '../core/process/claim.js'
 import type { RunningServer } from '../core/process/main.js'
 import type { StartOptions } from '../core/process/server.js'
 import { systemClock } from './clock.js'
@@ -49,7 +52,7 @@ export async function startTransfers(
     clock: systemClock,
     logger,
   })
-  const store = await openStore(config, logger)
+  const { store, release } = await openStore(config, logger)
   const common = { store, hosts, volumes, clock: systemClock, logger }
   const failed = Promise.withResolvers<never>()
   failed.promise.catch(() => undefined) // nobody may be there to hear of it yet
@@ -70,6 +73,7 @@ export async function startTransfers(
     domains.stop()
     await manager.stop()
     await store.close()
+    release()
   }
   try {
     // A transfer needs to know which hosts are up, a client that nothing half-done is in its way.
@@ -98,26 +102,55 @@ export async function startTransfers(
   }
 }
 
-async function openStore({ transfers }: TransfersConfig, logger: Logger): Promise<Store> {
+/** `release` ends the claim on it. */
+interface OpenStore {
+  readonly store: Store
+  readonly release: () => void
+}
+
+async function openStore({ transfers }: TransfersConfig, logger: Logger): Promise<OpenStore> {
   const { database, database_wait } = transfers
   try {
-    if (isPostgres(database)) {
-      const onWait = (reason: Error): void => {
-        logger.warn({ reason: reasonsOf(reason.cause) }, 'waiting for the database')
-      }
-      return await PostgresStore.open(database, { patienceMs: database_wait * 1000, onWait })
+    if (!isPostgres(database)) return await openFile(database)
+    const onWait = (reason: Error): void => {
+      logger.warn({ reason: reasonsOf(reason.cause) }, 'waiting for the database')
     }
-    const fault = await faultOfFile(database)
-    if (fault !== undefined) throw new Error(fault)
-    // Its directory alone: a new database somewhere else would have forgotten every disk.
-    if (!existsSync(dirname(database))) mkdirSync(dirname(database), { mode: 0o700 })
-    return await SqliteStore.open(database)
+    const options = { patienceMs: database_wait * 1000, onWait }
+    return { store: await PostgresStore.open(database, options), release: () => undefined }
   } catch (cause) {
     const reason = reasonsOf(cause)
     // Not the URL: it has the password.
     const name = isPostgres(database) ? 'PostgreSQL' : database
     throw new Error(`cannot use the database, ${name}: ${reason}`, { cause })
   }
+}
+
+async function openFile(path: string): Promise<OpenStore> {
+  const fault = await faultOfFile(path)
+  if (fault !== undefined) throw new Error(fault)
+  // Its directory alone: a new database somewhere else would have forgotten every disk.
+  if (!existsSync(dirname(path))) mkdirSync(dirname(path), { mode: 0o700 })
+  const release = await claimFile(path)
+  try {
+    return { store: await SqliteStore.open(path), release }
+  } catch (error) {
+    release()
+    throw error
+  }
+}
+
+/**
+ * One process uses it: who starts another one by mistake shall not end the one that runs, as a process does
+ * that takes over its lease.
+ */
+async function claimFile(path: string): Promise<() => void> {
+  const { dev, ino } = await stat(dirname(path))
+  const name = createHash('sha256').update(basename(path)).digest('hex').slice(0, 32)
+  return claim(`imageio-transfers-${dev}-${ino}-${name}`).catch((cause: unknown) => {
+    if (!(cause instanceof InUseError)) throw cause
+    const advice = 'end that one, or name another file in [transfers] database'
+    throw new Error(`another imageio-transfers uses it: ${advice}`, { cause })
+  })
 }
 
 function timersOf({ transfers }: TransfersConfig): Timers {

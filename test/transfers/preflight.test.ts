@@ -1,10 +1,19 @@
 /** What --check-config finds, and what is told at the start: all of it, each with what to do. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
 import { loadTransfersConfig } from '../../transfers/config.js'
 import { setPassword } from '../../transfers/password-file.js'
@@ -160,6 +169,13 @@ t.test('a file that cannot be the database is told', async (t) => {
   t.same(await database(path), [], 'in use')
   await store.close()
   t.same(await database(path), [])
+  const newer = new DatabaseSync(path)
+  newer.exec('INSERT INTO migrations (step) VALUES (99)')
+  newer.close()
+  t.match(await database(path), [
+    /newer version of this service: start that one, or restore a copy/,
+  ])
+  t.same(readdirSync(dirname(path)), ['file'], 'nothing is made')
 })
 
 t.test('a PostgreSQL that cannot be reached is told, without its password', async (t) => {

@@ -1,4 +1,13 @@
-import { appendFileSync, chmodSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -22,6 +31,7 @@ function configure(t: Test, { controlSocket, url }: Daemon, more: object = {}): 
     ...STDERR,
     transfers: {
       database: join(dir, 'db', 'transfers.sqlite'),
+      port: 0,
       storage_dir: dir,
       control_socket: controlSocket,
       transfer_url: url,
@@ -51,6 +61,30 @@ async function start(dir: string) {
   )
   return { service: service!, server }
 }
+
+t.test('one that is started by mistake ends, and not the one that runs', async (t) => {
+  const daemon = await startDaemon(t)
+  const dir = configure(t, daemon)
+  const { server } = await start(dir)
+  const ended: unknown[] = []
+  server.failed?.catch((error: unknown) => ended.push(error))
+  await t.rejects(start(dir), {
+    message: /another imageio-transfers uses it: end that one, or name/,
+  })
+  await t.test('whose address is taken, before it touches a database', async (t) => {
+    const holder = createServer()
+    await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve))
+    const { port } = holder.address() as AddressInfo
+    const other = configure(t, daemon, { host: '127.0.0.1', port })
+    await t.rejects(start(other), { message: /cannot listen on 127.0.0.1 port \d+: it is in use/ })
+    t.notOk(existsSync(join(other, 'db')))
+    holder.close()
+  })
+  await server.stop()
+  t.same(ended, [])
+  const again = await start(dir)
+  await again.server.stop()
+})
 
 t.test('the service starts by its configuration, and goes on after it was stopped', async (t) => {
   const daemon = await startDaemon(t)
@@ -187,7 +221,7 @@ t.test('the launcher shows help and configuration, and refuses a ticket', async 
   t.match(await launch('--help'), /^Usage: imageio-transfers \[options\]/)
   t.notMatch(await launch('--help'), /--ticket/)
   const shown = JSON.parse(await launch('-c', dir, '--show-config')) as object
-  t.match(shown, { transfers: { port: 54325, transfer_url: daemon.url } })
+  t.match(shown, { transfers: { port: 0, transfer_url: daemon.url } })
   const options = await launch('-c', dir, '--show-options')
   t.match(options, /^# Must be an integer, at least 1, at most 2147483\.\nlease_timeout = 60$/m)
   t.match(options, /^\[handlers\]\n\n#.*\n# Must be .*\nkeys = logfile$/m)

@@ -195,13 +195,17 @@ export async function readVersions(sql: Sql): Promise<TransferVersion[]> {
   }))
 }
 
+/** Of a database with steps that this version does not know. */
+export const NEWER =
+  'the database was written by a newer version of this service: start that one, or restore a copy of before'
+
 /** Takes the steps that were not taken yet. `sql` is a transaction that is alone. */
 export async function migrate(sql: Sql, steps: readonly string[], run: RunText): Promise<void> {
   await sql.query('CREATE TABLE IF NOT EXISTS migrations (step INTEGER PRIMARY KEY)')
   const { rows } = await sql.query('SELECT COUNT(*) AS taken FROM migrations')
   const taken = Number(rows[0]?.['taken'])
   if (taken > steps.length) {
-    throw new Error('the database was written by a newer version of this service')
+    throw new Error(NEWER)
   }
   for (const [index, step] of steps.entries()) {
     if (index < taken) continue
