@@ -42,7 +42,10 @@ export async function relayUpload(exchange: Exchange, services: RelayServices): 
     services,
     'write',
     (ticket) => {
-      if (offset + (size ?? 0) > ticket.limit) throw beyondTicket(ticket.definition.size)
+      if (offset + (size ?? 0) <= ticket.limit) return
+      // The daemon, which knows what else is missing, does not hear of it.
+      ticket.unfinished.lack(Math.max(0, ticket.limit - 1), 1)
+      throw beyondTicket(ticket.definition.size)
     },
     async (relay) => {
       const options = { op: 'write', offset, size, endsWithClient: false } as const

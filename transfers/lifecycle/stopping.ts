@@ -51,7 +51,8 @@ export async function stop(
     isLost = await noteLostWrites(context, transfer, state)
     const isAsked = !isLost && isUploaded(transfer)
     const known = isAsked ? (state ?? (await recall(context, transfer, disk))) : undefined
-    const incomplete = isAsked ? whyIncomplete(transfer, known) : undefined
+    const isRefused = isAsked && (await isRefusedByProxy(context, transfer))
+    const incomplete = isRefused ? UNFINISHED : isAsked ? whyIncomplete(transfer, known) : undefined
     if (incomplete !== undefined) {
       await storeLostWrites(context, transfer, incomplete)
       isLost = true
@@ -131,6 +132,16 @@ async function lastState(
 ): Promise<TicketState | undefined> {
   if (ticketId === undefined) return undefined
   return hosts.get(hostId)?.tickets.state(ticketId)
+}
+
+/** The data were larger than the disk, and the daemon was not asked. A proxy that is gone has forgotten it. */
+async function isRefusedByProxy(
+  { hosts }: Context,
+  { ticketId }: StoredTransfer,
+): Promise<boolean> {
+  if (ticketId === undefined) return false
+  const state = await hosts.proxy?.state(ticketId).catch(() => undefined)
+  return state?.isUnfinished === true
 }
 
 /** A daemon that was started again has its records; a client may finalize before its ticket is back. */

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
+import { startProxy } from '../../support/proxy.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 import { startEngine, type Engine, type EngineOptions } from '../engine.js'
@@ -135,6 +136,21 @@ t.test('half an upload is no disk', async (t) => {
       t.equal(readFileSync(upload.file, 'utf8'), 'new', 'the old one is gone')
     }
   })
+})
+
+t.test('data that a proxy refused, since they are larger than the disk, are no disk', async (t) => {
+  const proxy = await startProxy(t)
+  const upload = await begin(t, { proxy })
+  const path = `/images/${upload.ticketId}`
+  const body = randomBytes(SIZE + 1)
+  t.equal((await request(proxy.remote, 'PUT', path, { body })).status, 416)
+  t.match(await finalize(upload), /^illegal the image was refused: an upload failed/)
+  const other = await begin(t, { proxy })
+  const good = `/images/${other.ticketId}`
+  await request(proxy.remote, 'PUT', good, { body })
+  const reply = await request(proxy.remote, 'PUT', good, { body: randomBytes(SIZE) })
+  t.equal(reply.status, 200)
+  t.equal(await finalize(other), 'ok')
 })
 
 t.test('a whole upload is a disk', async (t) => {
