@@ -1,6 +1,6 @@
 /** From root to the service's own user, its group and supplementary groups, for good. */
 import { spawnSync } from 'node:child_process'
-import { lchownSync } from 'node:fs'
+import { closeSync, constants, fchownSync, fstatSync, lchownSync, openSync } from 'node:fs'
 
 /** Missing in @types/node. */
 const withInitgroups = process as unknown as { initgroups(user: string, group: number): void }
@@ -9,8 +9,8 @@ export interface DropOptions {
   readonly user: string
   readonly group: string
   /**
-   * What the user must own afterwards: run_dir, the control socket, the log with its old files, or
-   * rotation fails. Missing ones and abstract sockets are skipped.
+   * What the user must own afterwards: run_dir with what is recorded there, the control socket, the log
+   * with its old files, or rotation fails. Missing ones and abstract sockets are skipped.
    */
   readonly chown: readonly string[]
 }
@@ -28,13 +28,26 @@ export function dropPrivileges({ user, group, chown }: DropOptions): boolean {
   return true
 }
 
+/** In a directory the user owns, a link of either kind could lead to any file of root's. */
 function handOver(path: string, uid: number, gid: number): void {
   if (path === '' || path.startsWith('\0')) return
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
+  let fd: number
   try {
-    // Not chown: in a directory the user owns, a link could point at any file of root's.
-    lchownSync(path, uid, gid)
+    fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return
+    // A socket, or a link itself.
+    if (code !== 'ENXIO' && code !== 'ELOOP') throw error
+    lchownSync(path, uid, gid)
+    return
+  }
+  try {
+    const found = fstatSync(fd)
+    if (!found.isFile() || found.nlink === 1) fchownSync(fd, uid, gid)
+  } finally {
+    closeSync(fd)
   }
 }
 

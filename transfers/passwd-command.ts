@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { loadTransfersConfig, TRANSFERS_CONFIG_DIR } from './config.js'
 import { passwd, type PasswdIo } from './passwd.js'
-import { isUserName } from './password-file.js'
+import { BAD_NAME, isUserName } from './password-file.js'
 
 const NAME = 'imageio-transfers passwd'
 
@@ -75,7 +75,7 @@ function parse(words: readonly string[]): Wanted {
   const [user, another] = positionals
   if (another !== undefined) throw new Error(`one user at a time, ${another} is too many`)
   if (user !== undefined && !isUserName(user)) {
-    throw new Error('a user name has no colon and no control characters')
+    throw new Error(BAD_NAME)
   }
   return { dir: values['conf-dir'], user }
 }

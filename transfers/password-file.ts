@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { replaceFile } from '../core/directories/replace-file.js'
 import { hashPassword, isPasswordHash, matchesHash } from './password-hash.js'
 
@@ -56,7 +57,7 @@ export class PasswordFile implements Users {
     if (this.#loaded?.version !== version) {
       // Before the first password is set there are no users.
       const text = version === NO_FILE ? '' : await readFile(this.#path, 'utf8')
-      this.#loaded = { version, entries: parsePasswords(text) }
+      this.#loaded = { version, entries: parseFile(this.#path, text) }
     }
     return this.#loaded.entries
   }
@@ -70,11 +71,19 @@ export function parsePasswords(text: string): Map<string, string> {
     const colon = line.indexOf(':')
     const [user, hash] = [line.slice(0, colon), line.slice(colon + 1).trim()]
     if (!isUserName(user) || !isPasswordHash(hash)) {
-      throw new Error(`line ${index + 1} of the password file is not USER:HASH`)
+      throw new Error(`line ${index + 1} is not USER:HASH: mend or remove it`)
     }
     entries.set(user, hash)
   }
   return entries
+}
+
+function parseFile(path: string, text: string): Map<string, string> {
+  try {
+    return parsePasswords(text)
+  } catch (cause) {
+    throw new Error(`${path}: ${(cause as Error).message}`, { cause })
+  }
 }
 
 /** HTTP's Basic ends the name at the first colon; the rest is for the sake of lines and logs. */
@@ -82,19 +91,25 @@ export function isUserName(text: string): boolean {
   return /^[^\s:#\p{Cc}][^:\p{Cc}]{0,127}$/u.test(text)
 }
 
+export const BAD_NAME = 'a user name has 1 to 128 characters, no colon and no control characters'
+
 /** Adds or changes a user: a new file in the old one's place, for its owner alone. */
 export async function setPassword(path: string, user: string, password: string): Promise<void> {
-  if (!isUserName(user)) throw new Error('a user name has no colon and no control characters')
+  if (!isUserName(user)) throw new Error(BAD_NAME)
   if (password === '') throw new Error('the password is empty')
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
     throw error
   })
-  parsePasswords(text) // a file that is something else is not to be overwritten
+  parseFile(path, text) // a file that is something else is not to be overwritten
   const entry = `${user}:${await hashPassword(password)}`
   const lines = text.split('\n').filter((line) => line !== '')
   const index = lines.findIndex((line) => line.startsWith(`${user}:`))
   if (index < 0) lines.push(entry)
   else lines[index] = entry
-  await replaceFile(path, `${lines.join('\n')}\n`)
+  await replaceFile(path, `${lines.join('\n')}\n`).catch((cause: unknown) => {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause
+    const advice = 'make it, or mend [transfers] password_file'
+    throw new Error(`the directory ${dirname(path)} does not exist: ${advice}`, { cause })
+  })
 }

@@ -17,7 +17,7 @@ import { dropPrivileges } from '../privileges.js'
 import { RateLimiter } from '../rate/rate-limiter.js'
 import { parseDefinition, type DefinitionOptions } from '../tickets/definition.js'
 import { TicketGate } from '../tickets/gate.js'
-import { Journals } from '../tickets/journal.js'
+import { journalFiles, Journals } from '../tickets/journal.js'
 import { ticketRoutes } from '../tickets/routes.js'
 import { SignedTickets } from '../tickets/signed/signed-tickets.js'
 import { TicketStore } from '../tickets/store.js'
@@ -62,7 +62,8 @@ export class Server {
     const tls = readTls(config)
     const rates = new RateLimiter({ bytesPerSecond: config.limits.max_bytes_per_second })
     const { expired_ticket_grace: expiredGrace } = config.control
-    const journals = images.recordsChanges === true ? { journals: journalsOf(config, logger) } : {}
+    const journals =
+      images.recordsChanges === true ? { journals: new Journals(journalsDir(config), logger) } : {}
     const store = new TicketStore({ expiredGrace, logger, rates, ...journals })
     const signed = await openSignedTickets(options, images, store)
     const server = new Server(options, images, { tls, store, signed })
@@ -146,7 +147,7 @@ export class Server {
     if (!drop_privileges) return
     const { control } = config
     const sockets = control.enable && control.transport !== 'tcp' ? [control.socket] : []
-    const chown = [run_dir, ...logFiles, ...sockets]
+    const chown = [run_dir, ...journalFiles(journalsDir(config)), ...logFiles, ...sockets]
     if (dropPrivileges({ user: user_name, group: group_name, chown })) {
       this.#logger.info({ user: user_name, group: group_name }, 'privileges dropped')
     }
@@ -203,6 +204,6 @@ function addressFields(address: HttpAddress): Record<string, string | number> {
 type HttpAddress = Service['server']['address']
 
 /** Beside the control socket: it lasts as long as the machine is up. */
-function journalsOf({ daemon }: ServerConfig, logger: Logger): Journals {
-  return new Journals(join(daemon.run_dir, 'changes'), logger)
+function journalsDir({ daemon }: ServerConfig): string {
+  return join(daemon.run_dir, 'changes')
 }

@@ -109,6 +109,11 @@ export class Journals {
   }
 }
 
+/** All that is kept in the directory, and that itself, for who gives it to another user. */
+export function journalFiles(dir: string): string[] {
+  return [dir, ...namesIn(dir).map((name) => join(dir, name))]
+}
+
 export class Journal {
   readonly #path: string
   readonly #onFailure: (error: unknown) => void

@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process'
-import { chownSync, lstatSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  linkSync,
+  lstatSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -68,8 +76,10 @@ t.test('paths are handed over, links themselves and not what they point at', asR
   )
   for (const file of [log!, secret!]) writeFileSync(file, '')
   symlinkSync(secret!, link!)
+  const hardLink = join(dir, 'daemon.log.2')
+  linkSync(secret!, hardLink)
   chownSync(dir, 0, 0)
-  const chown = [dir, log, link, join(dir, 'missing'), '\0abstract', '']
+  const chown = [dir, log, link, hardLink, join(dir, 'missing'), '\0abstract', '']
   const { ids, error } = run({ user: 'backup', group: 'backup', chown })
   t.equal(error, undefined)
   for (const path of [dir, log!, link!]) t.equal(lstatSync(path).uid, ids?.uid, path)

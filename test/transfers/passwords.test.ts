@@ -32,7 +32,12 @@ t.test('what is no password file is neither used nor overwritten', async (t) => 
   const file = join(t.testdir({ f: 'important data\n' }), 'f')
   await t.rejects(setPassword(file, 'a', 'b'), /line 1/)
   t.equal(readFileSync(file, 'utf8'), 'important data\n')
-  await t.rejects(new PasswordFile(file).verify('a', 'b'), /line 1/)
+  await t.rejects(new PasswordFile(file).verify('a', 'b'), {
+    message: `${file}: line 1 is not USER:HASH: mend or remove it`,
+  })
+  await t.rejects(setPassword(join(file, '..', 'none', 'f'), 'a', 'b'), {
+    message: /^the directory .*none does not exist: make it, or mend \[transfers\] password_file$/,
+  })
   writeFileSync(file, '# comment\n\n')
   t.equal(await new PasswordFile(file).verify('a', 'b'), false)
   for (const user of ['', 'a:b', 'a\nb', ' a', '#a']) {

@@ -51,6 +51,25 @@ t.test('240: root becomes the configured user once all is open', { skip }, async
   t.equal((await request(daemon.remote, 'GET', secret.url)).status, 500, "root's files are closed")
 })
 
+t.test('what root had recorded is the next process’s, whoever that is', { skip }, async (t) => {
+  const first = await startDaemon(t)
+  chmodSync(first.dir, 0o755)
+  const image = await first.addImage(4, { ops: ['write'] })
+  const digest = `sha-256=:${Buffer.alloc(32).toString('base64')}:`
+  const refused = { body: 'abcd', headers: { 'content-digest': digest } }
+  t.equal((await request(first.remote, 'PUT', image.url, refused)).status, 400)
+  await first.stop()
+  // As systemd gives the directory to who starts the daemon.
+  const user = { drop_privileges: true, user_name: 'nobody', group_name: 'nogroup' }
+  const second = await startDaemon(t, { from: first, config: { daemon: user } })
+  chmodSync(image.file, 0o666)
+  await second.addTicketFor(image.file, { uuid: image.id, size: 4, ops: ['write'] })
+  t.match(await second.ticket(image.id), { recalled: true, unfinished: 4 })
+  t.equal((await request(second.remote, 'PUT', image.url, { body: 'abcd' })).status, 200)
+  t.equal((await second.ticket(image.id)).unfinished, undefined)
+  t.notMatch(second.logText(), /cannot be recorded/)
+})
+
 t.test(
   '179: the control service answers its own user, root and its group only',
   { skip },
