@@ -1,6 +1,6 @@
 /** PUT /images/{id} through the proxy: the body goes on as it comes. */
 import { parseContentDigest } from '../core/http/digest-fields.js'
-import { BadRequestError } from '../core/http/errors.js'
+import { BadRequestError, RangeNotSatisfiableError } from '../core/http/errors.js'
 import type { Exchange } from '../core/http/exchange.js'
 import { parseContentRange } from '../core/http/range.js'
 import { follow } from '../core/images/operate.js'
@@ -12,6 +12,7 @@ import { DaemonGoneError } from './errors.js'
 import { requestHeaders } from './headers.js'
 import { pump } from './pump.js'
 import {
+  ask,
   cancelOn,
   checkAnswer,
   checkSuccess,
@@ -41,24 +42,46 @@ export async function relayUpload(exchange: Exchange, services: RelayServices): 
     exchange,
     services,
     'write',
-    (ticket) => {
-      if (offset + (size ?? 0) <= ticket.limit) return
-      // The daemon, which knows what else is missing, does not hear of it.
-      ticket.unfinished.lack(Math.max(0, ticket.limit - 1), 1)
-      throw beyondTicket(ticket.definition.size)
-    },
+    () => undefined,
     async (relay) => {
       const options = { op: 'write', offset, size, endsWithClient: false } as const
       await operateThere(exchange, relay, options, async ({ signal, onProgress }) => {
         if (suffix !== '') relay.upstream.hasSkippedFlush = true
         const sent = new SentBytes(offset, onProgress)
         const upload = { suffix, offset, size, sent }
-        const answer = await send(exchange, services, relay, upload, signal)
+        const answer = await send(exchange, services, relay, upload, signal).catch(
+          async (error: unknown) => {
+            if (error instanceof RangeNotSatisfiableError) await noteRefusal(relay)
+            throw error
+          },
+        )
         if (answer.status < 300) sent.confirm()
         await passOn(exchange, services, relay.ticket, answer)
       })
     },
   )
+}
+
+/** How long a refusal waits for a daemon that is to know of it. */
+const NOTE_MS = 2000
+
+/**
+ * The daemon knows what is missing of an image, and hears of no refusal here: it gets a request that it
+ * refuses, without a byte beyond any image. One that cannot be asked will never know.
+ */
+async function noteRefusal({ ticket, upstream }: Relay): Promise<void> {
+  const headers = {
+    'content-length': 0,
+    'content-range': `bytes ${Number.MAX_SAFE_INTEGER}-*/*`,
+  }
+  const question = { method: 'PUT', suffix: '?flush=n', headers, isRepeatable: true }
+  try {
+    const patience = AbortSignal.timeout(NOTE_MS)
+    const answer = await ask(upstream, question, AbortSignal.any([ticket.canceled, patience]))
+    answer.body.release()
+  } catch {
+    // The client is told what is wrong with its request.
+  }
 }
 
 interface Upload {
@@ -82,6 +105,8 @@ async function send(
   upload: Upload,
   signal: AbortSignal,
 ): Promise<DaemonAnswer> {
+  const { definition, limit } = relay.ticket
+  if (upload.offset + (upload.size ?? 0) > limit) throw beyondTicket(definition.size)
   for (;;) {
     const headers = { ...requestHeaders(exchange, 'upload'), ...framing(exchange, upload) }
     const memory = BodyMemory.ofImage(services.buffers, upload.size)

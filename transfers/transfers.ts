@@ -1,10 +1,9 @@
 /** Puts the transfer service together: store, hosts, manager, and what serves the API. Nothing is global. */
-import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { basename, dirname } from 'node:path'
+import { realpath } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import type { Logger } from '../core/log.js'
-import { claim, InUseError } from '../core/process/claim.js'
 import type { RunningServer } from '../core/process/main.js'
 import type { StartOptions } from '../core/process/server.js'
 import { systemClock } from './clock.js'
@@ -141,17 +140,23 @@ async function openFile(path: string): Promise<OpenStore> {
 
 /**
  * One process uses it: who starts another one by mistake shall not end the one that runs, as a process does
- * that takes over its lease.
+ * that takes over its lease. It is SQLite's lock on a file beside it, which ends with the process.
  */
 async function claimFile(path: string): Promise<() => void> {
-  const { dev, ino } = await stat(dirname(path))
-  const name = createHash('sha256').update(basename(path)).digest('hex').slice(0, 32)
-  return claim(`imageio-transfers-${dev}-${ino}-${name}`).catch((cause: unknown) => {
-    if (!(cause instanceof InUseError)) throw cause
+  const file = await realpath(path).catch(() => path) // it may still have to be made
+  const lock = new DatabaseSync(`${file}.lock`, { timeout: 0 })
+  try {
+    lock.exec('BEGIN EXCLUSIVE')
+  } catch (cause) {
+    lock.close()
+    if ((cause as { errcode?: number }).errcode !== SQLITE_BUSY) throw cause
     const advice = 'end that one, or name another file in [transfers] database'
     throw new Error(`another imageio-transfers uses it: ${advice}`, { cause })
-  })
+  }
+  return () => lock.close()
 }
+
+const SQLITE_BUSY = 5
 
 function timersOf({ transfers }: TransfersConfig): Timers {
   return {

@@ -6,14 +6,16 @@
 import { createHash } from 'node:crypto'
 import {
   closeSync,
+  constants,
+  fstatSync,
   ftruncateSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
-  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
@@ -21,7 +23,7 @@ import { join } from 'node:path'
 import type { Logger } from '../log.js'
 import { ByteRanges, type Span } from './byte-ranges.js'
 
-const HEADER = 'imageio-changes 1\n'
+const HEADER = 'imageio-changes 2\n'
 const EMPTY_FIRST = 'empty first\n'
 /** Written by one change after the other is told in pieces of so many bytes. */
 const PIECE = 32 * 1024 * 1024
@@ -30,10 +32,17 @@ const MAX_LENGTH = 256 * 1024
 /** Those of tickets that nobody has installed for so long are removed. */
 const KEPT_MS = 7 * 24 * 3600 * 1000
 
-/** What a file of before says. */
-export interface Found {
+/** So many of tickets that are not installed. */
+const MAX_KEPT = 5000
+
+/** What is known of the changes under a ticket. */
+export interface Recorded {
   /** Announced, and not written. */
-  readonly announced: ByteRanges
+  readonly announced: readonly Span[]
+  /** Where bodies are written from whose size nobody knows. */
+  readonly unsized: readonly number[]
+  /** Where such a body was cut off. */
+  readonly openEnds: readonly number[]
   /** The image has still to be emptied before the first change. */
   readonly mustEmpty: boolean
 }
@@ -54,13 +63,14 @@ export class Journals {
   open(id: string, { mustEmpty }: { readonly mustEmpty: boolean }): Journal | undefined {
     const name = nameOf(id)
     const path = join(this.#dir, name)
-    const onFailure = (error: unknown): void => this.#fail(path, error)
     try {
       mkdirSync(this.#dir, { recursive: true, mode: 0o700 })
       const found = read(path)
-      if (found === undefined) writeFileSync(path, beginOf(mustEmpty), { mode: 0o600 })
+      const first = found ?? { announced: [], unsized: [], openEnds: [], mustEmpty }
+      const journal = new Journal(path, found, (error) => this.#fail(path, error))
       this.#open.add(name)
-      return new Journal(path, { found, mustEmpty }, onFailure)
+      journal.renew(first)
+      return journal
     } catch (error) {
       this.#fail(path, error)
       return undefined
@@ -68,7 +78,7 @@ export class Journals {
   }
 
   /** What the process before knew of a ticket that is not installed. */
-  look(id: string): Found | undefined {
+  look(id: string): Recorded | undefined {
     try {
       return read(join(this.#dir, nameOf(id)))
     } catch (error) {
@@ -77,11 +87,18 @@ export class Journals {
     }
   }
 
-  /** Nothing is announced under the ticket any more. */
+  /** The ticket is gone for good. */
   remove(id: string): void {
     const name = nameOf(id)
     this.#open.delete(name)
-    rmSync(join(this.#dir, name), { force: true })
+    try {
+      rmSync(join(this.#dir, name), { force: true, recursive: true })
+    } catch (error) {
+      this.#logger.error(
+        { err: error },
+        'recorded changes of a ticket that is gone cannot be removed',
+      )
+    }
   }
 
   /** The ticket is gone, and may come back. */
@@ -91,10 +108,20 @@ export class Journals {
 
   /** `now` in milliseconds since 1970. */
   forgetOld(now = Date.now()): void {
-    for (const name of namesIn(this.#dir)) {
-      const path = join(this.#dir, name)
-      const { mtimeMs } = statSync(path, { throwIfNoEntry: false }) ?? { mtimeMs: now }
-      if (!this.#open.has(name) && now - mtimeMs > KEPT_MS) rmSync(path, { force: true })
+    const left = namesIn(this.#dir)
+      .filter((name) => !this.#open.has(name))
+      .map((name) => {
+        const path = join(this.#dir, name)
+        return { path, time: lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now }
+      })
+      .sort((one, other) => other.time - one.time)
+    for (const [index, { path, time }] of left.entries()) {
+      if (index < MAX_KEPT && now - time <= KEPT_MS) continue
+      try {
+        rmSync(path, { force: true, recursive: true })
+      } catch {
+        // It is tried again.
+      }
     }
   }
 
@@ -102,7 +129,7 @@ export class Journals {
   #fail(path: string, error: unknown): void {
     this.#logger.error({ err: error }, 'changes cannot be recorded for a restart of this service')
     try {
-      rmSync(path, { force: true })
+      rmSync(path, { force: true, recursive: true })
     } catch {
       // It said so already.
     }
@@ -115,48 +142,39 @@ export function journalFiles(dir: string): string[] {
 }
 
 export class Journal {
+  /** What a process before knew; undefined for a new ticket. */
+  readonly found: Recorded | undefined
   readonly #path: string
   readonly #onFailure: (error: unknown) => void
-  readonly #found: Found | undefined
   #fd: number | undefined
   /** Bytes since it was written anew. */
   #length = 0
-  /** Bytes at its beginning that announce nothing; undefined when it is not that simple. */
+  /** Bytes at its beginning, behind which nothing was announced; undefined when something was. */
   #base: number | undefined
-  #mustEmpty: boolean
   #isFailed = false
   /** Written, and not told yet. */
   #from = 0
   #to = 0
 
-  constructor(
-    path: string,
-    { found, mustEmpty }: { readonly found: Found | undefined; readonly mustEmpty: boolean },
-    onFailure: (error: unknown) => void,
-  ) {
+  constructor(path: string, found: Recorded | undefined, onFailure: (error: unknown) => void) {
     this.#path = path
-    this.#found = found
-    this.#mustEmpty = found?.mustEmpty ?? mustEmpty
+    this.found = found
     this.#onFailure = onFailure
-  }
-
-  /** What a process before knew; undefined for a new ticket. */
-  get found(): Found | undefined {
-    return this.#found
-  }
-
-  get mustEmpty(): boolean {
-    return this.#mustEmpty
-  }
-
-  noteEmptied(announced: readonly Span[]): void {
-    this.#mustEmpty = false
-    this.renew(announced)
   }
 
   announce(offset: number, size: number): void {
     this.#tell()
     this.#append(`+${offset} ${size}\n`)
+  }
+
+  /** A body whose size nobody knows is written from here on. */
+  announceUnsized(offset: number): void {
+    this.#append(`?${offset}\n`)
+  }
+
+  /** Such a body was cut off here. */
+  noteOpenEnd(offset: number): void {
+    this.#append(`~${offset}\n`)
   }
 
   wrote(offset: number, size: number): void {
@@ -167,14 +185,12 @@ export class Journal {
   }
 
   /** A change has ended, and nothing is announced. For many small ones, one after the other. */
-  clear(): void {
+  clear(): boolean {
     const [fd, base] = [this.#fd, this.#base]
-    if (fd === undefined || base === undefined) {
-      this.renew([])
-      return
-    }
+    if (fd === undefined || base === undefined) return false
     this.#from = this.#to = 0
     this.#try(() => ftruncateSync(fd, base))
+    return true
   }
 
   /** A change has ended. True when the file has become so long that it is to be renewed. */
@@ -183,12 +199,16 @@ export class Journal {
     return this.#length > MAX_LENGTH
   }
 
-  /** This is announced, and nothing else. At any moment the file says what it said or what it shall. */
-  renew(announced: readonly Span[]): void {
+  /** This is so, and nothing else. At any moment the file says what it said or what it shall. */
+  renew({ announced, unsized, openEnds, mustEmpty }: Recorded): void {
     this.#from = this.#to = 0
     this.#try(() => {
-      const begin = beginOf(this.#mustEmpty)
-      const rest = announced.map(({ start, end }) => `+${start} ${end - start}\n`)
+      const begin = beginOf(mustEmpty)
+      const rest = [
+        ...announced.map(({ start, end }) => `+${start} ${end - start}\n`),
+        ...unsized.map((offset) => `?${offset}\n`),
+        ...openEnds.map((offset) => `~${offset}\n`),
+      ]
       const temporary = `${this.#path}.new`
       writeFileSync(temporary, begin + rest.join(''), { mode: 0o600 })
       const fd = openSync(temporary, 'a')
@@ -214,7 +234,7 @@ export class Journal {
 
   #append(text: string): void {
     this.#try(() => {
-      this.#fd ??= openSync(this.#path, 'a', 0o600)
+      this.#fd ??= openSync(this.#path, 'a')
       writeSync(this.#fd, text)
       this.#length += text.length
     })
@@ -247,22 +267,42 @@ function nameOf(id: string): string {
   return createHash('sha256').update(id).digest('hex')
 }
 
-/** A line without its end was being written when the process ended: nothing had come of it yet. */
-function read(path: string): Found | undefined {
-  let text: string
+/**
+ * Undefined when there is none, or it is anything else. A line without its end was being written when the
+ * process ended: nothing had come of it yet.
+ */
+function read(path: string): Recorded | undefined {
+  const text = readFile(path)
+  if (text?.startsWith(HEADER) !== true) return undefined
+  const begin = beginOf(text.startsWith(beginOf(true)))
+  const announced = new ByteRanges()
+  const unsized: number[] = []
+  const openEnds: number[] = []
+  for (const line of text.slice(begin.length).split('\n').slice(0, -1)) {
+    const [, kind, offset, size] = /^([-+?~])(\d{1,16})(?: (\d{1,16}))?$/.exec(line) ?? []
+    if (kind === undefined || (size === undefined) !== '?~'.includes(kind)) return undefined
+    const at = Number(offset)
+    if (kind === '+') announced.add(at, Number(size))
+    else if (kind === '-') announced.remove(at, Number(size))
+    else if (kind === '?') unsized.push(at)
+    else openEnds.push(at)
+  }
+  return { announced: announced.spans(), unsized, openEnds, mustEmpty: begin !== HEADER }
+}
+
+/** Of a regular file: nothing else is waited for. */
+function readFile(path: string): string | undefined {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
+  let fd: number
   try {
-    text = readFileSync(path, 'latin1')
+    fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
   }
-  if (!text.startsWith(HEADER)) return undefined
-  const announced = new ByteRanges()
-  const lines = text.slice(HEADER.length).split('\n').slice(0, -1)
-  for (const line of lines) {
-    const [offset = 0, size = 0] = line.slice(1).split(' ').map(Number)
-    if (line.startsWith('+')) announced.add(offset, size)
-    else if (line.startsWith('-')) announced.remove(offset, size)
+  try {
+    return fstatSync(fd).isFile() ? readFileSync(fd, 'latin1') : undefined
+  } finally {
+    closeSync(fd)
   }
-  return { announced, mustEmpty: text.startsWith(beginOf(true)) }
 }

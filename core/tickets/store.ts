@@ -198,8 +198,7 @@ export class TicketStore {
   /** Who installs a ticket again wants what is known of it, unless it was removed for good. */
   #leave({ definition: { id }, unfinished }: Ticket, isFinal: boolean): void {
     unfinished.close()
-    if (isFinal || (unfinished.total === 0 && !unfinished.mustEmpty))
-      this.#options.journals?.remove(id)
+    if (isFinal) this.#options.journals?.remove(id)
     else this.#options.journals?.leave(id)
   }
 
@@ -207,7 +206,8 @@ export class TicketStore {
   #removeRecord(id: string, knowsLoss: boolean | undefined): void {
     const { journals } = this.#options
     if (journals === undefined || knowsLoss === undefined) return
-    const total = journals.look(id)?.announced.total ?? 0
+    const { announced = [], unsized = [] } = journals.look(id) ?? {}
+    const total = announced.reduce((sum, { start, end }) => sum + end - start, unsized.length)
     if (!knowsLoss && total > 0) throw new UnfinishedError(total)
     journals.remove(id)
   }

@@ -2,8 +2,8 @@
  * What changes of an image announced and did not write, and nobody else has written since they began: a
  * client that takes a failure for success is found out by it.
  */
-import { ByteRanges, type Span } from './byte-ranges.js'
-import type { Journal } from './journal.js'
+import { ByteRanges } from './byte-ranges.js'
+import type { Journal, Recorded } from './journal.js'
 
 /** Offset and size. */
 export type ByteRange = readonly [number, number]
@@ -13,9 +13,14 @@ export const MAX_RANGES = 64
 
 /** A change under way: what of it nobody has written yet. */
 export class PendingChange {
+  readonly offset: number
   readonly left = new ByteRanges()
+  /** Only the end of its body will tell how much it is; `left` is what it may be. */
+  readonly isUnsized: boolean
 
-  constructor(offset: number, size: number) {
+  constructor(offset: number, size: number, isUnsized: boolean) {
+    this.offset = offset
+    this.isUnsized = isUnsized
     this.left.add(offset, size)
   }
 }
@@ -28,18 +33,23 @@ export interface UnfinishedOptions {
 }
 
 export class Unfinished {
-  readonly #missing: ByteRanges
+  readonly #missing = new ByteRanges()
   readonly #pending = new Set<PendingChange>()
   /** Where changes ended of which nobody knows how much more there was. */
-  readonly #openEnds = new Set<number>()
+  readonly #openEnds: Set<number>
   readonly #journal: Journal | undefined
   #mustEmpty: boolean
 
   /** Begins with what the journal says of before. `mustEmpty`: what it does not say. */
   constructor({ journal, mustEmpty = false }: UnfinishedOptions = {}) {
     this.#journal = journal
-    this.#missing = journal?.found?.announced ?? new ByteRanges()
-    this.#mustEmpty = journal?.mustEmpty ?? mustEmpty
+    const found = journal?.found
+    for (const { start, end } of found?.announced ?? []) this.#missing.add(start, end - start)
+    // Of those that were under way nobody knows how far they came: they have to begin again.
+    for (const offset of found?.unsized ?? []) this.#missing.add(offset, 1)
+    this.#openEnds = new Set(found?.openEnds)
+    this.#mustEmpty = found?.mustEmpty ?? mustEmpty
+    if (found !== undefined) journal?.renew(this.#recorded())
   }
 
   /** What was in the image before has still to go, before anything is written. */
@@ -49,7 +59,7 @@ export class Unfinished {
 
   noteEmptied(): void {
     this.#mustEmpty = false
-    this.#journal?.noteEmptied(this.#announced())
+    this.#journal?.renew(this.#recorded())
   }
 
   /** Bytes that are missing. */
@@ -72,11 +82,12 @@ export class Unfinished {
     })
   }
 
-  /** Announces a change; to be ended. */
-  begin(offset: number, size: number): PendingChange {
-    const change = new PendingChange(offset, size)
+  /** Announces a change, to be ended; an unsized one is of no more than `size`. */
+  begin(offset: number, size: number, { isUnsized = false } = {}): PendingChange {
+    const change = new PendingChange(offset, size, isUnsized)
     this.#pending.add(change)
-    this.#journal?.announce(offset, size)
+    if (isUnsized) this.#journal?.announceUnsized(offset)
+    else this.#journal?.announce(offset, size)
     return change
   }
 
@@ -96,7 +107,7 @@ export class Unfinished {
   /** Nothing of it matters any more, whether it was done or never will be. */
   end(change: PendingChange): void {
     this.#pending.delete(change)
-    this.#settle(change.left.total === 0)
+    this.#settle(change.left.total === 0 && !change.isUnsized)
   }
 
   /** It failed: what is left of it is missing. */
@@ -115,6 +126,7 @@ export class Unfinished {
   /** It came up to here, and nobody knows whether that was all. */
   lackMore(offset: number): void {
     this.#openEnds.add(offset)
+    this.#journal?.noteOpenEnd(offset)
     this.lack(offset, 1)
   }
 
@@ -127,16 +139,27 @@ export class Unfinished {
   #settle(isTold: boolean): void {
     const journal = this.#journal
     if (journal === undefined) return
-    const isDone = [...this.#pending].every(({ left }) => left.total === 0)
-    if (this.total === 0 && isDone) journal.clear()
-    else if (journal.settle() || !isTold) journal.renew(this.#announced())
+    const isDone = [...this.#pending].every(({ left, isUnsized }) => left.total === 0 && !isUnsized)
+    if (this.total === 0 && isDone) {
+      this.#openEnds.clear()
+      if (!journal.clear()) journal.renew(this.#recorded())
+    } else if (journal.settle() || !isTold) {
+      journal.renew(this.#recorded())
+    }
   }
 
-  #announced(): readonly Span[] {
+  #recorded(): Recorded {
     const announced = new ByteRanges()
-    for (const ranges of [this.#missing, ...[...this.#pending].map(({ left }) => left)]) {
+    const pending = [...this.#pending]
+    const sized = pending.filter(({ isUnsized }) => !isUnsized).map(({ left }) => left)
+    for (const ranges of [this.#missing, ...sized]) {
       for (const { start, end } of ranges.spans()) announced.add(start, end - start)
     }
-    return announced.spans()
+    return {
+      announced: announced.spans(),
+      unsized: pending.filter(({ isUnsized }) => isUnsized).map(({ offset }) => offset),
+      openEnds: [...this.#openEnds],
+      mustEmpty: this.#mustEmpty,
+    }
   }
 }

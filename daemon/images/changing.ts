@@ -27,7 +27,8 @@ export async function changing(
   // What goes beyond the image is not announced for it, but then the image cannot be complete.
   const first = Math.max(0, Math.min(range.offset, limit - 1))
   const end = Math.min(limit, range.offset + (range.size ?? Infinity))
-  const pending = unfinished.begin(first, end - first)
+  const isUnsized = range.size === undefined
+  const pending = unfinished.begin(first, end - first, { isUnsized })
   try {
     await work()
     // A body of chunks has written all from its beginning on.
@@ -53,12 +54,11 @@ function note(
   const reached = next?.start ?? limit
   // All is there, and is not what it should be.
   if (error instanceof ContentDigestError) unfinished.lack(offset, size ?? reached - offset)
-  // Nobody knows how much more there was: one byte stands for it, the last one where it was too much.
-  else if (
-    size === undefined &&
-    (next !== undefined || error instanceof RangeNotSatisfiableError)
-  ) {
-    unfinished.lackMore(Math.min(reached, limit - 1))
+  // One byte stands for what nobody knows: the last one where it was too much, else the next.
+  else if (size === undefined && error instanceof RangeNotSatisfiableError) {
+    unfinished.lack(Math.max(0, limit - 1), 1)
+  } else if (size === undefined && next !== undefined) {
+    unfinished.lackMore(next.start)
   }
   if (size === undefined) unfinished.end(pending)
   else unfinished.fail(pending)

@@ -9,7 +9,7 @@ import type { TicketGate } from '../../core/tickets/gate.js'
 import type { Ticket } from '../../core/tickets/ticket.js'
 import type { Backend } from '../backends/backend.js'
 import type { ChecksumSlots } from '../operations/checksum-slots.js'
-import type { OperationContext } from '../operations/operation.js'
+import type { ByteSource, OperationContext } from '../operations/operation.js'
 import { changing, type ChangedRange } from './changing.js'
 import { ImageContext, type OpenImage } from './context.js'
 
@@ -81,9 +81,8 @@ export function operate(
 ): Promise<void> {
   return operateUnder(exchange, ticket, options, async (handle) => {
     const changes = options.op === 'write' || options.op === 'zero'
-    if (changes && ticket.unfinished.mustEmpty && options.size !== 0) {
-      await emptyOnce(ticket, backend)
-    }
+    // Of a body whose size nobody knows the first byte decides, see emptyingBefore.
+    if (changes && (options.size ?? 0) > 0) await emptyOnce(ticket, backend)
     await work({ ...handle, buffers })
     ticket.throwIfLost(options.op === 'read' || options.op === 'checksum' ? 'read' : 'write')
   })
@@ -93,6 +92,7 @@ const emptied = new WeakMap<Ticket, Promise<void>>()
 
 /** Before the first change under the ticket; each waits for it. */
 async function emptyOnce(ticket: Ticket, backend: Backend): Promise<void> {
+  if (!ticket.unfinished.mustEmpty) return
   const known = emptied.get(ticket)
   const empty = async (): Promise<void> => {
     await backend.empty?.()
@@ -106,6 +106,17 @@ async function emptyOnce(ticket: Ticket, backend: Backend): Promise<void> {
     if (emptied.get(ticket) === emptying) emptied.delete(ticket)
     throw error
   }
+}
+
+/** The same with the first byte that comes. */
+export function emptyingBefore({ ticket, backend }: OpenedImage, source: ByteSource): ByteSource {
+  if (!ticket.unfinished.mustEmpty) return source
+  const read = async (target: Buffer): Promise<number> => {
+    const size = await source.read(target)
+    if (size > 0) await emptyOnce(ticket, backend)
+    return size
+  }
+  return { read }
 }
 
 /** Flushes; a failure is remembered, as no later success could be believed. */

@@ -1,5 +1,10 @@
 /** PUT /images/{id}: upload (images-api.md, 6). */
-import { BadRequestError } from '../../core/http/errors.js'
+import {
+  BadRequestError,
+  BodyTimeoutError,
+  ClientGoneError,
+  IncompleteBodyError,
+} from '../../core/http/errors.js'
 import type { Exchange } from '../../core/http/exchange.js'
 import { parseContentRange } from '../../core/http/range.js'
 import { RangeLimitError } from '../operations/operation.js'
@@ -8,8 +13,18 @@ import type { Backend } from '../backends/backend.js'
 import { BeyondEndError } from '../backends/errors.js'
 import { checkBeforeChange } from './conditions.js'
 import { BodyCheck } from './content-digest.js'
-import { changeImage, flush, operate, watchOf, type ImageServices } from './image.js'
+import {
+  changeImage,
+  emptyingBefore,
+  flush,
+  operate,
+  watchOf,
+  type ImageServices,
+} from './image.js'
 import { beyondTicket, noteClose, parseFlush, requireId } from '../../core/images/requests.js'
+
+/** What ends a body before its end. */
+const CUTS = [ClientGoneError, IncompleteBodyError, BodyTimeoutError]
 
 export async function putImage(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)
@@ -31,16 +46,27 @@ export async function putImage(exchange: Exchange, services: ImageServices): Pro
     const options = { op: 'write', offset, size, endsWithClient: false } as const
     await operate(exchange, image, services.buffers, options, async (context) => {
       const body = exchange.body(watchOf(ticket, services), context.signal, ticket.rate)
+      const source = size === undefined ? emptyingBefore(image, body) : body
+      let reached = offset
+      const onProgress = (from: number, length: number): void => {
+        reached = from + length
+        context.onProgress(from, length)
+      }
       try {
         const limit = ticket.limit - offset
-        await writeRange(backend, offset, size, check.of(body), {
+        await writeRange(backend, offset, size, check.of(source), {
           ...context,
+          onProgress,
           limit,
           onEnd: () => check.verify(body),
           ...(mustFlush ? { flush: () => flush(image) } : {}),
         })
       } catch (error) {
-        throw error instanceof RangeLimitError ? beyondTicket(ticket.definition.size) : error
+        // A body that is cut off there may have had more, as one that a proxy cuts since it has.
+        const isFull = size === undefined && reached === ticket.limit
+        const isCut = isFull && CUTS.some((kind) => error instanceof kind)
+        const isBeyond = isCut || error instanceof RangeLimitError
+        throw isBeyond ? beyondTicket(ticket.definition.size) : error
       } finally {
         body.release()
       }

@@ -106,7 +106,7 @@ t.test('everything that is wrong is found at once', async (t) => {
     /: \[transfers\] database: .*deep cannot be made: .*none does not exist; mount or make it/,
     /: \[transfers\] group: there is no group/,
     /: \[transfers\] host: 192\.0\.2\.1 is not an address of this machine/,
-    /: \[transfers\] password_file: .*line 1 of the password file/,
+    /: \[transfers\] password_file: .*line 1 is not USER:HASH/,
     /: \[transfers\] run_dir: .*run cannot be made|: \[transfers\] run_dir: .* lies below/,
     /: \[transfers\] storage_dir: .*none does not exist; mount or make it/,
   ])

@@ -72,7 +72,6 @@ export const UNTOUCHED: TicketState = {
   isBroken: false,
   isUnfinished: false,
   pending: 0,
-  missing: [],
   transferred: 0,
   idleMs: 0,
 }

@@ -68,6 +68,12 @@ t.test('one that is started by mistake ends, and not the one that runs', async (
   const { server } = await start(dir)
   const ended: unknown[] = []
   server.failed?.catch((error: unknown) => ended.push(error))
+  const database = join(dir, 'link')
+  symlinkSync(join(dir, 'db', 'transfers.sqlite'), database)
+  await t.test('by whatever path', async (t) => {
+    const linked = configure(t, daemon, { database })
+    await t.rejects(start(linked), { message: /another imageio-transfers uses it/ })
+  })
   await t.rejects(start(dir), {
     message: /another imageio-transfers uses it: end that one, or name/,
   })

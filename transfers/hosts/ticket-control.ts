@@ -18,7 +18,7 @@ export interface TicketRequest {
   readonly url: string
   readonly transfer_id: string
   readonly sparse: boolean
-  /** What was announced under this ticket before its daemon lost it, and not written. */
+  /** What has still to come, for a daemon that has no record of the ticket. */
   readonly missing?: readonly ByteRange[]
   /** The first change empties the image before. */
   readonly replace?: boolean
@@ -31,8 +31,6 @@ export interface TicketState {
   readonly isCanceled: boolean
   /** Writes that were acknowledged may be lost. */
   readonly isBroken: boolean
-  /** What of them is missing. */
-  readonly missing: readonly ByteRange[]
   /** Bytes that requests under way have still to write. */
   readonly pending: number
   /** Uploads were cut off, and what is missing was not written since. */
@@ -149,20 +147,11 @@ function parseState(text: string): TicketState {
     isActive: fields.get('active') === true,
     isCanceled: fields.get('canceled') === true,
     isBroken: fields.get('broken') === true,
-    missing: ranges(fields.get('missing')),
     pending: count(fields.get('pending')) ?? 0,
     isUnfinished: (count(fields.get('unfinished')) ?? 0) > 0,
     transferred: count(fields.get('transferred')),
     idleMs: idle === undefined ? undefined : idle * 1000,
   }
-}
-
-function ranges(value: unknown): ByteRange[] {
-  if (!Array.isArray(value)) return []
-  return value.filter(
-    (one: unknown): one is ByteRange =>
-      Array.isArray(one) && one.length === 2 && one.every((number) => count(number) !== undefined),
-  )
 }
 
 function count(value: unknown): number | undefined {

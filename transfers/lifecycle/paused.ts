@@ -4,7 +4,7 @@ import type { StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
 import type { Context, Next } from './context.js'
 import type { Memory } from './memory.js'
-import { progressOf, unseen } from './progress.js'
+import { progressOf } from './progress.js'
 
 const WHILE_PAUSED = ['paused_user', 'paused_system'] as const
 
@@ -24,7 +24,8 @@ export async function wait(
   const hasTicket = memory.renewed.age(sessionExpires - ticketMs, clock) < ticketMs
   if (!hasTicket && !transfer.isActive) return 'paused'
   const state = await stateOf(context, transfer)
-  const fields = state === undefined ? unseen(transfer) : progressOf(transfer, state)
+  const seen = state ?? { isActive: false, transferred: undefined }
+  const fields = progressOf(transfer, seen)
   if (Object.keys(fields).length > 0) await change(context, id, { onlyIn: WHILE_PAUSED, fields })
   return hasTicket || state?.isActive === true ? 'later' : 'paused'
 }

@@ -7,7 +7,7 @@ import { change, type Fields } from './change.js'
 import { LeaseLostError, type Context, type Next } from './context.js'
 import type { Memory } from './memory.js'
 import { freshSession, reasonOf } from './preparing.js'
-import { progressOf, unseen } from './progress.js'
+import { progressOf } from './progress.js'
 import { isInactive } from './inactivity.js'
 import { noteLostWrites } from './lost-writes.js'
 import { keepServer } from './nbd-server.js'
@@ -115,7 +115,7 @@ async function installAgain(context: Context, session: Session, memory: Memory):
   const { sessionExpires, renewalFailures } = freshSession(context)
   await change(context, transfer.id, {
     onlyIn: WHILE_TRANSFERRING,
-    fields: { sessionExpires, renewalFailures, ...unseen(transfer) },
+    fields: { sessionExpires, renewalFailures, isActive: false },
     isQuiet: true,
   })
   return 'later'
@@ -150,7 +150,7 @@ async function renew(context: Context, session: Session, memory: Memory): Promis
 }
 
 async function lose(context: Context, transfer: StoredTransfer, message: string): Promise<Next> {
-  const fields = { message, renewalFailures: 0, ...unseen(transfer) }
+  const fields = { message, renewalFailures: 0, isActive: false }
   await change(context, transfer.id, { onlyIn: WHILE_TRANSFERRING, event: 'session lost', fields })
   return 'again'
 }

@@ -4,7 +4,6 @@ import { change } from './change.js'
 import { LeaseLostError, type Context, type Next } from './context.js'
 import type { Memory } from './memory.js'
 import { assign, findHost, freshSession, reasonOf } from './preparing.js'
-import { unseen } from './progress.js'
 import {
   imageUrl,
   installProxyTicket,
@@ -30,7 +29,7 @@ export async function restore(
     // After a restart of the whole machine the daemon may come later than this service.
     if (memory.isRecovered && clock.elapsed() - memory.since < timers.graceMs) return 'later'
     const message = `the session cannot be restored: ${reasonOf(error)}`
-    const fields = { message, ...unseen(transfer) }
+    const fields = { message, isActive: false }
     await change(context, transfer.id, { onlyIn: ['resuming'], event: 'restore failed', fields })
     return 'again'
   }

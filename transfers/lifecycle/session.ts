@@ -13,7 +13,6 @@ import { change } from './change.js'
 import type { Context } from './context.js'
 import type { ByteRange } from '../../core/tickets/unfinished.js'
 import { noteServerEnd, noteTicket } from './lost-writes.js'
-import { isInDoubt } from './progress.js'
 
 /** A transfer that was given host and ticket. */
 export interface Session {
@@ -117,6 +116,9 @@ async function orUndo(check: () => void, undo: () => Promise<void>): Promise<voi
   }
 }
 
+/** Only the daemon is asked what is missing. */
+const NOTHING_BEGUN = { missing: [], replace: false } as const
+
 /** Clients of the API can do without the proxy; it is tried again while the transfer lasts. */
 export async function installProxyTicket(context: Context, session: Session): Promise<void> {
   const { hosts, logger } = context
@@ -125,7 +127,7 @@ export async function installProxyTicket(context: Context, session: Session): Pr
   if (hosts.proxy === undefined || url === undefined) return
   context.requireLease()
   try {
-    await hosts.proxy.install(ticketOf(context, session, url))
+    await hosts.proxy.install({ ...ticketOf(context, session, url), ...NOTHING_BEGUN })
   } catch (error) {
     const isRefused = error instanceof HostRefusedError && error.isRefusal
     if (isRefused) await noteRefusal(context, transfer, true)
@@ -226,20 +228,18 @@ function ticketOf({ timers }: Context, session: Session, url: string): TicketReq
 }
 
 /**
- * What is known of an upload, for a daemon that knows nothing of it: what it has recorded itself counts for
- * more. Should half of a new qcow2 file come, the rest of the one that was there, the empty one of a new
- * disk or another image, must not complete it. In doubt all has to come again, a qcow2 file from its
- * beginning, which empties the volume.
+ * What has to come of an upload. A daemon that had the ticket before has recorded what came of it, and heeds
+ * that alone. Another one, or one whose records are gone, is told that all has to come, since nobody knows
+ * what did: a qcow2 file from its beginning, which empties the volume. That it does in any case before the
+ * first byte comes: should half of a new file come, the rest of the one that was there, the empty one of a
+ * new disk or another image, must not complete it.
  */
 function begun({ transfer, disk }: Session): Pick<TicketRequest, 'replace' | 'missing'> {
-  const { backend, direction, size, missing = [], transferred } = transfer
-  const isQcow2 = backend === 'file' && direction === 'upload' && disk.format === 'cow'
-  const isDoubtful = isInDoubt(transfer)
+  const { backend, direction, size, sessionExpires } = transfer
+  if (direction === 'download') return {}
+  const isQcow2 = backend === 'file' && disk.format === 'cow'
   const all: ByteRange = [0, isQcow2 ? 1 : size]
-  return {
-    replace: isQcow2 && (isDoubtful || transferred === 0),
-    missing: isDoubtful ? [all] : missing,
-  }
+  return { replace: isQcow2, missing: sessionExpires === 0 ? [] : [all] }
 }
 
 /** Three weeks: Node's timers count milliseconds in 31 bits. */

@@ -18,7 +18,7 @@ import {
   UNFINISHED,
 } from './lost-writes.js'
 import { reasonOf } from './preparing.js'
-import { isIncomplete, progressOf } from './progress.js'
+import { progressOf } from './progress.js'
 import { closeSession, hostOf, recallTicket } from './session.js'
 
 /** One line of the log per so many failures: it is tried every second, for ever. */
@@ -51,8 +51,7 @@ export async function stop(
     isLost = await noteLostWrites(context, transfer, state)
     const isAsked = !isLost && isUploaded(transfer)
     const known = isAsked ? (state ?? (await recall(context, transfer, disk))) : undefined
-    const isRefused = isAsked && (await isRefusedByProxy(context, transfer))
-    const incomplete = isRefused ? UNFINISHED : isAsked ? whyIncomplete(transfer, known) : undefined
+    const incomplete = isAsked ? whyIncomplete(known) : undefined
     if (incomplete !== undefined) {
       await storeLostWrites(context, transfer, incomplete)
       isLost = true
@@ -102,14 +101,11 @@ function isUploaded({ phase, direction }: StoredTransfer): boolean {
   return phase === 'finalizing_success' && direction === 'upload'
 }
 
-/** Undefined when all is there that requests had announced, as far as that is known. */
-function whyIncomplete(
-  transfer: StoredTransfer,
-  state: TicketState | undefined,
-): string | undefined {
+/** Undefined when all is there that requests had announced. There is no state when the ticket is gone for good. */
+function whyIncomplete(state: TicketState | undefined): string | undefined {
   // What it has left to do may be there by others: its client may have lost it and begun again.
   if (state?.isActive === true && state.pending > 0) return CUT_OFF
-  return isIncomplete(transfer, state) ? UNFINISHED : undefined
+  return state?.isUnfinished === true ? UNFINISHED : undefined
 }
 
 /** Who finalizes while a request still writes has not all of the image there: it may end first. */
@@ -132,16 +128,6 @@ async function lastState(
 ): Promise<TicketState | undefined> {
   if (ticketId === undefined) return undefined
   return hosts.get(hostId)?.tickets.state(ticketId)
-}
-
-/** The data were larger than the disk, and the daemon was not asked. A proxy that is gone has forgotten it. */
-async function isRefusedByProxy(
-  { hosts }: Context,
-  { ticketId }: StoredTransfer,
-): Promise<boolean> {
-  if (ticketId === undefined) return false
-  const state = await hosts.proxy?.state(ticketId).catch(() => undefined)
-  return state?.isUnfinished === true
 }
 
 /** A daemon that was started again has its records; a client may finalize before its ticket is back. */

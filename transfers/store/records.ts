@@ -1,5 +1,4 @@
 /** What the store keeps beyond what the API shows. */
-import type { ByteRange } from '../../core/tickets/unfinished.js'
 import type { Disk, DiskChange, Id, Transfer } from '../model.js'
 
 /** What a disk is locked by while somebody works on its files. */
@@ -30,10 +29,6 @@ export interface StoredTransfer extends Transfer {
   readonly hasLostWrites: boolean
   /** The daemon had lost the ticket once, and with it what was not flushed. */
   readonly isTicketForgotten: boolean
-  /** What requests that failed had announced and not written, when the daemon was asked last. */
-  readonly missing?: readonly ByteRange[] | undefined
-  /** The daemon lost the ticket while a request was under way, and nothing was sent again since. */
-  readonly isDoubtful?: boolean | undefined
   /** The proxy has said no to the ticket; it is asked again now and then. */
   readonly isRefusedByProxy?: boolean | undefined
   /** Verification has refused the image. */

@@ -1,9 +1,12 @@
 /** What a process knows of changes is known to the next one, wherever the first was killed. */
+import { execFileSync } from 'node:child_process'
 import {
   appendFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
+  rmSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -63,7 +66,7 @@ t.test('a change that failed or was done leaves what it leaves', async (t) => {
   const chunked = first.begin(200, 300)
   first.wrote(200, 50)
   first.succeed(chunked, 250)
-  t.same(ranges(processOn(dir)), [[30, 70]])
+  t.same(ranges(first), [[30, 70]])
   first.lack(10, 5)
   t.same(ranges(processOn(dir)), [
     [10, 5],
@@ -116,13 +119,57 @@ t.test('whether the image is still to be emptied', async (t) => {
   t.same(ranges(third), [[0, 10]])
 })
 
+t.test('bodies of unknown size begin again, or end where they were cut off', async (t) => {
+  const { dir } = start(t)
+  const first = processOn(dir)
+  const cut = first.begin(0, 1000, { isUnsized: true })
+  first.wrote(0, 100)
+  t.same(ranges(processOn(dir)), [[0, 1]], 'killed in the middle')
+  first.lackMore(100)
+  first.end(cut)
+  const second = processOn(dir)
+  t.same(ranges(second), [[100, 1]])
+  const again = second.begin(0, 1000, { isUnsized: true })
+  second.wrote(0, 100)
+  second.succeed(again, 100)
+  t.same(ranges(second), [], 'it had no more')
+  t.same(ranges(processOn(dir)), [])
+})
+
 t.test('what was being written when the process ended does not count', async (t) => {
   const { dir, file } = start(t)
   processOn(dir).begin(0, 10)
-  appendFileSync(file(), '-0 1')
-  t.same(ranges(processOn(dir)), [[0, 10]])
-  writeFileSync(file(), 'something else\n')
+  appendFileSync(file(), '+10')
+  const second = processOn(dir)
+  t.same(ranges(second), [[0, 10]])
+  second.begin(20, 10)
+  t.same(ranges(processOn(dir)), [
+    [0, 10],
+    [20, 10],
+  ])
+})
+
+t.test('what is no journal is none', async (t) => {
+  const { dir, file } = start(t)
+  const { logger } = recordingLogger()
+  const look = () => new Journals(dir, logger).look(ID)
+  processOn(dir).begin(0, 10)
+  t.match(look(), { announced: [{ start: 0, end: 10 }] })
+  const path = file()
+  const good = readFileSync(path, 'utf8')
+  for (const text of ['', 'something else\n', good + '\0\n', good + '+a 1\n', good + '+1\n']) {
+    writeFileSync(path, text)
+    t.equal(look(), undefined, text)
+  }
+  rmSync(path)
+  mkdirSync(path)
+  t.equal(look(), undefined, 'a directory')
+  new Journals(dir, logger).remove(ID)
+  t.notOk(existsSync(path))
+  execFileSync('mkfifo', [path])
+  t.equal(look(), undefined, 'a FIFO')
   t.same(ranges(processOn(dir)), [])
+  t.match(look(), { announced: [] })
 })
 
 t.test('files that nobody asks for go', async (t) => {
@@ -155,7 +202,7 @@ t.test('a record that cannot be kept up is removed', async (t) => {
   const first = processOn(dir)
   const path = file()
   mkdirSync(`${path}.new`)
-  first.end(first.begin(0, 10))
+  first.noteEmptied()
   t.notOk(existsSync(path), 'it would be wrong')
   first.fail(first.begin(0, 10))
   t.same(ranges(first), [[0, 10]], 'who is asked now still knows')

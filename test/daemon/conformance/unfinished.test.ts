@@ -211,17 +211,21 @@ t.test('a daemon that is killed takes nothing of it along', async (t) => {
     await first.stop()
     const second = await startDaemon(t, { from: first })
     await second.addTicketFor(image.file, { uuid: image.id, size: SIZE, ops: ['write'] })
-    const empty = await request(second.remote, 'PUT', image.url, { body: '' })
-    t.equal(empty.status, 200)
+    for (const headers of [{}, { 'transfer-encoding': 'chunked' }]) {
+      const empty = await request(second.remote, 'PUT', image.url, { body: '', headers })
+      t.equal(empty.status, 200)
+    }
     t.equal(image.bytes().length, SIZE, 'nothing has come')
-    t.equal((await request(second.remote, 'PUT', image.url, { body: 'abc' })).status, 200)
+    const headers = { 'transfer-encoding': 'chunked' }
+    const reply = await request(second.remote, 'PUT', image.url, { body: 'abc', headers })
+    t.equal(reply.status, 200)
     t.equal(image.bytes().toString(), 'abc')
     await second.stop()
     const third = await startDaemon(t, { from: second })
     const again = { uuid: image.id, size: SIZE, ops: ['write'], replace: true }
     await third.addTicketFor(image.file, again)
-    const headers = { 'content-range': 'bytes 3-5/*' }
-    await request(third.remote, 'PUT', image.url, { body: 'def', headers })
+    const behind = { 'content-range': 'bytes 3-5/*' }
+    await request(third.remote, 'PUT', image.url, { body: 'def', headers: behind })
     t.equal(image.bytes().toString(), 'abcdef')
     t.equal((await third.controlRequest('DELETE', `/tickets/${image.id}`)).status, 204)
   })

@@ -21,11 +21,18 @@ interface Upload {
   readonly file: string
 }
 
+interface BeginOptions extends EngineOptions {
+  readonly format?: 'raw' | 'cow'
+  /** Called with the daemon's directory. */
+  readonly prepare?: (dir: string) => void
+}
+
 async function begin(
   t: Test,
-  { format = 'raw', ...options }: EngineOptions & { readonly format?: 'raw' | 'cow' } = {},
+  { format = 'raw', prepare, ...options }: BeginOptions = {},
 ): Promise<Upload> {
   const first = await startDaemon(t, { config: { daemon: { shutdown_timeout: 0 } } })
+  prepare?.(first.dir)
   const engine = await startEngine(t, { daemon: first, ...options })
   const disk = await engine.addDisk({ format, provisionedSize: SIZE, initialSize: SIZE })
   const { id, ticketId = '' } = await engine.transferring({ diskId: disk.id })
@@ -107,21 +114,27 @@ t.test('half an upload is no disk', async (t) => {
     t.match(await finalize(upload), /^illegal the image was refused: an upload failed/)
   })
 
-  t.test('when nobody knows what was under way: all has to come again', async (t) => {
+  t.test('when nothing is recorded: all has to come again', async (t) => {
     for (const size of [SIZE - 1, SIZE]) {
       const upload = await begin(t)
-      await sendSome(t, upload.first, upload.ticketId)
-      await until('it is seen', async () => {
-        upload.engine.clock.advance(1000)
-        return (await upload.engine.service.transfer(upload.id))?.isActive
-      })
+      t.equal((await put(upload.first, upload.ticketId, randomBytes(SIZE))).status, 200)
       upload.first.process.kill('SIGKILL')
       await upload.first.exited()
       forget(upload)
       const second = await restart(t, upload)
       t.equal((await put(second, upload.ticketId, randomBytes(size))).status, 200)
-      t.match(await finalize(upload), size === SIZE ? /^ok$/ : /^illegal .* an upload failed/)
+      const wanted = size === SIZE ? /^ok$/ : /^illegal .* an upload failed/
+      t.match(await finalize(upload), wanted)
     }
+  })
+
+  t.test('when nothing can be recorded', async (t) => {
+    const upload = await begin(t, {
+      prepare: (dir) => writeFileSync(join(dir, 'run', 'changes'), ''),
+    })
+    await sendSome(t, upload.first, upload.ticketId)
+    await restart(t, upload)
+    t.match(await finalize(upload), /^illegal .* an upload failed/)
   })
 
   t.test('when an old image would complete it', async (t) => {
@@ -140,20 +153,41 @@ t.test('half an upload is no disk', async (t) => {
 
 t.test('data that a proxy refused, since they are larger than the disk, are no disk', async (t) => {
   const proxy = await startProxy(t)
-  const upload = await begin(t, { proxy })
-  const path = `/images/${upload.ticketId}`
   const body = randomBytes(SIZE + 1)
-  t.equal((await request(proxy.remote, 'PUT', path, { body })).status, 416)
-  t.match(await finalize(upload), /^illegal the image was refused: an upload failed/)
-  const other = await begin(t, { proxy })
-  const good = `/images/${other.ticketId}`
-  await request(proxy.remote, 'PUT', good, { body })
-  const reply = await request(proxy.remote, 'PUT', good, { body: randomBytes(SIZE) })
-  t.equal(reply.status, 200)
-  t.equal(await finalize(other), 'ok')
+  for (const headers of [{}, { 'transfer-encoding': 'chunked' }]) {
+    const upload = await begin(t, { proxy })
+    const path = `/images/${upload.ticketId}`
+    const reply = await request(proxy.remote, 'PUT', path, { body, headers })
+    t.equal(reply.status, 416)
+    await upload.first.ticketWhen(upload.ticketId, 'it ended', (info) => !info.active)
+    t.match(await finalize(upload), /^illegal the image was refused: an upload failed/)
+  }
+  for (const where of ['proxy', 'daemon'] as const) {
+    const upload = await begin(t, { proxy })
+    const path = `/images/${upload.ticketId}`
+    t.equal((await request(proxy.remote, 'PUT', path, { body })).status, 416)
+    const target = where === 'proxy' ? proxy.remote : upload.first.remote
+    const right = await request(target, 'PUT', path, { body: randomBytes(SIZE) })
+    t.equal(right.status, 200)
+    t.equal(await finalize(upload), 'ok', where)
+  }
 })
 
 t.test('a whole upload is a disk', async (t) => {
+  for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+    t.test(`when chunks of it were cut off by ${signal}, and came again`, async (t) => {
+      const upload = await begin(t)
+      const wire = await Wire.open(upload.first.remote)
+      t.teardown(() => wire.destroy())
+      const head = `PUT /images/${upload.ticketId} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n`
+      await wire.send(`${head}2\r\nab\r\n`)
+      await upload.first.ticketWhen(upload.ticketId, 'it writes', (info) => info.active)
+      const second = await restart(t, upload, signal)
+      t.equal((await put(second, upload.ticketId, 'abc')).status, 200)
+      t.equal(await finalize(upload), 'ok')
+    })
+  }
+
   t.test('when it ended after the last look', async (t) => {
     const upload = await begin(t)
     const { engine, first, ticketId } = upload
@@ -169,14 +203,9 @@ t.test('a whole upload is a disk', async (t) => {
 
   t.test('when a request of it failed and was sent again, and nobody has seen that', async (t) => {
     const upload = await begin(t)
-    const { engine, first, ticketId } = upload
+    const { first, ticketId } = upload
     const digest = { 'content-digest': `sha-256=:${Buffer.alloc(32).toString('base64')}:` }
     t.equal((await put(first, ticketId, randomBytes(SIZE), digest)).status, 400)
-    await until('it is stored', async () => {
-      engine.clock.advance(1000)
-      const stored = await engine.store.transaction((records) => records.transfer(upload.id))
-      return (stored?.missing?.length ?? 0) > 0
-    })
     t.equal((await put(first, ticketId, randomBytes(SIZE))).status, 200)
     await restart(t, upload)
     t.equal(await finalize(upload), 'ok')
