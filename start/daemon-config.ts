@@ -8,6 +8,8 @@ export interface DaemonSettings {
   readonly host: string
   readonly port: number
   readonly isVerbose: boolean
+  /** Where it records what is known of changes; else in the directory of the run. */
+  readonly recordsDir?: string
 }
 
 export interface DaemonPaths {
@@ -19,7 +21,7 @@ export interface DaemonPaths {
 /** Writes into `runDir`, which exists and is private. */
 export async function writeDaemonConfig(
   runDir: string,
-  { pki, host, port, isVerbose }: DaemonSettings,
+  { pki, host, port, isVerbose, recordsDir = runDir }: DaemonSettings,
 ): Promise<DaemonPaths> {
   const paths = {
     confDir: runDir,
@@ -29,7 +31,7 @@ export async function writeDaemonConfig(
   const config = `[daemon]
 systemd_enable = false
 drop_privileges = false
-run_dir = ${runDir}
+run_dir = ${recordsDir}
 # Whoever presses Ctrl-C does not want to wait for a forgotten download.
 shutdown_timeout = 2
 

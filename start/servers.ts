@@ -47,13 +47,15 @@ export async function startServers(
   imageServers: Child[],
 ): Promise<Running> {
   const { root, runDir, pki, urlHost, port, isVerbose, onLog } = options
-  const paths = await writeDaemonConfig(runDir, { ...options, pki, port, isVerbose })
+  const { transfersDir: dir, isDaemonOnly } = options
+  // Uploads to disks that are kept go on with the next run.
+  const recordsDir = dir === undefined ? runDir : join(dir, 'daemon')
+  const paths = await writeDaemonConfig(runDir, { ...options, pki, port, isVerbose, recordsDir })
   const client = new ControlClient({ address: { socketPath: paths.controlSocket } })
   const origin = `https://${urlHost}:${port}`
   const log = onLog === undefined ? {} : { onLog }
   const keep = (index: number, child: Child): void => void (order[index] = child)
   const order: (Child | undefined)[] = []
-  const { transfersDir: dir, isDaemonOnly } = options
   try {
     const sources = await openSources(
       options.served,

@@ -69,6 +69,30 @@ t.test('without a directory the disks go with the run', { skip: without('curl') 
   t.strictSame(readdirSync(dir).sort(), ['mydisk.img', 'tmp'])
 })
 
+t.test('with one an upload ends in the next run', { skip: without('curl') }, async (t) => {
+  const dir = userDir(t)
+  const begin = async () => {
+    const started = start(t, dir, ['--transfers', 'kept'])
+    const lines = await ready(started)
+    const sh = (...script: string[]) => run('sh', ['-ec', script.join('\n')], { cwd: dir })
+    return { started, sh, lines: LINES.map((name) => lineOf(lines, name)) }
+  }
+  const first = await begin()
+  const end = LINES.indexOf('finalize')
+  const said = await first.sh(...first.lines.slice(0, end), 'echo "$id"')
+  const id = said.trim().split('\n').at(-1)
+  first.started.child.kill('SIGINT')
+  await within('end', 20_000, first.started.ended)
+  const second = await begin()
+  const [api = '', ...others] = second.lines.filter((_, index) => index === 0 || index >= end)
+  const status = others.pop()?.replace(/mydisk-\d+/, () => /mydisk-\d+/.exec(first.lines[1]!)![0])
+  const ended = await second.sh(api, `id=${id ?? ''}`, ...others, status ?? '')
+  t.match(ended, '<phase>finished_success</phase>')
+  t.match(ended, /<status>ok<\/status>(?!.*<status>)/s)
+  second.started.child.kill('SIGINT')
+  t.equal(await within('end', 20_000, second.started.ended), 0)
+})
+
 t.test('the lines of other clients say where, who, and whom to trust', async (t) => {
   const started = start(t, userDir(t), [])
   const text = await ready(started)
