@@ -85,6 +85,18 @@ t.test('without a buffer a transfer waits, and then it is 503 with Retry-After',
   const small = { headers: { range: 'bytes=0-65535' } }
   t.equal((await request(proxy.remote, 'GET', image.url, small)).status, 206)
   t.equal((await request(proxy.remote, 'PUT', image.url, { body: 'small' })).status, 200)
+  const tiny = await pair.addImage(64 * KiB)
+  t.ok((await request(proxy.remote, 'GET', tiny.url)).body.equals(tiny.bytes()))
+  const tail = `bytes=${MiB - 64 * KiB}-`
+  for (const [{ url }, range, status] of [
+    [tiny, 'bytes=0-', 206],
+    [tiny, 'bytes=-1000000', 206],
+    [image, tail, 206],
+    [image, 'bytes=-65536', 206],
+    [image, `bytes=${MiB - 64 * KiB - 1}-`, 503],
+  ] as const) {
+    t.equal((await request(proxy.remote, 'GET', url, { headers: { range } })).status, status, range)
+  }
   t.equal((await request(proxy.remote, 'GET', `${image.url}/extents`)).status, 200)
   t.equal((await request(proxy.remote, 'OPTIONS', image.url)).status, 200)
 
