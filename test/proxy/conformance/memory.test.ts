@@ -52,6 +52,16 @@ async function takeAll(t: Test, proxy: Daemon, fake: FakeDaemon): Promise<Wire[]
   return wires
 }
 
+/** No more has moved for a moment. */
+async function stalled(proxy: Daemon, id: string): Promise<void> {
+  let [before, since] = [-1, performance.now()]
+  await until('it stalls', async () => {
+    const { transferred = 0 } = await proxy.ticket(id)
+    if (transferred !== before) [before, since] = [transferred, performance.now()]
+    return performance.now() - since > 300
+  })
+}
+
 /** None is lost: all are there to be taken. */
 async function allAreFree(t: Test, proxy: Daemon, what: string): Promise<void> {
   const fake = await startFakeDaemon(t, () => undefined)
@@ -212,6 +222,35 @@ t.test('a client that leaves the line, or a ticket that ends there', async (t) =
   for (const one of slow) one.destroy()
   await until('they have gone', () => fake.open() === 0)
   await allAreFree(t, proxy, 'waits that were given up')
+})
+
+t.test('who needs a first buffer is given the second of a transfer that runs', async (t) => {
+  const { proxy, pair } = await start(t, { buffer_wait_timeout: 20 })
+  const slow = await pair.addImage(Buffer.alloc(64 * MiB))
+  const wires: Wire[] = []
+  for (let count = 0; count < COUNT / 2; count++) {
+    wires.push(await ask(t, proxy, get(slow.url), false))
+    // It has two when nothing moves any more.
+    await stalled(proxy, slow.id)
+  }
+  const image = await pair.addImage(3 * MiB)
+  const waiting = request(proxy.remote, 'GET', image.url)
+  await proxy.ticketWhen(image.id, 'it waits', ({ active }) => active)
+  // They go on, for a while, and keep one each.
+  for (const wire of wires) {
+    const enough = (): void => {
+      if (wire.size > 8 * MiB) wire.socket.pause()
+    }
+    wire.read()
+    wire.socket.on('data', enough)
+  }
+  const { status, body } = await waiting
+  t.equal(status, 200)
+  t.ok(body.equals(image.bytes()))
+  t.ok(wires.every(({ size }) => size < 64 * MiB))
+  for (const wire of wires) wire.destroy()
+  await proxy.ticketWhen(slow.id, 'they have gone', ({ active }) => !active)
+  await allAreFree(t, proxy, 'buffers that were handed on')
 })
 
 t.test('buffers come back', async (t) => {
