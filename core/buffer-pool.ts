@@ -49,6 +49,11 @@ export class BufferPool {
     return { lent: this.#lent.size, idle: this.#idle.length, waiting: this.#waiting.size }
   }
 
+  /** Whether somebody waits for a first buffer, who has a better claim than a second one. */
+  get isAwaited(): boolean {
+    return this.#waiting.size > 0
+  }
+
   /**
    * A buffer, now or when one is released. Rejects with the signal's reason or BuffersBusyError.
    * Nobody must wait while holding a buffer: all of them might, for ever. See tryAcquire.

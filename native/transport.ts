@@ -204,7 +204,10 @@ export class Transport {
     if (!this.#isClosed) this.#door.withholdNext(connection, after)
   }
 
-  /** Whether the other end has ended the connection, or it is closed. */
+  /**
+   * Whether the other end has ended the connection, or it is closed. Of a client that nobody reads from
+   * only a reset is known.
+   */
   hasEnded(connection: number): boolean {
     return this.#isClosed || this.#door.hasEnded(connection)
   }

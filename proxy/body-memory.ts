@@ -49,8 +49,26 @@ export class BodyMemory {
     return buffer
   }
 
+  /**
+   * Gives one of two buffers, which neither a read nor a write uses, to somebody who waits for a first.
+   * False when nobody does.
+   */
+  yields(buffer: Buffer): boolean {
+    if (this.#pool?.isAwaited !== true || this.#lent.length < 2) return false
+    const index = this.#lent.findIndex((lent) => startsTogether(lent, buffer))
+    const [lent] = index < 0 ? [] : this.#lent.splice(index, 1)
+    if (lent === undefined) throw new Error('a buffer was given back that was not taken')
+    this.#pool.release(lent)
+    return true
+  }
+
   /** Nobody uses the buffers any more. May be called again. */
   release(): void {
     for (const buffer of this.#lent.splice(0)) this.#pool?.release(buffer)
   }
+}
+
+/** The first one may be shorter than what was lent. */
+function startsTogether(a: Buffer, b: Buffer): boolean {
+  return a.buffer === b.buffer && a.byteOffset === b.byteOffset
 }

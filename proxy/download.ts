@@ -59,7 +59,7 @@ async function download(
 ): Promise<void> {
   const { ticket, upstream } = relay
   const headers = requestHeaders(exchange, 'download')
-  const memory = BodyMemory.ofImage(services.buffers, sizeOf(wanted))
+  const memory = BodyMemory.ofImage(services.buffers, sizeOf(wanted, ticket.limit))
   const question: Question = {
     method: 'GET',
     headers,
@@ -120,10 +120,12 @@ async function download(
   }
 }
 
-/** At most so many bytes, if the request tells. */
-function sizeOf(wanted: RangeRequest | undefined): number | undefined {
-  if (wanted === undefined || wanted.kind === 'from') return undefined
-  return wanted.kind === 'suffix' ? wanted.size : wanted.last - wanted.first + 1
+/** At most so many bytes; more only if the image has changed (If-Range). */
+function sizeOf(wanted: RangeRequest | undefined, limit: number): number {
+  if (wanted === undefined) return limit
+  if (wanted.kind === 'suffix') return Math.min(wanted.size, limit)
+  const end = wanted.kind === 'from' ? limit : Math.min(wanted.last + 1, limit)
+  return Math.max(0, end - wanted.first)
 }
 
 /** What the daemon would refuse, too, if its ticket is as large as this one. */

@@ -1,8 +1,8 @@
 /**
  * Moves a body from where it comes to where it goes. Bodies arrive in TLS records of 16 KiB, and each
  * write costs: they are collected into large pieces, one being filled while the other goes out. Where
- * there is memory for one piece only, it goes out before it is filled again. What lingers is passed on
- * soon, however small.
+ * there is memory for one piece only, or others wait for theirs, it goes out before it is filled again.
+ * What lingers is passed on soon, however small.
  */
 import type { BodyMemory } from './body-memory.js'
 import { DaemonAnswerError } from './errors.js'
@@ -38,9 +38,9 @@ export async function pump(
   sink: ByteSink,
   { memory, size, limit, beyond, onMoved }: PumpOptions,
 ): Promise<void> {
-  const first = memory.first(size)
-  let second: Buffer | undefined
-  let buffer = first
+  let buffer = memory.first(size)
+  /** Not in use whenever a write has begun. */
+  let other: Buffer | undefined
   let taken = 0
   let writing: Promise<void> = Promise.resolve()
   for (;;) {
@@ -61,9 +61,10 @@ export async function pump(
       await writing
       throw beyond()
     }
-    if (taken !== size) second ??= memory.second()
-    if (second === undefined) await writing
-    else buffer = buffer === first ? second : first
+    if (other !== undefined && memory.yields(other)) other = undefined
+    if (taken !== size) other ??= memory.second()
+    if (other === undefined) await writing
+    else [buffer, other] = [other, buffer]
   }
 }
 

@@ -1,6 +1,6 @@
 /** PUT /images/{id} through the proxy: the body goes on as it comes. */
 import { parseContentDigest } from '../core/http/digest-fields.js'
-import { BadRequestError, RangeNotSatisfiableError } from '../core/http/errors.js'
+import { BadRequestError, ClientGoneError, RangeNotSatisfiableError } from '../core/http/errors.js'
 import type { Exchange } from '../core/http/exchange.js'
 import { parseContentRange } from '../core/http/range.js'
 import { follow } from '../core/images/operate.js'
@@ -26,6 +26,8 @@ import { SentBytes } from './sent-bytes.js'
 
 /** A daemon that does not know Expect says nothing; then the body is sent all the same. */
 const CONTINUE_MS = 1000
+/** Between looks at a client that waits: soon enough for who waits behind it. */
+const LOOK_MS = 500
 
 export async function relayUpload(exchange: Exchange, services: RelayServices): Promise<void> {
   requireId(exchange)
@@ -111,7 +113,9 @@ async function send(
     const headers = { ...requestHeaders(exchange, 'upload'), ...framing(exchange, upload) }
     const memory = BodyMemory.ofImage(services.buffers, upload.size)
     const call = { method: 'PUT', suffix: upload.suffix, headers, isWork: true, memory }
-    const request = await relay.upstream.begin(call, signal)
+    const request = await whileWanted(exchange, signal, (wanted) =>
+      relay.upstream.begin(call, wanted),
+    )
     const stopCancel = cancelOn(signal, request)
     const stopHasten = hastenOn(exchange.closed, request)
     const stop = (): void => {
@@ -143,6 +147,34 @@ async function send(
       const mayRepeat = request.isReused && error instanceof DaemonGoneError
       if (!mayRepeat || progress.isBodyTouched || signal.aborted) throw error
     }
+  }
+}
+
+/**
+ * Before anything is read of the body: `wanted` is aborted when the client has gone, but not if all of the
+ * body has come, which is written. Nobody tells of clients that nobody reads from.
+ */
+async function whileWanted<T>(
+  exchange: Exchange,
+  signal: AbortSignal,
+  wait: (wanted: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { closed, connection } = exchange
+  const abort = new AbortController()
+  const stop = follow(abort, [signal])
+  const look = (): void => {
+    const hasGone = closed.aborted || connection.hasLeft
+    if (hasGone && !exchange.isBodyHere) abort.abort(new ClientGoneError())
+  }
+  if (closed.aborted) look()
+  closed.addEventListener('abort', look)
+  const timer = setInterval(look, LOOK_MS)
+  try {
+    return await wait(abort.signal)
+  } finally {
+    clearInterval(timer)
+    closed.removeEventListener('abort', look)
+    stop()
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import type { ServerHttp2Session } from 'node:http2'
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import { ClientGoneError } from './errors.js'
 import type { FrontConnection } from './front.js'
 import { hasLeft } from './peer.js'
@@ -106,6 +107,15 @@ export class Connection {
       this.#session.settings({ initialWindowSize: STREAM_WINDOW })
       this.#session.setLocalWindowSize(SESSION_WINDOW)
     }
+  }
+
+  /**
+   * Whether the client has gone, which Node does not notice while a body is not read. Who ends a plain
+   * connection may wait for an answer.
+   */
+  get hasLeft(): boolean {
+    if (this.front !== undefined) return this.front.hasLeft
+    return this.socket instanceof TLSSocket && hasLeft(this.socket)
   }
 
   /**

@@ -132,6 +132,11 @@ export class Exchange {
     return !isHttp1(this.#request) || this.#request.headers['transfer-encoding'] !== undefined
   }
 
+  /** Whether all of the body has come, and is kept should the client go before anybody reads it. */
+  get isBodyHere(): boolean {
+    return this.#withheld === undefined && isHttp1(this.#request) && this.#request.complete
+  }
+
   /** The client waits for `100 Continue` before it sends its body. */
   get expectsContinue(): boolean {
     return this.header('expect')?.toLowerCase() === '100-continue'

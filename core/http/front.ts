@@ -63,6 +63,11 @@ export class FrontConnection {
     return withheldBy(this.#transport, this.#id, headers)
   }
 
+  /** The client has gone, as far as it is known while nobody reads. */
+  get hasLeft(): boolean {
+    return this.#transport.hasEnded(this.#id)
+  }
+
   /** Sends the chunk behind the first `after` bytes written to the server's socket. */
   write(after: number, chunk: Buffer): Promise<void> {
     return this.#transport.write(this.#id, after, chunk)

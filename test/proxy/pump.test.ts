@@ -132,6 +132,55 @@ t.test('a second piece is taken when there is one, and not for the end of a body
   t.same(seen, [1, 1])
 })
 
+t.test('a second piece goes to who waits for a first, and never one in use', async (t) => {
+  // Of a body that lingers, and may fit into a part of the first, or is of unknown size.
+  for (const size of [undefined, PIECE - 1, 8 * PIECE]) {
+    const pool = poolOf(2)
+    const used = new Set<ArrayBufferLike>()
+    const lent: number[] = []
+    let waiter: Promise<Buffer> | undefined
+    let isServed = false
+    let left = size ?? 8 * PIECE
+    const step = size === PIECE - 1 ? 64 * KiB : PIECE
+    const from: ByteSource = {
+      read: async (target) => {
+        t.notOk(used.has(target.buffer), 'nothing is read into what goes out')
+        used.add(target.buffer)
+        lent.push(pool.counts.lent)
+        if (lent.length === 3) {
+          waiter = pool.acquire(signal).then((buffer) => {
+            t.notOk(used.has(buffer.buffer), 'nobody uses it')
+            isServed = true
+            return buffer
+          })
+        }
+        await new Promise((resolve) => setImmediate(resolve))
+        used.delete(target.buffer)
+        const filled = Math.min(step, left, target.length)
+        left -= filled
+        return filled
+      },
+    }
+    const sink = {
+      write: async (chunk: Buffer) => {
+        used.add(chunk.buffer)
+        await new Promise((resolve) => setTimeout(resolve, 1))
+        used.delete(chunk.buffer)
+      },
+    }
+    const options = size === undefined ? {} : { size }
+    const memory = BodyMemory.ofImage(pool, size)
+    await memory.take(signal)
+    await pump(from, sink, { ...whole, ...options, memory })
+    t.ok(isServed, 'while the body goes on')
+    t.equal(left, 0)
+    t.equal(pool.counts.lent, 2, 'one each')
+    memory.release()
+    if (waiter !== undefined) pool.release(await waiter)
+    t.same(pool.counts, { lent: 0, idle: 2, waiting: 0 })
+  }
+})
+
 t.test('small bodies take nothing from the pool', async (t) => {
   const pool = poolOf(1)
   const taken = await pool.acquire(signal)
@@ -152,6 +201,12 @@ t.test('memory is given back once, and nobody waits for it who holds some', asyn
   await memory.take(signal)
   t.ok(memory.second())
   t.equal(pool.counts.lent, 2)
+  t.notOk(memory.yields(memory.first()), 'nobody waits')
+  const abort = new AbortController()
+  const waiting = pool.acquire(abort.signal)
+  t.throws(() => memory.yields(Buffer.alloc(1)), /not taken/)
+  abort.abort(new Error('left'))
+  await t.rejects(waiting, { message: 'left' })
   await t.rejects(memory.take(signal), /while holding one/)
   memory.release()
   memory.release()

@@ -20,13 +20,17 @@ const TIMEOUT_MS = 10_000
 
 export class Wire {
   readonly socket: net.Socket
+  /** Below TLS; else the same. */
+  readonly #tcp: net.Socket
   #received: Buffer[] = []
   #size = 0
   #isEnded = false
   #wake: (() => void)[] = []
 
-  private constructor(socket: net.Socket, isReading: boolean) {
+  private constructor({ socket, tcp }: Connected, isReading: boolean) {
     this.socket = socket
+    this.#tcp = tcp
+    tcp.on('error', () => this.#end())
     socket.on('error', () => this.#end())
     socket.on('end', () => this.#end())
     socket.on('close', () => this.#end())
@@ -35,14 +39,15 @@ export class Wire {
 
   /** Without `isReading` nothing is taken from the socket until read() is called. */
   static async open(target: Target, { isReading = true, alpn = 'http/1.1' } = {}): Promise<Wire> {
-    const socket = connect(target, alpn)
+    const connected = connect(target, alpn)
+    const { socket } = connected
     const event = socket instanceof tls.TLSSocket ? 'secureConnect' : 'connect'
-    const connected = new Promise<void>((resolve, reject) => {
+    const opened = new Promise<void>((resolve, reject) => {
       socket.once(event, () => resolve())
       socket.once('error', reject)
     })
-    await within('connection', TIMEOUT_MS, connected)
-    return new Wire(socket, isReading)
+    await within('connection', TIMEOUT_MS, opened)
+    return new Wire(connected, isReading)
   }
 
   read(): void {
@@ -77,6 +82,11 @@ export class Wire {
 
   destroy(): void {
     this.socket.destroy()
+  }
+
+  /** Closes so that the other end loses what it has not read: by TCP's reset. */
+  reset(): void {
+    this.#tcp.resetAndDestroy()
   }
 
   /** Sends a request and takes its response. */
@@ -207,9 +217,19 @@ export class Wire {
   }
 }
 
-function connect(target: Target, alpn: string): net.Socket {
-  if ('path' in target) return net.connect({ path: target.path })
+interface Connected {
+  readonly socket: net.Socket
+  readonly tcp: net.Socket
+}
+
+function connect(target: Target, alpn: string): Connected {
+  if ('path' in target) return bare(net.connect({ path: target.path }))
   const { host, port, ca } = target
-  if (ca === undefined) return net.connect({ host, port })
-  return tls.connect({ host, port, ca, ALPNProtocols: [alpn] })
+  const tcp = net.connect({ host, port })
+  if (ca === undefined) return bare(tcp)
+  return { socket: tls.connect({ socket: tcp, host, ca, ALPNProtocols: [alpn] }), tcp }
+}
+
+function bare(tcp: net.Socket): Connected {
+  return { socket: tcp, tcp }
 }

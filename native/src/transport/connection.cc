@@ -147,7 +147,9 @@ void Connection::Drive(uint32_t happened) {
   if (is_cut_ || (state_ != State::kDialing && IsOver())) return Close();
   if (state_ == State::kLost && has_owner_hung_up_) return Close();
   Advance();
-  if (has_peer_ended_) has_ended_.store(true, std::memory_order_relaxed);
+  // A client that was reset is read to its end by who wants its bytes; who does not may ask.
+  const bool has_left = !is_dialed() && is_peer_in_trouble_;
+  if (has_peer_ended_ || has_left) has_ended_.store(true, std::memory_order_relaxed);
   PublishCounts();
   if (state_ == State::kClosed) return;
   Arm();

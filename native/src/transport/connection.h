@@ -88,7 +88,7 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   uint64_t id() const { return options_.id; }
-  // Nothing more comes from the peer.
+  // Nothing more comes from the peer; of a client there may be bytes that nobody has read.
   bool has_ended() const { return has_ended_.load(std::memory_order_relaxed); }
   // As those of the channel.
   uint64_t received() const { return received_.load(std::memory_order_relaxed); }

@@ -1,6 +1,7 @@
 /** Buffers of the proxy: bounded for all transfers together, waited for, and never lost. */
 import t, { type Test } from 'tap'
 import { randomBytes } from 'node:crypto'
+import { constants } from 'node:http2'
 import { KiB, MiB } from '../../../core/units.js'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
 import { startFakeDaemon, type FakeDaemon, type Script } from '../../support/fake-daemon.js'
@@ -52,6 +53,16 @@ async function takeAll(t: Test, proxy: Daemon, fake: FakeDaemon): Promise<Wire[]
   return wires
 }
 
+/** No more has moved for a moment. */
+async function stalled(proxy: Daemon, id: string): Promise<void> {
+  let [before, since] = [-1, performance.now()]
+  await until('it stalls', async () => {
+    const { transferred = 0 } = await proxy.ticket(id)
+    if (transferred !== before) [before, since] = [transferred, performance.now()]
+    return performance.now() - since > 300
+  })
+}
+
 /** None is lost: all are there to be taken. */
 async function allAreFree(t: Test, proxy: Daemon, what: string): Promise<void> {
   const fake = await startFakeDaemon(t, () => undefined)
@@ -85,6 +96,18 @@ t.test('without a buffer a transfer waits, and then it is 503 with Retry-After',
   const small = { headers: { range: 'bytes=0-65535' } }
   t.equal((await request(proxy.remote, 'GET', image.url, small)).status, 206)
   t.equal((await request(proxy.remote, 'PUT', image.url, { body: 'small' })).status, 200)
+  const tiny = await pair.addImage(64 * KiB)
+  t.ok((await request(proxy.remote, 'GET', tiny.url)).body.equals(tiny.bytes()))
+  const tail = `bytes=${MiB - 64 * KiB}-`
+  for (const [{ url }, range, status] of [
+    [tiny, 'bytes=0-', 206],
+    [tiny, 'bytes=-1000000', 206],
+    [image, tail, 206],
+    [image, 'bytes=-65536', 206],
+    [image, `bytes=${MiB - 64 * KiB - 1}-`, 503],
+  ] as const) {
+    t.equal((await request(proxy.remote, 'GET', url, { headers: { range } })).status, status, range)
+  }
   t.equal((await request(proxy.remote, 'GET', `${image.url}/extents`)).status, 200)
   t.equal((await request(proxy.remote, 'OPTIONS', image.url)).status, 200)
 
@@ -200,6 +223,89 @@ t.test('a client that leaves the line, or a ticket that ends there', async (t) =
   for (const one of slow) one.destroy()
   await until('they have gone', () => fake.open() === 0)
   await allAreFree(t, proxy, 'waits that were given up')
+})
+
+t.test('uploads whose clients have gone give up their turn and their place in line', async (t) => {
+  const limits = { buffer_wait_timeout: 30 }
+  const { proxy, pair } = await start(t, limits, { max_connections_per_ticket: COUNT })
+  const fake = await startFakeDaemon(t, () => undefined)
+  const slow = await takeAll(t, proxy, fake)
+  const image = await pair.addImage(MiB)
+  const before = image.bytes()
+  for (const begin of ['', 'begin', Buffer.alloc(100 * KiB)]) {
+    const wires: Wire[] = []
+    for (let count = 0; count <= COUNT; count++) {
+      const wire = await ask(t, proxy, put(image.url, MiB))
+      await wire.send(begin)
+      wires.push(wire)
+    }
+    await proxy.ticketWhen(image.id, 'all wait', ({ connections }) => connections === COUNT + 1)
+    for (const wire of wires) wire.reset()
+    await proxy.ticketWhen(image.id, 'they have left', ({ active }) => !active)
+    t.equal((await request(proxy.remote, 'GET', `${image.url}/extents`)).status, 200)
+  }
+  const session = await openH2(proxy.remote)
+  t.teardown(() => session.destroy())
+  for (const end of ['stream', 'session']) {
+    const headers = { ':method': 'PUT', ':path': image.url, 'content-length': MiB }
+    const stream = session.request(headers, { endStream: false })
+    stream.on('error', () => undefined).write('begin')
+    await proxy.ticketWhen(image.id, 'it waits', ({ active }) => active)
+    if (end === 'stream') stream.close(constants.NGHTTP2_CANCEL)
+    else session.destroy()
+    await proxy.ticketWhen(image.id, `the ${end} has gone`, ({ active }) => !active)
+  }
+  t.ok(image.bytes().equals(before), 'nothing was written')
+  for (const wire of slow) wire.destroy()
+  await until('they have gone', () => fake.open() === 0)
+  await allAreFree(t, proxy, 'uploads that left the line')
+})
+
+t.test('an upload that came whole is written, though its client has gone', async (t) => {
+  const { proxy } = await start(t, {}, { max_connections_per_ticket: 1 })
+  const fake = await startFakeDaemon(t, ({ socket, method }) => {
+    if (method === 'PUT') socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+  })
+  const url = await addTicket(proxy, fake, { size: 64 * MiB })
+  const id = url.slice('/images/'.length)
+  const first = await ask(t, proxy, get(url))
+  await fake.when(1)
+  const wire = await ask(t, proxy, `${put(url, 5)}whole`)
+  await proxy.ticketWhen(id, 'it waits for its turn', ({ connections }) => connections === 2)
+  wire.reset()
+  await proxy.ticketWhen(id, 'the client has gone', ({ connections }) => connections === 1)
+  first.destroy()
+  const asked = await fake.when(2)
+  await until('all of it came', () => asked.body().toString() === 'whole')
+})
+
+t.test('who needs a first buffer is given the second of a transfer that runs', async (t) => {
+  const { proxy, pair } = await start(t, { buffer_wait_timeout: 20 })
+  const slow = await pair.addImage(Buffer.alloc(64 * MiB))
+  const wires: Wire[] = []
+  for (let count = 0; count < COUNT / 2; count++) {
+    wires.push(await ask(t, proxy, get(slow.url), false))
+    // It has two when nothing moves any more.
+    await stalled(proxy, slow.id)
+  }
+  const image = await pair.addImage(3 * MiB)
+  const waiting = request(proxy.remote, 'GET', image.url)
+  await proxy.ticketWhen(image.id, 'it waits', ({ active }) => active)
+  // They go on, for a while, and keep one each.
+  for (const wire of wires) {
+    const enough = (): void => {
+      if (wire.size > 8 * MiB) wire.socket.pause()
+    }
+    wire.read()
+    wire.socket.on('data', enough)
+  }
+  const { status, body } = await waiting
+  t.equal(status, 200)
+  t.ok(body.equals(image.bytes()))
+  t.ok(wires.every(({ size }) => size < 64 * MiB))
+  for (const wire of wires) wire.destroy()
+  await proxy.ticketWhen(slow.id, 'they have gone', ({ active }) => !active)
+  await allAreFree(t, proxy, 'buffers that were handed on')
 })
 
 t.test('buffers come back', async (t) => {

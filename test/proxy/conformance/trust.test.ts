@@ -7,12 +7,14 @@ import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
+import tls from 'node:tls'
 import { startDaemon, ticketFields, type Daemon, type Sections } from '../../support/daemon.js'
 import { setEnvironment } from '../../support/environment.js'
 import { startFakeDaemon } from '../../support/fake-daemon.js'
 import { request, type Reply } from '../../support/http.js'
 import { testPki } from '../../support/pki.js'
 import { Pair, startPair, startProxy } from '../../support/proxy.js'
+import { until } from '../../support/wait.js'
 
 t.test('221-222: certificates', async (t) => {
   const daemon = await startDaemon(t, { config: { remote: { host: '::' } } })
@@ -62,6 +64,35 @@ t.test('221-222: certificates', async (t) => {
     const check = await startProxy(t, files('/nonexistent/ca.pem', '')).catch(String)
     t.match(check, /nonexistent/)
   })
+})
+
+t.test('a daemon that is not trusted is told so by the native front only', async (t) => {
+  const strange = testPki('strange')
+  const server = tls.createServer({
+    key: readFileSync(strange.keyFile),
+    cert: readFileSync(strange.certFile),
+  })
+  const ends: (string | undefined)[] = []
+  const note = (error: NodeJS.ErrnoException): void => void ends.push(error.code)
+  server.on('tlsClientError', note)
+  // With TLS 1.3 the handshake may be over here when the client refuses it.
+  server.on('secureConnection', (socket) => {
+    socket
+      .on('error', note)
+      .on('end', () => ends.push('end'))
+      .resume()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const proxy = await startProxy(t)
+  const uuid = randomUUID()
+  await proxy.addTicket({ uuid, size: 10, url: `https://localhost:${port}/images/${uuid}` })
+  const { status, text } = await request(proxy.remote, 'GET', `/images/${uuid}`)
+  t.match({ status, text }, { status: 502, text: /no certificate that is trusted here/ })
+  const end = await until('the daemon sees the end', () => ends[0])
+  if (process.env['IMAGEIO_TEST_NATIVE'] === 'off') t.notMatch(end, /ALERT/)
+  else t.equal(end, 'ERR_SSL_TLSV1_ALERT_UNKNOWN_CA')
 })
 
 t.test('a daemon that asks for a certificate gets one, if there is one', async (t) => {
