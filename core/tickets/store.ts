@@ -37,6 +37,8 @@ export const UNKNOWN = 'there is no such ticket'
 
 /** How often expired tickets are looked for. */
 const SWEEP_MS = 10_000
+/** And journals that are a week old. */
+const JOURNAL_SWEEP_MS = 3600 * 1000
 
 export class TicketStore {
   readonly #options: StoreOptions
@@ -45,6 +47,7 @@ export class TicketStore {
   readonly #key = randomBytes(32).toString('hex')
   readonly #removed: RemovedIds
   readonly #sweep: NodeJS.Timeout
+  readonly #journalSweep: NodeJS.Timeout
   /** How many are signed. */
   #signed = 0
 
@@ -54,8 +57,9 @@ export class TicketStore {
     this.#sweep = setInterval(() => {
       this.#forgetExpired()
       this.#removed.forgetOld()
-      this.#options.journals?.forgetOld()
     }, SWEEP_MS).unref()
+    options.journals?.forgetOld()
+    this.#journalSweep = setInterval(() => options.journals?.forgetOld(), JOURNAL_SWEEP_MS).unref()
   }
 
   /**
@@ -181,9 +185,10 @@ export class TicketStore {
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
-  /** Ends the store's own timer. */
+  /** Ends the store's own timers. */
   close(): void {
     clearInterval(this.#sweep)
+    clearInterval(this.#journalSweep)
   }
 
   /** What a process before this one knew, if it wrote and was not the engine's to forget. */
