@@ -162,7 +162,13 @@ export async function recallTicket(
   const { host, disk, ticketId } = session
   const ticket = ticketOf(context, session, context.volumes.url(disk))
   context.requireLease()
-  await host.tickets.install({ ...ticket, timeout: 0 })
+  try {
+    await host.tickets.install({ ...ticket, timeout: 0 })
+  } catch (error) {
+    // It was removed for good, by a process that was killed before it stored that: nothing was missing.
+    if (error instanceof HostRefusedError && error.isRefusal) return undefined
+    throw error
+  }
   return host.tickets.state(ticketId)
 }
 
