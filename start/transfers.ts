@@ -1,12 +1,12 @@
 /** The transfer service as a child: oVirt's ImageTransfer API in front of our daemon and proxy. */
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdir, readdir, readFile, writeFile, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { makeDirectory } from '../core/directories/make-directory.js'
-import { claim, InUseError } from './claim.js'
+import { claimDirectory } from './claim.js'
 import { startChild, untilReady, type Child } from './child.js'
 import { freePort } from './free-port.js'
 import { commonSections, writeConfig, type CommonSettings } from './server-config.js'
@@ -99,13 +99,9 @@ async function makeDirectories(runDir: string, dir: string): Promise<void> {
   await mkdir(nbdDirectory(runDir), { mode: 0o700 })
   try {
     await makeDirectory(disksDirectory(dir))
-    const { dev, ino } = await stat(dir)
-    await claim(`imageio-start-${dev}-${ino}`)
+    await claimDirectory(dir)
   } catch (cause) {
-    if (cause instanceof InUseError) {
-      const advice = 'end that one, or use another directory'
-      throw new StartError(`${dir} is in use by another npm start: ${advice}`, { cause })
-    }
+    if (cause instanceof StartError) throw cause
     throw new StartError(`cannot use ${dir}: ${(cause as Error).message}`, { cause })
   }
 }
