@@ -59,17 +59,17 @@ export class Journals {
     this.#logger = logger
   }
 
-  /** That of a ticket, which exists from now on. Undefined when it cannot be kept, which is logged. */
-  open(id: string, { mustEmpty }: { readonly mustEmpty: boolean }): Journal | undefined {
+  /**
+   * That of a ticket; its file says nothing new before `renew`. Undefined when it cannot be kept, which is
+   * logged.
+   */
+  open(id: string): Journal | undefined {
     const name = nameOf(id)
     const path = join(this.#dir, name)
     try {
       mkdirSync(this.#dir, { recursive: true, mode: 0o700 })
-      const found = read(path)
-      const first = found ?? { announced: [], unsized: [], openEnds: [], mustEmpty }
-      const journal = new Journal(path, found, (error) => this.#fail(path, error))
+      const journal = new Journal(path, read(path), (error) => this.#fail(path, error))
       this.#open.add(name)
-      journal.renew(first)
       return journal
     } catch (error) {
       this.#fail(path, error)
@@ -128,10 +128,12 @@ export class Journals {
   /** What is wrong in it would be worse than none. */
   #fail(path: string, error: unknown): void {
     this.#logger.error({ err: error }, 'changes cannot be recorded for a restart of this service')
-    try {
-      rmSync(path, { force: true, recursive: true })
-    } catch {
-      // It said so already.
+    for (const file of [path, `${path}.new`]) {
+      try {
+        rmSync(file, { force: true, recursive: true })
+      } catch {
+        // It said so already.
+      }
     }
   }
 }
@@ -211,10 +213,10 @@ export class Journal {
       ]
       const temporary = `${this.#path}.new`
       writeFileSync(temporary, begin + rest.join(''), { mode: 0o600 })
-      const fd = openSync(temporary, 'a')
       renameSync(temporary, this.#path)
       if (this.#fd !== undefined) closeSync(this.#fd)
-      this.#fd = fd
+      this.#fd = undefined // should it not open
+      this.#fd = openSync(this.#path, 'a')
       this.#base = rest.length === 0 ? begin.length : undefined
       this.#length = 0
     })

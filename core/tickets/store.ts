@@ -72,9 +72,9 @@ export class TicketStore {
     let unfinished: Unfinished | undefined
     for (let old = this.#tickets.get(key); old !== undefined; old = this.#tickets.get(key)) {
       await this.#end(old, timeoutMs)
+      this.#removed.check(key) // while that was waited for; who removes it is told what is lost
       unfinished = old.unfinished
       this.#forget(key, old)
-      this.#removed.check(key) // while that was waited for
     }
     const kept = unfinished && { unfinished, isRecalled: true }
     this.#tickets.set(key, this.#make(definition, kept ?? this.#recall(definition)))
@@ -195,7 +195,7 @@ export class TicketStore {
   #recall(definition: TicketDefinition): TicketOptions {
     if (!definition.ops.includes('write')) return {}
     const mustEmpty = definition.replaces
-    const journal = this.#options.journals?.open(definition.id, { mustEmpty })
+    const journal = this.#options.journals?.open(definition.id)
     const unfinished = new Unfinished({ journal, mustEmpty })
     return { unfinished, isRecalled: journal?.found !== undefined }
   }

@@ -49,7 +49,7 @@ export class Unfinished {
     for (const offset of found?.unsized ?? []) this.#missing.add(offset, 1)
     this.#openEnds = new Set(found?.openEnds)
     this.#mustEmpty = found?.mustEmpty ?? mustEmpty
-    if (found !== undefined) journal?.renew(this.#recorded())
+    journal?.renew(this.#recorded())
   }
 
   /** What was in the image before has still to go, before anything is written. */

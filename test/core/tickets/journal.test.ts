@@ -22,7 +22,7 @@ const ID = 'a ticket'
 /** A process that is killed closes nothing. */
 function processOn(dir: string, mustEmpty = false): Unfinished {
   const { logger } = recordingLogger()
-  return new Unfinished({ journal: new Journals(dir, logger).open(ID, { mustEmpty }), mustEmpty })
+  return new Unfinished({ journal: new Journals(dir, logger).open(ID), mustEmpty })
 }
 
 const ranges = (unfinished: Unfinished) => unfinished.ranges(64)
@@ -177,7 +177,7 @@ t.test('files that nobody asks for go', async (t) => {
   const { logger } = recordingLogger()
   const journals = new Journals(dir, logger)
   journals.forgetOld()
-  journals.open(ID, { mustEmpty: false })
+  new Unfinished({ journal: journals.open(ID) })
   const old = Date.now() / 1000 - 8 * 24 * 3600
   utimesSync(file(), old, old)
   journals.forgetOld()
@@ -192,7 +192,7 @@ t.test('where nothing can be recorded it is said, and all goes on', async (t) =>
   const { logger, lines } = recordingLogger()
   writeFileSync(join(dir, '..', '..', 'file'), '')
   const journals = new Journals(join(dir, '..', '..', 'file', 'x'), logger)
-  t.equal(journals.open(ID, { mustEmpty: false }), undefined)
+  t.equal(journals.open(ID), undefined)
   t.match(lines, [{ level: 50, msg: /cannot be recorded/ }])
   t.equal(journals.look(ID), undefined)
 })
@@ -204,6 +204,7 @@ t.test('a record that cannot be kept up is removed', async (t) => {
   mkdirSync(`${path}.new`)
   first.noteEmptied()
   t.notOk(existsSync(path), 'it would be wrong')
+  t.notOk(existsSync(`${path}.new`))
   first.fail(first.begin(0, 10))
   t.same(ranges(first), [[0, 10]], 'who is asked now still knows')
 })
