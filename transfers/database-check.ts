@@ -13,8 +13,9 @@ import { NEWER } from './store/sql-records.js'
 const CONNECT_MS = 10_000
 
 /** Undefined when it can. Never has the password. */
-export function faultOfDatabase(database: string): Promise<string | undefined> {
-  return isPostgres(database) ? faultOfPostgres(database) : faultOfFile(database)
+export async function faultOfDatabase(database: string): Promise<string | undefined> {
+  if (isPostgres(database)) return faultOfPostgres(database)
+  return (await faultOfFile(database)) ?? ((await isNewer(database)) ? NEWER : undefined)
 }
 
 /** The service makes the file, and its directory, but no more: what is missing above is not mounted. */
@@ -30,8 +31,7 @@ export async function faultOfFile(path: string): Promise<string | undefined> {
   try {
     if (!(await stat(path)).isFile()) return `${path} is not a regular file`
     await access(path, constants.R_OK | constants.W_OK)
-    if (!(await isDatabase(path))) return `${path} is no SQLite database`
-    return isNewer(path) ? NEWER : undefined
+    return (await isDatabase(path)) ? undefined : `${path} is no SQLite database`
   } catch (error) {
     return `${path} ${describe(error)}`
   }
@@ -50,18 +50,24 @@ async function isDatabase(path: string): Promise<boolean> {
   }
 }
 
-/** Read without its log, so that no file is made; a service that is upgraded does not run. */
-function isNewer(path: string): boolean {
+/**
+ * Read without its log, so that no file is made: whoever runs, or was killed, may have left it in a state
+ * that says nothing. The start, which may write, decides.
+ */
+async function isNewer(path: string): Promise<boolean> {
+  if (await isMissing(path)) return false
   const url = pathToFileURL(path)
   url.searchParams.set('immutable', '1')
-  const database = new DatabaseSync(url, { readOnly: true })
   try {
-    const known = database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'migrations'").get()
-    if (known === undefined) return false
-    const taken = database.prepare('SELECT COUNT(*) AS taken FROM migrations').get()
-    return Number(taken?.['taken']) > MIGRATIONS.length
-  } finally {
-    database.close()
+    const database = new DatabaseSync(url, { readOnly: true })
+    try {
+      const taken = database.prepare('SELECT COUNT(*) AS taken FROM migrations').get()
+      return Number(taken?.['taken']) > MIGRATIONS.length
+    } finally {
+      database.close()
+    }
+  } catch {
+    return false
   }
 }
 

@@ -176,6 +176,8 @@ t.test('a file that cannot be the database is told', async (t) => {
     /newer version of this service: start that one, or restore a copy/,
   ])
   t.same(readdirSync(dirname(path)), ['file'], 'nothing is made')
+  truncateSync(path, 4097)
+  t.same(await database(path), [], 'as a process that was killed may leave it: its log mends it')
 })
 
 t.test('a PostgreSQL that cannot be reached is told, without its password', async (t) => {
