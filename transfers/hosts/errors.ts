@@ -26,6 +26,13 @@ export class HostRefusedError extends ServiceError {
   }
 }
 
+/** 410: the ticket was removed for good, and cannot be installed again. */
+export class TicketRemovedError extends HostRefusedError {
+  constructor(message: string, options: ErrorOptions = {}) {
+    super(message, { ...options, isRefusal: true })
+  }
+}
+
 /** For the log: what had to be expected needs no stack. */
 export function loggedError(error: unknown): { reason: string } | { err: unknown } {
   return error instanceof ServiceError ? { reason: error.message } : { err: error }

@@ -6,7 +6,12 @@ import {
   type ControlAddress,
   type ControlTls,
 } from '../../core/control/control-client.js'
-import { HostBusyError, HostRefusedError, HostUnreachableError } from './errors.js'
+import {
+  HostBusyError,
+  HostRefusedError,
+  HostUnreachableError,
+  TicketRemovedError,
+} from './errors.js'
 
 /** What is installed; the names are those on the wire. */
 export interface TicketRequest {
@@ -126,6 +131,7 @@ export class TicketControl {
       if (statusCode === 404) return undefined
       if (statusCode === undefined) throw new HostUnreachableError(message, { cause: error })
       if (statusCode === 409) throw new HostBusyError(message, { cause: error })
+      if (statusCode === 410) throw new TicketRemovedError(message, { cause: error })
       throw new HostRefusedError(message, { cause: error, isRefusal: statusCode < 500 })
     }
   }

@@ -4,7 +4,12 @@
  */
 import { randomUUID } from 'node:crypto'
 import { DomainUnavailableError } from '../fault.js'
-import { HostRefusedError, HostUnreachableError, loggedError } from '../hosts/errors.js'
+import {
+  HostRefusedError,
+  HostUnreachableError,
+  loggedError,
+  TicketRemovedError,
+} from '../hosts/errors.js'
 import type { ControlledHost } from '../hosts/hosts.js'
 import type { TicketRequest, TicketState } from '../hosts/ticket-control.js'
 import type { Id } from '../model.js'
@@ -166,7 +171,7 @@ export async function recallTicket(
     await host.tickets.install({ ...ticket, timeout: 0 })
   } catch (error) {
     // It was removed for good, by a process that was killed before it stored that: nothing was missing.
-    if (error instanceof HostRefusedError && error.isRefusal) return undefined
+    if (error instanceof TicketRemovedError) return undefined
     throw error
   }
   return host.tickets.state(ticketId)
