@@ -1,8 +1,6 @@
 /** Puts the transfer service together: store, hosts, manager, and what serves the API. Nothing is global. */
 import { existsSync, mkdirSync } from 'node:fs'
-import { realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import type { Logger } from '../core/log.js'
 import type { RunningServer } from '../core/process/main.js'
 import type { StartOptions } from '../core/process/server.js'
@@ -20,6 +18,7 @@ import type { TransferService } from './model.js'
 import { Service } from './service.js'
 import { requireUsable, warnOfLacks } from './start-checks.js'
 import { PostgresStore } from './store/postgres-store.js'
+import { claimFile } from './store/sqlite-claim.js'
 import { SqliteStore } from './store/sqlite-store.js'
 import type { Store } from './store/store.js'
 
@@ -137,26 +136,6 @@ async function openFile(path: string): Promise<OpenStore> {
     throw error
   }
 }
-
-/**
- * One process uses it: who starts another one by mistake shall not end the one that runs, as a process does
- * that takes over its lease. It is SQLite's lock on a file beside it, which ends with the process.
- */
-async function claimFile(path: string): Promise<() => void> {
-  const file = await realpath(path).catch(() => path) // it may still have to be made
-  const lock = new DatabaseSync(`${file}.lock`, { timeout: 0 })
-  try {
-    lock.exec('BEGIN EXCLUSIVE')
-  } catch (cause) {
-    lock.close()
-    if ((cause as { errcode?: number }).errcode !== SQLITE_BUSY) throw cause
-    const advice = 'end that one, or name another file in [transfers] database'
-    throw new Error(`another imageio-transfers uses it: ${advice}`, { cause })
-  }
-  return () => lock.close()
-}
-
-const SQLITE_BUSY = 5
 
 function timersOf({ transfers }: TransfersConfig): Timers {
   return {

@@ -26,7 +26,7 @@ import {
 const BUSY_MS = 10_000
 /** Of these SQLite itself waits so long, and nothing else runs meanwhile. */
 const BLOCKING_MS = 20
-const SQLITE_BUSY = 5
+export const SQLITE_BUSY = 5
 
 /** What a constraint that is hurt reports: SQLITE_CONSTRAINT_PRIMARYKEY and _UNIQUE. */
 const DUPLICATE_CODES = new Set([1555, 2067])
