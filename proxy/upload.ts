@@ -53,7 +53,7 @@ export async function relayUpload(exchange: Exchange, services: RelayServices): 
         const upload = { suffix, offset, size, sent }
         const answer = await send(exchange, services, relay, upload, signal).catch(
           async (error: unknown) => {
-            if (error instanceof RangeNotSatisfiableError) await noteRefusal(relay)
+            if (error instanceof RangeNotSatisfiableError) await noteRefusal(exchange, relay)
             throw error
           },
         )
@@ -71,7 +71,7 @@ const NOTE_MS = 2000
  * The daemon knows what is missing of an image, and hears of no refusal here: it gets a request that it
  * refuses, without a byte beyond any image. One that cannot be asked will never know.
  */
-async function noteRefusal({ ticket, upstream }: Relay): Promise<void> {
+async function noteRefusal(exchange: Exchange, { ticket, upstream }: Relay): Promise<void> {
   const headers = {
     'content-length': 0,
     'content-range': `bytes ${Number.MAX_SAFE_INTEGER}-*/*`,
@@ -81,8 +81,9 @@ async function noteRefusal({ ticket, upstream }: Relay): Promise<void> {
     const patience = AbortSignal.timeout(NOTE_MS)
     const answer = await ask(upstream, question, AbortSignal.any([ticket.canceled, patience]))
     answer.body.release()
-  } catch {
-    // The client is told what is wrong with its request.
+  } catch (error) {
+    // The client is told what is wrong with its request all the same.
+    exchange.logger.warn({ err: error }, 'the daemon does not know that an upload was refused')
   }
 }
 
