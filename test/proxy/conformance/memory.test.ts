@@ -1,75 +1,14 @@
-/** Buffers of the proxy: bounded for all transfers together, waited for, and never lost. */
-import t, { type Test } from 'tap'
+/** Buffers of the proxy: bounded for all transfers together, waited for, and handed on. */
+import t from 'tap'
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:http2'
 import { KiB, MiB } from '../../../core/units.js'
-import { startDaemon, type Daemon } from '../../support/daemon.js'
-import { startFakeDaemon, type FakeDaemon, type Script } from '../../support/fake-daemon.js'
+import { startFakeDaemon } from '../../support/fake-daemon.js'
 import { openH2, request, requestH2 } from '../../support/http.js'
-import { Pair, startProxy } from '../../support/proxy.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 import { addTicket } from './fake-tickets.js'
-
-const HOST = 'Host: localhost\r\n'
-const isNative = process.env['IMAGEIO_TEST_NATIVE'] !== 'off'
-const PIECE = isNative ? MiB : 256 * KiB
-/** Buffers there are. */
-const COUNT = 4
-const LIMITS = { buffer_memory: COUNT * PIECE }
-
-interface Proxied {
-  readonly daemon: Daemon
-  readonly proxy: Daemon
-  readonly pair: Pair
-}
-
-async function start(t: Test, limits: Record<string, number>, proxied = {}): Promise<Proxied> {
-  const daemon = await startDaemon(t)
-  const proxy = await startProxy(t, {
-    limits: { ...LIMITS, ...limits },
-    proxy: { allow_http: true, ...proxied },
-  })
-  return { daemon, proxy, pair: new Pair(daemon, proxy) }
-}
-
-const put = (url: string, size = 64 * MiB): string =>
-  `PUT ${url} HTTP/1.1\r\n${HOST}Content-Length: ${size}\r\n\r\n`
-const get = (url: string): string => `GET ${url} HTTP/1.1\r\n${HOST}\r\n`
-
-async function ask(t: Test, proxy: Daemon, head: string, isReading = true): Promise<Wire> {
-  const wire = await Wire.open(proxy.remote, { isReading })
-  t.teardown(() => wire.destroy())
-  await wire.send(head)
-  return wire
-}
-
-/** Uploads that send nothing, each with one buffer, all of which there are. */
-async function takeAll(t: Test, proxy: Daemon, fake: FakeDaemon): Promise<Wire[]> {
-  const url = await addTicket(proxy, fake, { size: 64 * MiB })
-  const wires: Wire[] = []
-  for (let count = 0; count < COUNT; count++) wires.push(await ask(t, proxy, put(url)))
-  await until('each has a buffer, and so a connection', () => fake.open() === COUNT)
-  return wires
-}
-
-/** No more has moved for a moment. */
-async function stalled(proxy: Daemon, id: string): Promise<void> {
-  let [before, since] = [-1, performance.now()]
-  await until('it stalls', async () => {
-    const { transferred = 0 } = await proxy.ticket(id)
-    if (transferred !== before) [before, since] = [transferred, performance.now()]
-    return performance.now() - since > 300
-  })
-}
-
-/** None is lost: all are there to be taken. */
-async function allAreFree(t: Test, proxy: Daemon, what: string): Promise<void> {
-  const fake = await startFakeDaemon(t, () => undefined)
-  for (const wire of await takeAll(t, proxy, fake)) wire.destroy()
-  await until('they are given back', () => fake.open() === 0)
-  t.pass(`all buffers are free after: ${what}`)
-}
+import { ask, allAreFree, COUNT, get, put, stalled, start, takeAll } from './buffers.js'
 
 t.test('without a buffer a transfer waits, and then it is 503 with Retry-After', async (t) => {
   const { daemon, proxy, pair } = await start(t, { buffer_wait_timeout: 1 })
@@ -306,103 +245,4 @@ t.test('who needs a first buffer is given the second of a transfer that runs', a
   for (const wire of wires) wire.destroy()
   await proxy.ticketWhen(slow.id, 'they have gone', ({ active }) => !active)
   await allAreFree(t, proxy, 'buffers that were handed on')
-})
-
-t.test('buffers come back', async (t) => {
-  const { daemon, proxy, pair } = await start(
-    t,
-    { buffer_wait_timeout: 5 },
-    {
-      response_timeout: 1,
-      max_connections_per_ticket: COUNT,
-    },
-  )
-
-  t.test('when clients leave', async (t) => {
-    const image = await pair.addImage(Buffer.alloc(64 * MiB))
-    const down = await ask(t, proxy, get(image.url), false)
-    const up = await ask(t, proxy, put(image.url))
-    await up.send(Buffer.alloc(3 * MiB))
-    await daemon.ticketWhen(image.id, 'both have begun', ({ connections }) => connections === 2)
-    for (const wire of [down, up]) wire.destroy()
-    await proxy.ticketWhen(image.id, 'both have gone', ({ active }) => !active)
-    await allAreFree(t, proxy, 'clients that left')
-  })
-
-  t.test('when tickets are removed here or there', async (t) => {
-    for (const side of [proxy, daemon]) {
-      const image = await pair.addImage(Buffer.alloc(64 * MiB))
-      const wires = [
-        await ask(t, proxy, get(image.url), false),
-        await ask(t, proxy, `${put(image.url)}start`),
-      ]
-      await daemon.ticketWhen(image.id, 'both have begun', ({ connections }) => connections === 2)
-      t.equal((await side.controlRequest('DELETE', `/tickets/${image.id}`)).status, 204)
-      for (const wire of wires) wire.read()
-      await daemon
-        .ticketWhen(image.id, 'left', ({ active }) => !active)
-        .catch((error: unknown) => t.match(error, /404/))
-      await allAreFree(t, proxy, 'removed tickets')
-    }
-  })
-
-  /** A daemon that takes no more than its kernel does. */
-  const upload = async (t: Test, script: Script, length = `Content-Length: ${64 * MiB}`) => {
-    const fake = await startFakeDaemon(t, (asked, count) => {
-      asked.socket.pause()
-      script(asked, count)
-    })
-    const url = await addTicket(proxy, fake, { size: 64 * MiB })
-    const wire = await ask(t, proxy, `PUT ${url} HTTP/1.1\r\n${HOST}${length}\r\n\r\n`)
-    const isChunked = length.startsWith('Transfer')
-    const chunk = Buffer.alloc(MiB)
-    const sending = async (): Promise<void> => {
-      for (let count = 0; count < 64; count++) {
-        if (isChunked) await wire.send(`${MiB.toString(16)}\r\n`)
-        if (!(await wire.send(chunk))) return
-        if (isChunked) await wire.send('\r\n')
-      }
-    }
-    void sending()
-    await fake.when(1)
-    return { fake, wire }
-  }
-
-  for (const length of [undefined, 'Transfer-Encoding: chunked']) {
-    t.test(`when a daemon takes nothing, ${length ?? 'with a length'}`, async (t) => {
-      const { fake, wire } = await upload(t, () => undefined, length)
-      const { status, text } = await wire.response()
-      t.match({ status, text }, { status: 504, text: /takes no more/ })
-      await allAreFree(t, proxy, 'a write that was given up')
-      for (const { socket } of fake.asked) socket.destroy()
-    })
-
-    t.test(`when it refuses what it does not take, ${length ?? 'with a length'}`, async (t) => {
-      const { wire } = await upload(
-        t,
-        ({ socket }) => {
-          const refuse = (): void => {
-            socket.write('HTTP/1.1 507 Full\r\nContent-Length: 5\r\n\r\nfull\n')
-          }
-          setTimeout(refuse, 300)
-        },
-        length,
-      )
-      t.equal((await wire.response()).status, 507)
-      await allAreFree(t, proxy, 'a refusal')
-    })
-  }
-
-  t.test('when the daemon is killed', async (t) => {
-    const image = await pair.addImage(Buffer.alloc(64 * MiB))
-    const down = await ask(t, proxy, get(image.url), false)
-    const up = await ask(t, proxy, `${put(image.url)}start`)
-    await daemon.ticketWhen(image.id, 'both have begun', ({ connections }) => connections === 2)
-    process.kill(daemon.pid, 'SIGKILL')
-    t.equal((await up.response()).status, 502)
-    down.read()
-    t.ok((await down.rest()).length < 64 * MiB)
-    t.equal((await request(proxy.remote, 'GET', image.url)).status, 502)
-    await allAreFree(t, proxy, 'the death of the daemon')
-  })
 })
