@@ -110,7 +110,7 @@ export class TransferBrokenError extends ServiceError {
 /** Uploads ended before all was written that they had announced, and nobody wrote the rest. */
 export class UnfinishedError extends ServiceError {
   readonly code = 'ERR_UNFINISHED'
-  readonly statusCode = 500
+  readonly statusCode = 412
 
   constructor(size: number) {
     super(`uploads failed or were cut off: ${size} bytes that they should have written are missing`)

@@ -33,6 +33,9 @@ export class TicketRemovedError extends HostRefusedError {
   }
 }
 
+/** 412: the ticket is not removed for good, since what was uploaded under it is not complete. */
+export class TicketUnfinishedError extends HostRefusedError {}
+
 /** For the log: what had to be expected needs no stack. */
 export function loggedError(error: unknown): { reason: string } | { err: unknown } {
   return error instanceof ServiceError ? { reason: error.message } : { err: error }

@@ -11,6 +11,7 @@ import {
   HostRefusedError,
   HostUnreachableError,
   TicketRemovedError,
+  TicketUnfinishedError,
 } from './errors.js'
 
 /** What is installed; the names are those on the wire. */
@@ -100,7 +101,8 @@ export class TicketControl {
 
   /**
    * The same for ever: an installation that nobody waits for any more, and that comes late, is refused.
-   * Rejects when writes under the ticket are lost or unfinished, unless that is known: `knowsLoss`.
+   * Rejects when writes under the ticket are lost or unfinished, unless that is known: `knowsLoss`;
+   * with a TicketUnfinishedError in the second case.
    */
   async removeForGood(id: string, options: { knowsLoss: boolean }): Promise<void> {
     await this.#ask(() => this.#client.removeForGood(id, options))
@@ -132,6 +134,7 @@ export class TicketControl {
       if (statusCode === undefined) throw new HostUnreachableError(message, { cause: error })
       if (statusCode === 409) throw new HostBusyError(message, { cause: error })
       if (statusCode === 410) throw new TicketRemovedError(message, { cause: error })
+      if (statusCode === 412) throw new TicketUnfinishedError(message, { cause: error })
       throw new HostRefusedError(message, { cause: error, isRefusal: statusCode < 500 })
     }
   }

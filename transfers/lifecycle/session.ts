@@ -170,7 +170,7 @@ export async function recallTicket(
   try {
     await host.tickets.install({ ...ticket, timeout: 0 })
   } catch (error) {
-    // It was removed for good, by a process that was killed before it stored that: nothing was missing.
+    // By a process that was killed before it stored that: if anything is missing, the next removal tells.
     if (error instanceof TicketRemovedError) return undefined
     throw error
   }

@@ -1,6 +1,6 @@
 /** The chains that end a transfer. Each step may be done again after a crash. */
 import { DomainUnavailableError } from '../fault.js'
-import { loggedError } from '../hosts/errors.js'
+import { loggedError, TicketUnfinishedError } from '../hosts/errors.js'
 import type { TicketState } from '../hosts/ticket-control.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
@@ -72,6 +72,10 @@ export async function stop(
     // What is missing matters to who finalizes; who gives the image up need not be told.
     await closeSession(context, noted, { knowsLoss: isLost || !isUploaded(transfer) })
   } catch (error) {
+    if (error instanceof TicketUnfinishedError) {
+      await storeLostWrites(context, transfer, UNFINISHED)
+      return 'again'
+    }
     if (memory.failedStops++ % LOG_EVERY === 0) {
       logger.warn({ transfer: id, ...loggedError(error) }, 'the session cannot be stopped yet')
     }

@@ -151,6 +151,16 @@ t.test('half an upload is no disk', async (t) => {
   })
 })
 
+t.test('half an upload is no disk when its removal was refused and nobody heard it', async (t) => {
+  const upload = await begin(t)
+  const { first, ticketId } = upload
+  await sendSome(t, first, ticketId)
+  const path = `/tickets/${ticketId}`
+  t.equal((await first.controlRequest('DELETE', `${path}?final=y`)).status, 412)
+  t.equal((await first.controlRequest('DELETE', path)).status, 204, 'as when it is forgotten')
+  t.match(await finalize(upload), /^illegal the image was refused: an upload failed/)
+})
+
 t.test('data that a proxy refused, since they are larger than the disk, are no disk', async (t) => {
   const proxy = await startProxy(t)
   const body = randomBytes(SIZE + 1)
