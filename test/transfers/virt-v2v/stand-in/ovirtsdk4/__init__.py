@@ -101,9 +101,9 @@ class Connection:
             user = base64.b64encode(("%s:" % self._url_user).encode()).decode()
             headers.append(("Authorization", "Basic " + user))
         headers.append(("Content-Type", "application/x-www-form-urlencoded"))
-        _, _, kind, text = self._exchange("POST", path, headers, urlencode(form).encode())
+        status, _, kind, text = self._exchange("POST", path, headers, urlencode(form).encode())
         if kind.split(";")[0].strip() not in ("application/json", "text/json"):
-            raise Error("The response content type '%s' isn't JSON" % kind)
+            raise Error("The response content type '%s' isn't JSON: %d %s" % (kind, status, text))
         answer = json.loads(text)
         if "error" in answer:
             raise AuthError("Error during SSO authentication %s : %s"
