@@ -12,11 +12,15 @@ import {
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { KiB, MiB } from '../../core/units.js'
-import { childrenOf, hasEnded, paste, ready, start, userDir } from '../support/start.js'
+import { childrenOf, hasEnded, paste, ready, start as startAll, userDir } from '../support/start.js'
 import { without } from '../support/tools.js'
 import { until, within } from '../support/wait.js'
 
 const skip = without('curl', 'qemu-img', 'qemu-nbd')
+
+/** The other servers have no part in it. */
+const start: typeof startAll = (t, dir, args, env) =>
+  startAll(t, dir, ['--daemon-only', ...args], env)
 
 const qemuImg = (...args: string[]): string =>
   execFileSync('qemu-img', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
@@ -249,7 +253,7 @@ t.test(
   { skip: skip || without('setpriv') },
   async (t) => {
     const { dir, path } = withImage(t, 'disk.qcow2', 'qcow2')
-    const started = start(t, dir, ['--writable', 'disk.qcow2'])
+    const started = startAll(t, dir, ['--writable', 'disk.qcow2'])
     const text = await ready(started)
     const upload = join(dir, 'disk.copy.raw')
     writeFileSync(upload, guestData())

@@ -8,6 +8,10 @@ import { until, within } from './wait.js'
 
 const MAIN = join(process.cwd(), 'dist/start/main.js')
 
+/** One that whoever runs the tests has chosen; npm's own would lie in TMPDIR. */
+const COMPILE_CACHE =
+  process.env['NODE_COMPILE_CACHE'] === undefined ? { NODE_DISABLE_COMPILE_CACHE: '1' } : {}
+
 export interface Started {
   readonly child: ChildProcess
   readonly output: () => string
@@ -44,7 +48,7 @@ function started(
     TMPDIR: join(dir, 'tmp'),
     npm_lifecycle_event: 'test',
     NODE_OPTIONS: '',
-    NODE_DISABLE_COMPILE_CACHE: '1', // npm's would lie in TMPDIR
+    ...COMPILE_CACHE,
     ...more,
   }
   const child = spawn(program, args, { cwd: npm ? process.cwd() : dir, env })
