@@ -193,6 +193,14 @@ if [ ! -f native/build/Release/imageio.node ] || ! is_built $addon_stamp "$sourc
     echo "$sources" >$addon_stamp
 fi
 
+# tap is made of the plugins that .taprc leaves; it would notice that itself, but not for the first run.
+tap_stamp=node_modules/@tapjs/test/test-built/.imageio-plugins
+plugins=$(hash_of .taprc package-lock.json)
+if [ "$goal" = test ] && ! is_built $tap_stamp "$plugins"; then
+    PATH=$PWD/node_modules/.bin:$PATH tap build >"$log" 2>&1 || { cat "$log" >&2; say 'tap cannot be built'; exit 1; }
+    echo "$plugins" >$tap_stamp
+fi
+
 rooms=''
 for room in core ctl daemon native proxy transfers start test bench; do
     [ -d $room ] && rooms="$rooms $room"

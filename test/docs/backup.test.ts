@@ -257,7 +257,7 @@ t.test('the lines of docs/backup.md do what they say', { skip }, async (t) => {
     at('script'),
     ['set -eu', REFUSED, `PATH=${at('bin')}:$PATH`, ...script].join('\n'),
   )
-  const said = await run('bash', [at('script')], { timeoutMs: 110_000 })
+  const said = await run('bash', [at('script')], { timeoutMs: 220_000 })
   for (const name of ['full', 'disk', 'vm-full', 'vm']) {
     t.match(said, `\n${at('store')}/${name}.raw: identical\n`)
   }

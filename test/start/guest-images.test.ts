@@ -34,8 +34,7 @@ function guestData(): Buffer {
 }
 
 /** A directory with an image that holds the data; `raw` is what qemu-img says it holds. */
-function withImage(t: Test, name: string, format: string, data = guestData()) {
-  const dir = userDir(t)
+function withImage(t: Test, name: string, format: string, data = guestData(), dir = userDir(t)) {
   const [source, path] = [join(dir, 'source'), join(dir, name)]
   writeFileSync(source, data)
   qemuImg('convert', '-f', 'raw', '-O', format, source, path)
@@ -62,36 +61,73 @@ function qemuNbdOf(pid: number): number {
   return qemuNbdsOf(pid)[0] ?? 0
 }
 
-for (const [name, format] of [
+const FORMATS = [
   ["it's a disk.qcow2", 'qcow2'],
-  ['disk.vmdk', 'vmdk'],
-  ['disk.vhdx', 'vhdx'],
-  ['disk.vhd', 'vpc'],
-  ['disk.vdi', 'vdi'],
-] as const) {
-  t.test(`${format}: the guest’s data is downloaded`, { skip }, async (t) => {
-    const { dir, path, data, raw } = withImage(t, name, format)
-    const before = readFileSync(path)
-    const started = start(t, dir, [name])
-    const text = await ready(started)
-    t.match(text, `${path}  (${format}, 12 MiB guest data, read only)`)
-    t.match(text, /^ +upload +read only/m)
-    paste(dir, text, 'download')
-    const copy = readFileSync(join(dir, name.replace(/\.\w+$/, '.copy.raw')))
-    t.ok(copy.equals(raw()), 'as qemu-img converts it')
-    t.ok(copy.subarray(0, data.length).equals(data))
-    const extents = JSON.parse(paste(dir, text, 'extents')) as { length: number; zero: boolean }[]
-    // qemu does not tell the holes of a vhdx.
-    t.equal(
-      extents.some(({ zero }) => zero),
-      format !== 'vhdx',
-      'holes are known',
-    )
+  ['a.vmdk', 'vmdk'],
+  ['b.vhdx', 'vhdx'],
+  ['c.vhd', 'vpc'],
+  ['d.vdi', 'vdi'],
+] as const
+
+/** The lines of one of several images. */
+function linesOf(text: string, path: string): string {
+  const from = text.indexOf(`${path}  (`)
+  return from < 0 ? '' : text.slice(from)
+}
+
+t.test('the guest’s data of each format is downloaded', { skip }, async (t) => {
+  const dir = userDir(t)
+  const images = FORMATS.map(([name, format]) => ({
+    ...withImage(t, name, format, guestData(), dir),
+    ...{ name, format, title: `${format}, 12 MiB guest data, read only` },
+  }))
+  const base = images[0]?.path ?? ''
+  const before = images.map(({ path }) => readFileSync(path))
+  const top = join(dir, 'top.qcow2')
+  qemuImg('create', '-q', '-f', 'qcow2', '-b', base, '-F', 'qcow2', top)
+  const started = start(t, dir, [...images.map(({ name }) => name), 'top.qcow2'])
+  const text = await ready(started)
+
+  for (const { name, format, title, path, data, raw } of images) {
+    t.test(format, async (t) => {
+      const lines = linesOf(text, path)
+      t.ok(lines.startsWith(`${path}  (${title})`))
+      t.match(lines, /^ +upload +read only/m)
+      paste(dir, lines, 'download')
+      const copy = readFileSync(join(dir, name.replace(/\.\w+$/, '.copy.raw')))
+      t.ok(copy.equals(raw()), 'as qemu-img converts it')
+      t.ok(copy.subarray(0, data.length).equals(data))
+      const extents = JSON.parse(paste(dir, lines, 'extents')) as { zero: boolean }[]
+      // qemu does not tell the holes of a vhdx.
+      t.equal(
+        extents.some(({ zero }) => zero),
+        format !== 'vhdx',
+        'holes are known',
+      )
+    })
+  }
+
+  t.test('a chain, as the guest sees it, and named', async (t) => {
+    const lines = linesOf(text, top)
+    t.match(lines, `  with ${base} (qcow2)\n`)
+    paste(dir, lines, 'download')
+    t.ok(readFileSync(join(dir, 'top.copy.raw')).equals(images[0]!.raw()))
+  })
+
+  const missing = skip || without('nbdkit')
+  t.test('the line for a copy in qcow2 makes one', { skip: missing }, async (t) => {
+    paste(dir, linesOf(text, base), 'as qcow2')
+    t.match(qemuImg('compare', base, join(dir, "it's a disk.copy.qcow2")), 'identical')
+  })
+
+  t.test('at the end all are as they were', async (t) => {
     await stop(t, started)
-    t.ok(readFileSync(path).equals(before), 'untouched')
+    for (const [index, { path }] of images.entries()) {
+      t.ok(readFileSync(path).equals(before[index]!), path)
+    }
     t.strictSame(readdirSync(join(dir, 'tmp')), [])
   })
-}
+})
 
 for (const options of [[], ['--sparse']]) {
   const title = ['an upload into qcow2 is what the guest sees', ...options].join(', ')
@@ -108,24 +144,6 @@ for (const options of [[], ['--sparse']]) {
   })
 }
 
-t.test('the line for a copy in qcow2 makes one', { skip: skip || without('nbdkit') }, async (t) => {
-  const { dir, path } = withImage(t, "it's.qcow2", 'qcow2')
-  const started = start(t, dir, ["it's.qcow2"])
-  paste(dir, await ready(started), 'as qcow2')
-  await stop(t, started)
-  t.match(qemuImg('compare', path, join(dir, "it's.copy.qcow2")), 'identical')
-})
-
-t.test('a chain is served as the guest sees it, and named', { skip }, async (t) => {
-  const { dir, path, raw } = withImage(t, 'base.qcow2', 'qcow2')
-  qemuImg('create', '-q', '-f', 'qcow2', '-b', path, '-F', 'qcow2', join(dir, 'top.qcow2'))
-  const started = start(t, dir, ['top.qcow2'])
-  const text = await ready(started)
-  t.match(text, `  with ${path} (qcow2)\n`)
-  paste(dir, text, 'download')
-  t.ok(readFileSync(join(dir, 'top.copy.raw')).equals(raw()))
-})
-
 t.test('a data file is found beside its image', { skip }, async (t) => {
   const { dir, data } = withImage(t, 'disk.vdi', 'vdi')
   const options = ['-O', 'qcow2', '-o', 'data_file=disk.data', 'source', 'disk.qcow2']
@@ -135,15 +153,6 @@ t.test('a data file is found beside its image', { skip }, async (t) => {
   t.match(text, `  with ${join(dir, 'disk.data')} (data file)\n`)
   paste(dir, text, 'download')
   t.ok(readFileSync(join(dir, 'disk.copy.raw')).equals(data))
-})
-
-t.test('--raw serves the bytes of the file', { skip }, async (t) => {
-  const { dir, path } = withImage(t, 'disk.qcow2', 'qcow2')
-  const started = start(t, dir, ['--raw', 'disk.qcow2'])
-  const text = await ready(started)
-  t.equal(qemuNbdOf(started.child.pid ?? 0), 0)
-  paste(dir, text, 'download')
-  t.ok(readFileSync(`${path}.copy`).equals(readFileSync(path)))
 })
 
 t.test('a header alone is served as bytes, until the user says more', { skip }, async (t) => {
@@ -199,7 +208,9 @@ t.test('an image that was cut is refused, but not its bytes', { skip }, async (t
   t.equal(await within('end', 15_000, started.ended), 1)
   t.match(started.errors(), /^imageio: [^\n]*disk\.vdi: its end is missing, [^\n]*--raw[^\n]*\n$/)
   const asBytes = start(t, dir, ['--raw', 'disk.vdi'])
-  paste(dir, await ready(asBytes), 'download')
+  const text = await ready(asBytes)
+  t.equal(qemuNbdOf(asBytes.child.pid ?? 0), 0)
+  paste(dir, text, 'download')
   t.ok(readFileSync(`${path}.copy`).equals(readFileSync(path)))
 })
 

@@ -70,7 +70,7 @@ t.test(
 t.test('several images have a ticket each and are read-only unless told', { skip }, async (t) => {
   const dir = userDir(t)
   for (const name of ['a.img', 'b.img']) writeFileSync(join(dir, name), name)
-  const started = start(t, dir, ['a.img', 'b.img'])
+  const started = start(t, dir, ['--daemon-only', 'a.img', 'b.img'])
   const text = await ready(started)
   t.equal(new Set(text.match(/^ +URL +\S+$/gm)).size, 2)
   t.match(text, /^ +upload +read only/m)
@@ -119,7 +119,7 @@ t.test('--daemon-only starts and names the daemon alone', { skip }, async (t) =>
 
 t.test('without an image each start has a sample of its own', { skip }, async (t) => {
   const dir = userDir(t)
-  const both = [start(t, dir, []), start(t, dir, [])] as const
+  const both = [start(t, dir, ['--daemon-only']), start(t, dir, ['--daemon-only'])] as const
   const texts = await Promise.all(both.map(ready))
   for (const text of texts) t.match(text, /sample\.img +\(64 MiB, writable, a sample, removed/)
   const paths = texts.map((text) => /^\/\S+sample\.img/m.exec(text)?.[0] ?? '')
@@ -135,9 +135,9 @@ t.test('without an image each start has a sample of its own', { skip }, async (t
 t.test('zero says when space is kept', async (t) => {
   const dir = userDir(t)
   writeFileSync(join(dir, 'a.img'), 'text')
-  const kept = start(t, dir, ['a.img', '--writable'])
+  const kept = start(t, dir, ['--daemon-only', 'a.img', '--writable'])
   t.match(await ready(kept), /^ +zero .*\n +# .*--sparse/m)
-  const given = start(t, dir, ['a.img', '--writable', '--sparse'])
+  const given = start(t, dir, ['--daemon-only', 'a.img', '--writable', '--sparse'])
   t.notMatch(await ready(given), '--sparse')
 })
 
@@ -178,7 +178,7 @@ t.test('SIGKILL leaves no server behind', { skip: without('setpriv') }, async (t
 
 t.test('a host that is not there changes no CA', async (t) => {
   const dir = userDir(t)
-  const running = start(t, dir, [])
+  const running = start(t, dir, ['--daemon-only'])
   await ready(running)
   const authority = readFileSync('.dev/pki/ca.pem')
   const wrong = start(t, dir, ['--host', 'no-such-host.invalid'])
