@@ -101,7 +101,8 @@ export interface TestContext extends OperationContext {
 export function contextWith({
   bufferSize = 16 * KiB,
   count = 4,
-}: { bufferSize?: number; count?: number } = {}): TestContext {
+  waitTimeoutMs = 50,
+}: { bufferSize?: number; count?: number; waitTimeoutMs?: number } = {}): TestContext {
   const abort = new AbortController()
   const progress: [number, number][] = []
   return {
@@ -109,7 +110,7 @@ export function contextWith({
     signal: abort.signal,
     progress,
     onProgress: (offset, size) => progress.push([offset, size]),
-    buffers: new BufferPool({ bufferSize, maxBytes: count * bufferSize, waitTimeoutMs: 50 }),
+    buffers: new BufferPool({ bufferSize, maxBytes: count * bufferSize, waitTimeoutMs }),
   }
 }
 

@@ -147,7 +147,7 @@ t.test('aborted during a write: buffers are held until the kernel is done', asyn
 })
 
 t.test('many bodies at a time share few buffers and none waits for ever', async (t) => {
-  const { buffers, onProgress, signal } = contextWith({ count: 3 })
+  const { buffers, onProgress, signal } = contextWith({ count: 3, waitTimeoutMs: 20_000 })
   await Promise.all(
     Array.from({ length: 20 }, async (_, index) => {
       const backend = growing()
