@@ -16,6 +16,7 @@ import {
   whileValid,
   type RelayServices,
 } from './relay.js'
+import { noteRefusal } from './refusal.js'
 import { requireWhole } from './whole-image.js'
 
 /** The daemon gets what was understood here, not what was written. */
@@ -35,10 +36,13 @@ export async function relayPatch(exchange: Exchange, services: RelayServices): P
     exchange,
     services,
     'write',
-    (ticket) => {
-      if (offset + size > ticket.limit) throw beyondTicket(ticket.definition.size)
-    },
+    () => undefined,
     async (relay) => {
+      const { ticket } = relay
+      if (offset + size > ticket.limit) {
+        await noteRefusal(exchange, relay)
+        throw beyondTicket(ticket.definition.size)
+      }
       const options = { op: request.op, offset, size, endsWithClient: true }
       await operateThere(exchange, relay, options, async ({ signal, onProgress }) => {
         // Zeroing twice is not harmless: somebody may have written in between.
@@ -54,7 +58,7 @@ export async function relayPatch(exchange: Exchange, services: RelayServices): P
           return
         }
         if (answer.status < 300) onProgress(offset, size)
-        await passOn(exchange, services, relay.ticket, answer)
+        await passOn(exchange, services, ticket, answer)
       })
     },
   )

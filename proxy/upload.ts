@@ -4,15 +4,21 @@ import { BadRequestError, ClientGoneError, RangeNotSatisfiableError } from '../c
 import type { Exchange } from '../core/http/exchange.js'
 import { parseContentRange } from '../core/http/range.js'
 import { follow } from '../core/images/operate.js'
-import { beyondTicket, noteClose, parseFlush, requireId } from '../core/images/requests.js'
+import {
+  beyondTicket,
+  noteClose,
+  parseFlush,
+  requireId,
+  requirePlainBody,
+} from '../core/images/requests.js'
 import { watchOf } from '../core/images/ticket.js'
 import { BodyMemory } from './body-memory.js'
 import { AnsweredEarly, type DaemonAnswer, type DaemonRequest } from './daemon-request.js'
 import { DaemonGoneError } from './errors.js'
 import { requestHeaders } from './headers.js'
 import { pump } from './pump.js'
+import { noteRefusal } from './refusal.js'
 import {
-  ask,
   cancelOn,
   checkAnswer,
   checkSuccess,
@@ -32,6 +38,7 @@ const LOOK_MS = 500
 export async function relayUpload(exchange: Exchange, services: RelayServices): Promise<void> {
   requireId(exchange)
   noteClose(exchange)
+  requirePlainBody(exchange)
   const size = exchange.contentLength
   if (size === undefined && !exchange.isChunked) {
     throw new BadRequestError('neither Content-Length nor Transfer-Encoding: chunked')
@@ -62,29 +69,6 @@ export async function relayUpload(exchange: Exchange, services: RelayServices): 
       })
     },
   )
-}
-
-/** How long a refusal waits for a daemon that is to know of it. */
-const NOTE_MS = 2000
-
-/**
- * The daemon knows what is missing of an image, and hears of no refusal here: it gets a request that it
- * refuses, without a byte beyond any image. One that cannot be asked will never know.
- */
-async function noteRefusal(exchange: Exchange, { ticket, upstream }: Relay): Promise<void> {
-  const headers = {
-    'content-length': 0,
-    'content-range': `bytes ${Number.MAX_SAFE_INTEGER}-*/*`,
-  }
-  const question = { method: 'PUT', suffix: '?flush=n', headers, isRepeatable: true }
-  try {
-    const patience = AbortSignal.timeout(NOTE_MS)
-    const answer = await ask(upstream, question, AbortSignal.any([ticket.canceled, patience]))
-    answer.body.release()
-  } catch (error) {
-    // The client is told what is wrong with its request all the same.
-    exchange.logger.warn({ err: error }, 'the daemon does not know that an upload was refused')
-  }
 }
 
 interface Upload {

@@ -1,10 +1,8 @@
 /** imageio-transfers. */
 import { run } from '../core/process/main.js'
 import { loadTransfersConfig, TRANSFERS_CONFIG_DIR } from './config.js'
-import { createParts } from './parts.js'
 import { passwdCommand, passwdWords } from './passwd-command.js'
 import { preflight } from './preflight.js'
-import { startTransfers } from './transfers.js'
 
 const NAME = 'imageio-transfers'
 
@@ -26,6 +24,13 @@ if (words !== undefined) {
     takesTicket: false,
     preflight,
     load: loadTransfersConfig,
-    start: (options) => startTransfers(options, createParts(options)),
+    start: async (options) => {
+      // Most of the program, which nobody waits for who sets a password or checks a configuration.
+      const [{ createParts }, { startTransfers }] = await Promise.all([
+        import('./parts.js'),
+        import('./transfers.js'),
+      ])
+      return startTransfers(options, createParts(options))
+    },
   })
 }

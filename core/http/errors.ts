@@ -78,6 +78,17 @@ export class ContentDigestError extends ServiceError {
   }
 }
 
+/** A body is what it is to become of the image; decoding is nobody's here (RFC 9110, 8.4 and 15.5.16). */
+export class ContentCodingError extends ServiceError {
+  readonly code = 'ERR_CONTENT_CODING'
+  readonly statusCode = 415
+  readonly headers: ErrorHeaders = { 'accept-encoding': 'identity' }
+
+  constructor() {
+    super('a body with Content-Encoding would be stored as it is: send the bytes of the image')
+  }
+}
+
 export class BodyTooLargeError extends ServiceError {
   readonly code = 'ERR_BODY_TOO_LARGE'
   readonly statusCode = 413

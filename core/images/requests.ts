@@ -1,5 +1,5 @@
 /** Reading the small parts of image requests. */
-import { BadRequestError, RangeNotSatisfiableError } from '../http/errors.js'
+import { BadRequestError, ContentCodingError, RangeNotSatisfiableError } from '../http/errors.js'
 import type { Exchange } from '../http/exchange.js'
 
 export function requireId(exchange: Exchange): void {
@@ -16,6 +16,12 @@ export function parseFlush(exchange: Exchange): boolean {
   const flush = exchange.query.get('flush') ?? 'y'
   if (flush !== 'y' && flush !== 'n') throw new BadRequestError('flush must be y or n')
   return flush === 'y'
+}
+
+/** Throws ContentCodingError. */
+export function requirePlainBody(exchange: Exchange): void {
+  const coding = exchange.header('content-encoding') ?? 'identity'
+  if (coding.trim().toLowerCase() !== 'identity') throw new ContentCodingError()
 }
 
 export function beyondTicket(size: number | bigint): RangeNotSatisfiableError {

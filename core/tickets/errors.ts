@@ -107,12 +107,20 @@ export class TransferBrokenError extends ServiceError {
   }
 }
 
-/** Uploads ended before all was written that they had announced, and nobody wrote the rest. */
+/**
+ * Uploads ended before all was written that they had announced, and nobody wrote the rest; or what they wrote
+ * may not be stored.
+ */
 export class UnfinishedError extends ServiceError {
   readonly code = 'ERR_UNFINISHED'
   readonly statusCode = 412
 
-  constructor(size: number) {
-    super(`uploads failed or were cut off: ${size} bytes that they should have written are missing`)
+  /** `missing` in bytes. */
+  constructor({ missing, isLost }: { readonly missing: number; readonly isLost: boolean }) {
+    super(
+      isLost
+        ? 'the storage failed and may have lost what uploads had written'
+        : `uploads failed or were cut off: ${missing} bytes that they should have written are missing`,
+    )
   }
 }

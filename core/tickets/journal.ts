@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   ftruncateSync,
   lstatSync,
@@ -25,6 +26,8 @@ import { ByteRanges, type Span } from './byte-ranges.js'
 
 const HEADER = 'imageio-changes 2\n'
 const EMPTY_FIRST = 'empty first\n'
+const LOST = 'writes are lost\n'
+const REMOVED = `${HEADER}removed\n`
 /** Written by one change after the other is told in pieces of so many bytes. */
 const PIECE = 32 * 1024 * 1024
 /** Bytes of a file that are worth to be written anew, as short as it can be. */
@@ -45,6 +48,10 @@ export interface Recorded {
   readonly openEnds: readonly number[]
   /** The image has still to be emptied before the first change. */
   readonly mustEmpty: boolean
+  /** What was written before may not be stored. */
+  readonly isLost: boolean
+  /** Who removed the ticket for good has wanted it whole, and it was. */
+  readonly isRemoved: boolean
 }
 
 /** The journals of all tickets. Names tell nothing about ids. */
@@ -87,12 +94,17 @@ export class Journals {
     }
   }
 
-  /** The ticket is gone for good. */
-  remove(id: string): void {
+  /**
+   * The ticket is gone for good. `isWhole`: nothing was missing, which is kept for who has not got the
+   * answer and asks the next process.
+   */
+  remove(id: string, isWhole: boolean): void {
     const name = nameOf(id)
+    const path = join(this.#dir, name)
     this.#open.delete(name)
     try {
-      rmSync(join(this.#dir, name), { force: true, recursive: true })
+      if (isWhole && existsSync(path)) replace(path, REMOVED)
+      else rmSync(path, { force: true, recursive: true })
     } catch (error) {
       this.#logger.error(
         { err: error },
@@ -202,18 +214,17 @@ export class Journal {
   }
 
   /** This is so, and nothing else. At any moment the file says what it said or what it shall. */
-  renew({ announced, unsized, openEnds, mustEmpty }: Recorded): void {
+  renew(recorded: Omit<Recorded, 'isRemoved'>): void {
+    const { announced, unsized, openEnds } = recorded
     this.#from = this.#to = 0
     this.#try(() => {
-      const begin = beginOf(mustEmpty)
+      const begin = beginOf(recorded)
       const rest = [
         ...announced.map(({ start, end }) => `+${start} ${end - start}\n`),
         ...unsized.map((offset) => `?${offset}\n`),
         ...openEnds.map((offset) => `~${offset}\n`),
       ]
-      const temporary = `${this.#path}.new`
-      writeFileSync(temporary, begin + rest.join(''), { mode: 0o600 })
-      renameSync(temporary, this.#path)
+      replace(this.#path, begin + rest.join(''))
       if (this.#fd !== undefined) closeSync(this.#fd)
       this.#fd = undefined // should it not open
       this.#fd = openSync(this.#path, 'a')
@@ -261,8 +272,15 @@ function namesIn(dir: string): string[] {
   }
 }
 
-function beginOf(mustEmpty: boolean): string {
-  return mustEmpty ? HEADER + EMPTY_FIRST : HEADER
+/** At any moment one is there, the old or the new. */
+function replace(path: string, text: string): void {
+  const temporary = `${path}.new`
+  writeFileSync(temporary, text, { mode: 0o600 })
+  renameSync(temporary, path)
+}
+
+function beginOf({ mustEmpty, isLost }: Pick<Recorded, 'mustEmpty' | 'isLost'>): string {
+  return HEADER + (mustEmpty ? EMPTY_FIRST : '') + (isLost ? LOST : '')
 }
 
 function nameOf(id: string): string {
@@ -276,7 +294,10 @@ function nameOf(id: string): string {
 function read(path: string): Recorded | undefined {
   const text = readFile(path)
   if (text?.startsWith(HEADER) !== true) return undefined
-  const begin = beginOf(text.startsWith(beginOf(true)))
+  const isRemoved = text === REMOVED
+  const mustEmpty = text.startsWith(HEADER + EMPTY_FIRST)
+  const isLost = text.startsWith(beginOf({ mustEmpty, isLost: true }))
+  const begin = isRemoved ? REMOVED : beginOf({ mustEmpty, isLost })
   const announced = new ByteRanges()
   const unsized: number[] = []
   const openEnds: number[] = []
@@ -289,7 +310,7 @@ function read(path: string): Recorded | undefined {
     else if (kind === '?') unsized.push(at)
     else openEnds.push(at)
   }
-  return { announced: announced.spans(), unsized, openEnds, mustEmpty: begin !== HEADER }
+  return { announced: announced.spans(), unsized, openEnds, mustEmpty, isLost, isRemoved }
 }
 
 /** Of a regular file: nothing else is waited for. */

@@ -14,6 +14,7 @@ import {
   TicketBusyError,
   TicketDeniedError,
   TicketInvalidError,
+  TicketRemovedError,
   UnfinishedError,
 } from './errors.js'
 import type { Journals } from './journal.js'
@@ -156,9 +157,10 @@ export class TicketStore {
 
   /**
    * Cancels a ticket and removes it when its operations have ended and everything opened for it is
-   * closed. Throws TransferBrokenError when writes are lost, once or until `knowsLoss`, UnfinishedError
-   * when uploads are not complete and `knowsLoss` is false, and TicketBusyError after `timeoutMs`; 0 does
-   * not wait, and leaves a busy ticket listed until it is removed again.
+   * closed. `knowsLoss` is given by who removes it for good: false throws UnfinishedError when writes are
+   * lost or uploads not complete. Without it TransferBrokenError is thrown, once, when writes are lost.
+   * Throws TicketBusyError after `timeoutMs`; 0 does not wait, and leaves a busy ticket listed until it is
+   * removed again.
    */
   async remove(id: string, timeoutMs: number, knowsLoss?: boolean): Promise<void> {
     const key = this.#digest(id)
@@ -174,7 +176,7 @@ export class TicketStore {
     await this.#end(ticket, timeoutMs)
     ticket.tellLoss(knowsLoss)
     this.#forget(key, ticket)
-    this.#leave(ticket, knowsLoss !== undefined)
+    this.#leave(ticket, knowsLoss)
     this.#log(ticket.definition, 'ticket removed', { moved: ticket.moved })
   }
 
@@ -195,26 +197,28 @@ export class TicketStore {
   #recall(definition: TicketDefinition): TicketOptions {
     if (!definition.ops.includes('write')) return {}
     const mustEmpty = definition.replaces
-    const journal = this.#options.journals?.open(definition.id)
+    const { journals } = this.#options
+    if (journals?.look(definition.id)?.isRemoved === true) throw new TicketRemovedError()
+    const journal = journals?.open(definition.id)
     const unfinished = new Unfinished({ journal, mustEmpty })
     return { unfinished, isRecalled: journal?.found !== undefined }
   }
 
   /** Who installs a ticket again wants what is known of it, unless it was removed for good. */
-  #leave({ definition: { id }, unfinished }: Ticket, isFinal: boolean): void {
+  #leave({ definition: { id }, unfinished }: Ticket, knowsLoss?: boolean): void {
     unfinished.close()
-    if (isFinal) this.#options.journals?.remove(id)
-    else this.#options.journals?.leave(id)
+    if (knowsLoss === undefined) this.#options.journals?.leave(id)
+    else this.#options.journals?.remove(id, !knowsLoss)
   }
 
   /** Of a ticket that is not installed, for who removes it for good. */
   #removeRecord(id: string, knowsLoss: boolean | undefined): void {
     const { journals } = this.#options
     if (journals === undefined || knowsLoss === undefined) return
-    const { announced = [], unsized = [] } = journals.look(id) ?? {}
-    const total = announced.reduce((sum, { start, end }) => sum + end - start, unsized.length)
-    if (!knowsLoss && total > 0) throw new UnfinishedError(total)
-    journals.remove(id)
+    const { announced = [], unsized = [], isLost = false } = journals.look(id) ?? {}
+    const missing = announced.reduce((sum, { start, end }) => sum + end - start, unsized.length)
+    if (!knowsLoss && (missing > 0 || isLost)) throw new UnfinishedError({ missing, isLost })
+    journals.remove(id, !knowsLoss)
   }
 
   #make(definition: TicketDefinition, options: TicketOptions = {}): Ticket {

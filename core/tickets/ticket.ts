@@ -95,6 +95,8 @@ export class Ticket {
   ) {
     this.#unfinished = unfinished ?? new Unfinished({ mustEmpty: definition.replaces })
     this.#isRecalled = isRecalled
+    // Whatever it was that failed, and is gone since.
+    if (this.#unfinished.isLost) this.#lost = new TransferBrokenError(undefined)
     // What was seen of it from outside.
     if (!isRecalled) {
       for (const [offset, size] of definition.missing) this.#unfinished.lack(offset, size)
@@ -226,6 +228,7 @@ export class Ticket {
   /** No write or flush is accepted from now on. */
   loseWrites(cause: unknown): void {
     this.#lost ??= new TransferBrokenError(cause)
+    this.#unfinished.noteLost()
   }
 
   /** The same for reads: what was written and is lost must not be read as if it never was. */
@@ -242,11 +245,10 @@ export class Ticket {
    */
   tellLoss(knows?: boolean): void {
     if (knows === true) return
-    if (knows === false && this.#unfinished.total > 0) {
-      throw new UnfinishedError(this.#unfinished.total)
-    }
-    if (this.#lost === undefined) return
-    if (knows === undefined && this.#isLossTold) return
+    const { total: missing } = this.#unfinished
+    const isLost = this.#lost !== undefined
+    if (knows === false && (missing > 0 || isLost)) throw new UnfinishedError({ missing, isLost })
+    if (this.#lost === undefined || this.#isLossTold) return
     this.#isLossTold = true
     throw this.#lost
   }

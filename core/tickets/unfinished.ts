@@ -39,6 +39,7 @@ export class Unfinished {
   readonly #openEnds: Set<number>
   readonly #journal: Journal | undefined
   #mustEmpty: boolean
+  #isLost: boolean
 
   /** Begins with what the journal says of before. `mustEmpty`: what it does not say. */
   constructor({ journal, mustEmpty = false }: UnfinishedOptions = {}) {
@@ -49,6 +50,7 @@ export class Unfinished {
     for (const offset of found?.unsized ?? []) this.#missing.add(offset, 1)
     this.#openEnds = new Set(found?.openEnds)
     this.#mustEmpty = found?.mustEmpty ?? mustEmpty
+    this.#isLost = found?.isLost ?? false
     journal?.renew(this.#recorded())
   }
 
@@ -59,6 +61,17 @@ export class Unfinished {
 
   noteEmptied(): void {
     this.#mustEmpty = false
+    this.#journal?.renew(this.#recorded())
+  }
+
+  /** What was written may not be stored, and no later success would prove anything. */
+  get isLost(): boolean {
+    return this.#isLost
+  }
+
+  noteLost(): void {
+    if (this.#isLost) return
+    this.#isLost = true
     this.#journal?.renew(this.#recorded())
   }
 
@@ -148,7 +161,7 @@ export class Unfinished {
     }
   }
 
-  #recorded(): Recorded {
+  #recorded(): Omit<Recorded, 'isRemoved'> {
     const announced = new ByteRanges()
     const pending = [...this.#pending]
     const sized = pending.filter(({ isUnsized }) => !isUnsized).map(({ left }) => left)
@@ -160,6 +173,7 @@ export class Unfinished {
       unsized: pending.filter(({ isUnsized }) => isUnsized).map(({ offset }) => offset),
       openEnds: [...this.#openEnds],
       mustEmpty: this.#mustEmpty,
+      isLost: this.#isLost,
     }
   }
 }

@@ -21,7 +21,13 @@ import {
   watchOf,
   type ImageServices,
 } from './image.js'
-import { beyondTicket, noteClose, parseFlush, requireId } from '../../core/images/requests.js'
+import {
+  beyondTicket,
+  noteClose,
+  parseFlush,
+  requireId,
+  requirePlainBody,
+} from '../../core/images/requests.js'
 
 /** What ends a body before its end. */
 const CUTS = [ClientGoneError, IncompleteBodyError, BodyTimeoutError]
@@ -29,6 +35,7 @@ const CUTS = [ClientGoneError, IncompleteBodyError, BodyTimeoutError]
 export async function putImage(exchange: Exchange, services: ImageServices): Promise<void> {
   requireId(exchange)
   noteClose(exchange)
+  requirePlainBody(exchange)
   const size = exchange.contentLength
   if (size === undefined && !exchange.isChunked) {
     throw new BadRequestError('neither Content-Length nor Transfer-Encoding: chunked')

@@ -61,14 +61,11 @@ t.test(
   'the proxy, beside nginx and HAProxy before the same daemon',
   { skip: without('curl', 'nginx', 'haproxy') },
   async (t) => {
-    const rows = await measure(t, '--cases', '^proxy (GET ×4|PUT ×1)')
+    const rows = await measure(t, '--cases', '^proxy GET ×4')
     const proxies = ['imageio-proxy', 'imageio-proxy plain', 'nginx', 'HAProxy']
-    const systems = ['imageio direct', ...proxies]
     t.strictSame(
       rows,
-      ['GET ×4', 'PUT ×1'].flatMap((kind) =>
-        systems.map((system) => `proxy ${kind} TLS: ${system}`),
-      ),
+      ['imageio direct', ...proxies].map((system) => `proxy GET ×4 TLS: ${system}`),
     )
   },
 )
@@ -129,15 +126,10 @@ t.test('nothing to measure is a wrong argument', { skip: without('curl') }, asyn
 })
 
 t.test('one system alone', { skip: without('curl', 'qemu-nbd') }, async (t) => {
-  const rows = await measure(t, '--cases', 'GET ×1 unix', '--system', 'imageio')
+  const rows = await measure(t, '--cases', '^(NBD )?GET ×1 unix', '--system', 'imageio')
   t.strictSame(rows, [
     'GET ×1 unix: imageio',
     'NBD GET ×1 unix: imageio NBD',
     'NBD GET ×1 unix: imageio file',
   ])
-})
-
-t.test('the proxy alone', { skip: without('curl') }, async (t) => {
-  const rows = await measure(t, '--cases', 'proxy GET ×1', '--system', 'imageio-proxy')
-  t.strictSame(rows, ['proxy GET ×1 TLS: imageio-proxy'])
 })

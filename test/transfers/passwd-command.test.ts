@@ -16,8 +16,12 @@ function prepare(t: Test) {
   return { dir, users: new PasswordFile(file) }
 }
 
+/** Nothing of the environment but where compiled code is kept. */
+const { NODE_COMPILE_CACHE: cache } = process.env
+const ENVIRONMENT = ['-i', ...(cache === undefined ? [] : [`NODE_COMPILE_CACHE=${cache}`])]
+
 const launch = (program: string, args: readonly string[], input = '') =>
-  spawnSync('env', ['-i', join('bin', program), ...args], { encoding: 'utf8', input })
+  spawnSync('env', [...ENVIRONMENT, join('bin', program), ...args], { encoding: 'utf8', input })
 
 const passwd = (args: readonly string[], input = '') =>
   launch('imageio-transfers', ['passwd', ...args], input)

@@ -2,10 +2,12 @@ import {
   appendFileSync,
   chmodSync,
   existsSync,
+  linkSync,
   mkdtempSync,
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -76,6 +78,32 @@ t.test('one that is started by mistake ends, and not the one that runs', async (
   })
   await t.rejects(start(dir), {
     message: /another imageio-transfers uses it: end that one, or name/,
+  })
+  await t.test('nor one that finds it by another name', async (t) => {
+    const hard = join(dir, 'hard')
+    linkSync(join(dir, 'db', 'transfers.sqlite'), hard)
+    const other = configure(t, daemon, { database: hard })
+    await t.rejects(start(other), { message: /it has another name, a hard link/ })
+    rmSync(hard)
+  })
+  await t.test('nor one that makes what a link leads to', async (t) => {
+    const [one, two] = [join(dir, 'one'), join(dir, 'two')] as const
+    for (const link of [one, two]) symlinkSync(join(dir, 'db', 'new.sqlite'), link)
+    const first = await start(configure(t, daemon, { database: one }))
+    await t.test('by another link', async (t) => {
+      const other = configure(t, daemon, { database: two })
+      await t.rejects(start(other), { message: /another imageio-transfers uses it/ })
+    })
+    await first.server.stop()
+  })
+  await t.test('and a lock that leads somewhere else is not followed', async (t) => {
+    const target = join(dir, 'target')
+    writeFileSync(target, '', { mode: 0o644 })
+    const linked = join(dir, 'locked')
+    symlinkSync(target, `${linked}.lock`)
+    const other = configure(t, daemon, { database: linked })
+    await t.rejects(start(other), { message: /cannot use the database/ })
+    t.equal(statSync(target).mode & 0o777, 0o644)
   })
   await t.test('whose address is taken, before it touches a database', async (t) => {
     const holder = createServer()

@@ -3,6 +3,7 @@ import type { TicketState } from '../hosts/ticket-control.js'
 import type { StoredTransfer } from '../store/records.js'
 import { change } from './change.js'
 import type { Context, Next } from './context.js'
+import { noteLostWrites } from './lost-writes.js'
 import type { Memory } from './memory.js'
 import { progressOf } from './progress.js'
 
@@ -25,6 +26,7 @@ export async function wait(
   if (!hasTicket && !transfer.isActive) return 'paused'
   const state = await stateOf(context, transfer)
   const seen = state ?? { isActive: false, transferred: undefined }
+  await noteLostWrites(context, transfer, state)
   const fields = progressOf(transfer, seen)
   if (Object.keys(fields).length > 0) await change(context, id, { onlyIn: WHILE_PAUSED, fields })
   return hasTicket || state?.isActive === true ? 'later' : 'paused'

@@ -73,7 +73,9 @@ export async function stop(
     await closeSession(context, noted, { knowsLoss: isLost || !isUploaded(transfer) })
   } catch (error) {
     if (error instanceof TicketUnfinishedError) {
-      await storeLostWrites(context, transfer, UNFINISHED)
+      // While it closed the image, or a process before this one did.
+      const isBroken = (await lastState(context, transfer).catch(() => undefined))?.isBroken
+      await storeLostWrites(context, transfer, isBroken === true ? LOST_WRITES : UNFINISHED)
       return 'again'
     }
     if (memory.failedStops++ % LOG_EVERY === 0) {
@@ -107,6 +109,7 @@ function isUploaded({ phase, direction }: StoredTransfer): boolean {
 
 /** Undefined when all is there that requests had announced. There is no state when the ticket is gone for good. */
 function whyIncomplete(state: TicketState | undefined): string | undefined {
+  if (state?.isBroken === true) return LOST_WRITES
   // What it has left to do may be there by others: its client may have lost it and begun again.
   if (state?.isActive === true && state.pending > 0) return CUT_OFF
   return state?.isUnfinished === true ? UNFINISHED : undefined

@@ -55,6 +55,20 @@ t.test('what was announced and not written is known', async (t) => {
   t.equal(statSync(file()).mode & 0o777, 0o600)
 })
 
+t.test('that writes were lost is known whatever comes after', async (t) => {
+  const { dir } = start(t)
+  const first = processOn(dir, true)
+  first.noteLost()
+  first.noteEmptied()
+  const change = first.begin(0, 100)
+  first.wrote(0, 100)
+  first.succeed(change, 100)
+  const second = processOn(dir)
+  t.match(second, { isLost: true, mustEmpty: false, total: 0 })
+  second.begin(50, 50)
+  t.match(processOn(dir), { isLost: true, total: 50 })
+})
+
 t.test('a change that failed or was done leaves what it leaves', async (t) => {
   const { dir } = start(t)
   const first = processOn(dir)
@@ -149,6 +163,23 @@ t.test('what was being written when the process ended does not count', async (t)
   ])
 })
 
+t.test('a ticket that was removed for good, and was whole, is known as that', async (t) => {
+  const { dir, file } = start(t)
+  const { logger } = recordingLogger()
+  const journals = new Journals(dir, logger)
+  journals.remove(ID, true)
+  t.notOk(existsSync(dir), 'nothing was known of it')
+  processOn(dir)
+  t.match(journals.look(ID), { isRemoved: false })
+  journals.remove(ID, true)
+  t.match(journals.look(ID), { isRemoved: true, announced: [], isLost: false })
+  journals.remove(ID, true)
+  t.match(new Journals(dir, logger).look(ID), { isRemoved: true }, 'again')
+  const path = file()
+  journals.remove(ID, false)
+  t.notOk(existsSync(path))
+})
+
 t.test('what is no journal is none', async (t) => {
   const { dir, file } = start(t)
   const { logger } = recordingLogger()
@@ -164,7 +195,7 @@ t.test('what is no journal is none', async (t) => {
   rmSync(path)
   mkdirSync(path)
   t.equal(look(), undefined, 'a directory')
-  new Journals(dir, logger).remove(ID)
+  new Journals(dir, logger).remove(ID, false)
   t.notOk(existsSync(path))
   execFileSync('mkfifo', [path])
   t.equal(look(), undefined, 'a FIFO')

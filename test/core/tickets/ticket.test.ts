@@ -353,7 +353,7 @@ t.test('who says that it does not know of a loss is told each time', async (t) =
   ticket.tellLoss(false)
   ticket.loseWrites(new Error('flush failed'))
   for (const again of [1, 2, 3]) {
-    t.throws(() => ticket.tellLoss(false), { code: 'ERR_TRANSFER_BROKEN' }, String(again))
+    t.throws(() => ticket.tellLoss(false), { code: 'ERR_UNFINISHED' }, String(again))
   }
   ticket.tellLoss(true)
 })

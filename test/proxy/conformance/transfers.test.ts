@@ -74,6 +74,21 @@ t.test('transfers', async (t) => {
     t.equal((await proxy.ticket(image.id)).transferred, 0)
   })
 
+  t.test('the daemon knows of what was refused', async (t) => {
+    const image = await pair.addImage(MiB, { ops: ['write'] }, { size: MiB })
+    const zero = '{"op":"zero","offset":1048575,"size":2}'
+    const beyond = await request(proxy.remote, 'PATCH', image.url, { body: zero })
+    t.match(beyond, { status: 416, headers: { 'content-range': `bytes */${MiB}` } })
+    t.ok((await daemon.ticket(image.id)).unfinished! > 0)
+    const coded = { body: 'x', headers: { 'content-encoding': 'gzip' } }
+    for (const { remote } of [proxy, daemon]) {
+      const reply = await request(remote, 'PUT', image.url, coded)
+      t.match(reply, { status: 415, headers: { 'accept-encoding': 'identity' } })
+    }
+    t.equal((await request(proxy.remote, 'PUT', image.url, { body: Buffer.alloc(MiB) })).status, 200)
+    t.equal((await daemon.ticket(image.id)).unfinished, undefined)
+  })
+
   t.test('224-225: the daemon has no ticket, or a smaller one', async (t) => {
     const image = await pair.addImage(MiB, {}, { size: 2 * MiB })
     const headers = { range: `bytes=${MiB}-` }

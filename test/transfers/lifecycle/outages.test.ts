@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
 import t from 'tap'
-import { HostRefusedError, HostUnreachableError } from '../../../transfers/hosts/errors.js'
+import { HostUnreachableError, TicketUnfinishedError } from '../../../transfers/hosts/errors.js'
 import type { TicketState } from '../../../transfers/hosts/ticket-control.js'
 import { startDaemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
@@ -150,7 +150,7 @@ t.test('what the daemon knows of the ticket is asked before it is removed', asyn
       removeForGood: async (_: string, { knowsLoss }: { knowsLoss: boolean }) => {
         removed.push(knowsLoss)
         // As the daemon has it: told as often as it is not known.
-        if (!knowsLoss) throw new HostRefusedError('writes were lost')
+        if (!knowsLoss) throw new TicketUnfinishedError('writes were lost')
       },
     },
   })

@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
 import { startProxy } from '../../support/proxy.js'
+import { failSyncs, skipWithoutStrace } from '../../support/strace.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 import { startEngine, type Engine, type EngineOptions } from '../engine.js'
@@ -161,6 +162,46 @@ t.test('half an upload is no disk when its removal was refused and nobody heard 
   t.match(await finalize(upload), /^illegal the image was refused: an upload failed/)
 })
 
+t.test('writes that were lost are no disk', { skip: skipWithoutStrace }, async (t) => {
+  const lose = async (t: Test): Promise<Upload> => {
+    const upload = await begin(t)
+    const { first, ticketId } = upload
+    const stop = await failSyncs(t, first)
+    t.equal((await put(first, ticketId, randomBytes(SIZE))).status, 500)
+    await stop()
+    t.match(await first.ticket(ticketId), { broken: true })
+    return upload
+  }
+  const lost = /^illegal the image was refused: writes were lost/
+
+  t.test('when the daemon is killed before anybody knows', async (t) => {
+    const upload = await lose(t)
+    const second = await restart(t, upload)
+    t.match(await second.ticket(upload.ticketId), { broken: true, recalled: true })
+    t.equal((await put(second, upload.ticketId, randomBytes(SIZE))).status, 500)
+    t.match(await finalize(upload), lost)
+  })
+
+  t.test('when the daemon has forgotten the ticket', async (t) => {
+    const upload = await lose(t)
+    const path = `/tickets/${upload.ticketId}`
+    t.equal((await upload.first.controlRequest('DELETE', path)).status, 500)
+    t.equal((await upload.first.controlRequest('DELETE', path)).status, 204)
+    t.match(await finalize(upload), lost)
+  })
+
+  t.test('when it is paused meanwhile', async (t) => {
+    const upload = await lose(t)
+    const { engine, id } = upload
+    await engine.service.act(id, 'pause')
+    await until('it is known', async () => {
+      engine.clock.advance(1000)
+      return (await engine.service.transfer(id))?.message
+    })
+    t.match(await finalize(upload), lost)
+  })
+})
+
 t.test('data that a proxy refused, since they are larger than the disk, are no disk', async (t) => {
   const proxy = await startProxy(t)
   const body = randomBytes(SIZE + 1)
@@ -197,6 +238,17 @@ t.test('a whole upload is a disk', async (t) => {
       t.equal(await finalize(upload), 'ok')
     })
   }
+
+  t.test('when its ticket was removed for good and nobody heard that', async (t) => {
+    const upload = await begin(t)
+    const { first, ticketId } = upload
+    t.equal((await put(first, ticketId, randomBytes(SIZE))).status, 200)
+    t.equal((await first.controlRequest('DELETE', `/tickets/${ticketId}?final=y`)).status, 204)
+    first.process.kill('SIGKILL')
+    await first.exited()
+    await startDaemon(t, { from: first })
+    t.equal(await finalize(upload), 'ok')
+  })
 
   t.test('when it ended after the last look', async (t) => {
     const upload = await begin(t)
