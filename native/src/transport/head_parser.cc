@@ -17,6 +17,14 @@ std::string FieldOf(const LengthField& length, std::string_view token) {
   return text;
 }
 
+// Whether a request line may come of it, a wrong one perhaps: who sends something else is not
+// waited for.
+bool MayBecomeRequestLine(std::string_view begin) {
+  return std::all_of(begin.begin(), begin.end(), [](unsigned char byte) {
+    return byte == '\r' || (byte >= 0x20 && byte < 0x7f);
+  });
+}
+
 // `is_upload` is what the line alone says about it.
 bool TakeRequestLine(std::string_view line, bool* is_upload) {
   const size_t method_end = line.find(' ');
@@ -54,6 +62,9 @@ HeadVerdict ParseHead(std::string_view bytes, Head* head) {
   HeadScanner scanner(bytes);
   std::string_view line;
   HeadVerdict verdict = scanner.StartLine(&line);
+  if (verdict == HeadVerdict::kIncomplete && !MayBecomeRequestLine(bytes)) {
+    return HeadVerdict::kOdd;
+  }
   if (verdict != HeadVerdict::kPlain) return verdict;
   bool is_upload = false;
   if (!TakeRequestLine(line, &is_upload)) return HeadVerdict::kOdd;

@@ -172,6 +172,12 @@ function cases({ url }: TestImage): Case[] {
     `PATCH ${url} HTTP/1.1\r\n${HOST}Content-Length: 3\r\n\r\n{}x`,
     ...put(url, 65_536),
   )
+  for (const junk of ['\0\x01', '\x16\x03\x01']) {
+    const name = `${JSON.stringify(junk)}, which begins no head`
+    list.push({ name, parts: [junk], ends: true })
+    const first = `GET ${url} HTTP/1.1\r\n${HOST}\r\n`
+    list.push({ name: `${name}, behind another`, parts: [first + junk], ends: true })
+  }
   for (const sent of [0, 1, 65_535, 99_999]) {
     list.push({
       name: `an upload that ends after ${sent}`,

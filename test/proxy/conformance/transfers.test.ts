@@ -85,7 +85,10 @@ t.test('transfers', async (t) => {
       const reply = await request(remote, 'PUT', image.url, coded)
       t.match(reply, { status: 415, headers: { 'accept-encoding': 'identity' } })
     }
-    t.equal((await request(proxy.remote, 'PUT', image.url, { body: Buffer.alloc(MiB) })).status, 200)
+    t.equal(
+      (await request(proxy.remote, 'PUT', image.url, { body: Buffer.alloc(MiB) })).status,
+      200,
+    )
     t.equal((await daemon.ticket(image.id)).unfinished, undefined)
   })
 
