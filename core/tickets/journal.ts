@@ -27,13 +27,16 @@ import { ByteRanges, type Span } from './byte-ranges.js'
 const HEADER = 'imageio-changes 2\n'
 const EMPTY_FIRST = 'empty first\n'
 const LOST = 'writes are lost\n'
-const REMOVED = `${HEADER}removed\n`
+/** Behind the name of a ticket's file, for one that was removed for good and was whole. */
+const REMOVED = '.removed'
 /** Written by one change after the other is told in pieces of so many bytes. */
 const PIECE = 32 * 1024 * 1024
 /** Bytes of a file that are worth to be written anew, as short as it can be. */
 const MAX_LENGTH = 256 * 1024
 /** Those of tickets that nobody has installed for so long are removed. */
 const KEPT_MS = 7 * 24 * 3600 * 1000
+/** And that one was removed for so long. */
+const REMOVED_MS = 24 * 3600 * 1000
 
 /** So many of tickets that are not installed. */
 const MAX_KEPT = 5000
@@ -50,8 +53,6 @@ export interface Recorded {
   readonly mustEmpty: boolean
   /** What was written before may not be stored. */
   readonly isLost: boolean
-  /** Who removed the ticket for good has wanted it whole, and it was. */
-  readonly isRemoved: boolean
 }
 
 /** The journals of all tickets. Names tell nothing about ids. */
@@ -94,17 +95,20 @@ export class Journals {
     }
   }
 
-  /**
-   * The ticket is gone for good. `isWhole`: nothing was missing, which is kept for who has not got the
-   * answer and asks the next process.
-   */
+  /** It was removed for good and nothing was missing: who asks has not got the answer. */
+  isRemoved(id: string): boolean {
+    return existsSync(join(this.#dir, nameOf(id) + REMOVED))
+  }
+
+  /** The ticket is gone for good. `isWhole`: nothing was missing, as who removed it wanted to know. */
   remove(id: string, isWhole: boolean): void {
     const name = nameOf(id)
     const path = join(this.#dir, name)
     this.#open.delete(name)
     try {
-      if (isWhole && existsSync(path)) replace(path, REMOVED)
-      else rmSync(path, { force: true, recursive: true })
+      if (!isWhole) rmSync(path + REMOVED, { force: true })
+      else if (existsSync(path)) writeFileSync(path + REMOVED, '', { mode: 0o600 })
+      rmSync(path, { force: true, recursive: true })
     } catch (error) {
       this.#logger.error(
         { err: error },
@@ -124,11 +128,17 @@ export class Journals {
       .filter((name) => !this.#open.has(name))
       .map((name) => {
         const path = join(this.#dir, name)
-        return { path, time: lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now }
+        const time = lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now
+        return { path, age: now - time, isRemoved: name.endsWith(REMOVED) }
       })
-      .sort((one, other) => other.time - one.time)
-    for (const [index, { path, time }] of left.entries()) {
-      if (index < MAX_KEPT && now - time <= KEPT_MS) continue
+      .sort((one, other) => one.age - other.age)
+    const removed = left.filter(({ isRemoved }) => isRemoved)
+    const others = left.filter(({ isRemoved }) => !isRemoved)
+    const old = [
+      ...removed.filter(({ age }) => age > REMOVED_MS),
+      ...others.filter(({ age }, index) => index >= MAX_KEPT || age > KEPT_MS),
+    ]
+    for (const { path } of old) {
       try {
         rmSync(path, { force: true, recursive: true })
       } catch {
@@ -214,7 +224,7 @@ export class Journal {
   }
 
   /** This is so, and nothing else. At any moment the file says what it said or what it shall. */
-  renew(recorded: Omit<Recorded, 'isRemoved'>): void {
+  renew(recorded: Recorded): void {
     const { announced, unsized, openEnds } = recorded
     this.#from = this.#to = 0
     this.#try(() => {
@@ -224,7 +234,9 @@ export class Journal {
         ...unsized.map((offset) => `?${offset}\n`),
         ...openEnds.map((offset) => `~${offset}\n`),
       ]
-      replace(this.#path, begin + rest.join(''))
+      const temporary = `${this.#path}.new`
+      writeFileSync(temporary, begin + rest.join(''), { mode: 0o600 })
+      renameSync(temporary, this.#path)
       if (this.#fd !== undefined) closeSync(this.#fd)
       this.#fd = undefined // should it not open
       this.#fd = openSync(this.#path, 'a')
@@ -272,13 +284,6 @@ function namesIn(dir: string): string[] {
   }
 }
 
-/** At any moment one is there, the old or the new. */
-function replace(path: string, text: string): void {
-  const temporary = `${path}.new`
-  writeFileSync(temporary, text, { mode: 0o600 })
-  renameSync(temporary, path)
-}
-
 function beginOf({ mustEmpty, isLost }: Pick<Recorded, 'mustEmpty' | 'isLost'>): string {
   return HEADER + (mustEmpty ? EMPTY_FIRST : '') + (isLost ? LOST : '')
 }
@@ -294,10 +299,9 @@ function nameOf(id: string): string {
 function read(path: string): Recorded | undefined {
   const text = readFile(path)
   if (text?.startsWith(HEADER) !== true) return undefined
-  const isRemoved = text === REMOVED
   const mustEmpty = text.startsWith(HEADER + EMPTY_FIRST)
   const isLost = text.startsWith(beginOf({ mustEmpty, isLost: true }))
-  const begin = isRemoved ? REMOVED : beginOf({ mustEmpty, isLost })
+  const begin = beginOf({ mustEmpty, isLost })
   const announced = new ByteRanges()
   const unsized: number[] = []
   const openEnds: number[] = []
@@ -310,7 +314,7 @@ function read(path: string): Recorded | undefined {
     else if (kind === '?') unsized.push(at)
     else openEnds.push(at)
   }
-  return { announced: announced.spans(), unsized, openEnds, mustEmpty, isLost, isRemoved }
+  return { announced: announced.spans(), unsized, openEnds, mustEmpty, isLost }
 }
 
 /** Of a regular file: nothing else is waited for. */

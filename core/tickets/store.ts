@@ -198,7 +198,7 @@ export class TicketStore {
     if (!definition.ops.includes('write')) return {}
     const mustEmpty = definition.replaces
     const { journals } = this.#options
-    if (journals?.look(definition.id)?.isRemoved === true) throw new TicketRemovedError()
+    if (journals?.isRemoved(definition.id) === true) throw new TicketRemovedError()
     const journal = journals?.open(definition.id)
     const unfinished = new Unfinished({ journal, mustEmpty })
     return { unfinished, isRecalled: journal?.found !== undefined }

@@ -161,7 +161,7 @@ export class Unfinished {
     }
   }
 
-  #recorded(): Omit<Recorded, 'isRemoved'> {
+  #recorded(): Recorded {
     const announced = new ByteRanges()
     const pending = [...this.#pending]
     const sized = pending.filter(({ isUnsized }) => !isUnsized).map(({ left }) => left)

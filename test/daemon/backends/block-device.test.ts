@@ -69,12 +69,13 @@ for (const sectorSize of [512, 4096]) {
     await t.test('punching deallocates, zeroing keeps', async (t) => {
       await device.pwrite(expected, 0)
       await device.flush()
-      const allocated = async () => (await stat(backing)).blocks * 512
+      // In MiB: a file system may count a block or two of its own.
+      const allocated = async () => Math.round(((await stat(backing)).blocks * 512) / MiB)
       const full = await allocated()
       await device.zero(1 * MiB, 1 * MiB, { mayPunchHole: false })
       t.equal(await allocated(), full)
       await device.zero(2 * MiB, 1 * MiB, { mayPunchHole: true })
-      t.equal(await allocated(), full - 1 * MiB)
+      t.equal(await allocated(), full - 1)
     })
 
     await t.test('what the device refuses is done otherwise', async (t) => {
