@@ -160,7 +160,7 @@ export class TicketStore {
    * closed. `knowsLoss` is given by who removes it for good: false throws UnfinishedError when writes are
    * lost or uploads not complete. Without it TransferBrokenError is thrown, once, when writes are lost.
    * Throws TicketBusyError after `timeoutMs`; 0 does not wait, and leaves a busy ticket listed until it is
-   * removed again.
+   * removed again, of which only who gave `knowsLoss` as false is told.
    */
   async remove(id: string, timeoutMs: number, knowsLoss?: boolean): Promise<void> {
     const key = this.#digest(id)
@@ -171,6 +171,8 @@ export class TicketStore {
     }
     if (timeoutMs === 0 && !ticket.isUnused) {
       ticket.cancel()
+      // Who wants all of the image has to know what comes of what is under way.
+      if (knowsLoss === false) throw new TicketBusyError()
       return
     }
     await this.#end(ticket, timeoutMs)

@@ -130,9 +130,13 @@ export abstract class DescriptorBackend implements Backend {
     )
   }
 
+  /** What failed is closed all the same (close(2)): the first who asks is told of it. */
   close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
+    if (this.#closing !== undefined) return this.#closing
+    const closing = this.#close()
+    this.#closing = closing
+    closing.catch(() => (this.#closing = Promise.resolve()))
+    return closing
   }
 
   /**

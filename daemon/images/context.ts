@@ -80,7 +80,13 @@ export class ImageContext implements TicketContext {
   async #close(): Promise<void> {
     if (this.#users > 0) await new Promise<void>((resolve) => (this.#whenUnused = resolve))
     const backend = await this.#opening.catch(() => undefined)
-    await backend?.close()
+    try {
+      await backend?.close()
+    } catch (error) {
+      // It stored what was written. A ticket that is being removed hears of it from nobody else.
+      if (this.#ticket.mayWrite()) this.#ticket.loseWrites(error)
+      throw error
+    }
     this.#ticket.detach(this)
     const { resources } = this.#connection
     if (resources.get(this.#ticket) === this) resources.delete(this.#ticket)

@@ -51,3 +51,13 @@ async function attach(
   await until('strace is attached', isTraced)
   return detach
 }
+
+/** The same for every close of a file. */
+export async function failCloses(
+  t: Test,
+  daemon: Daemon,
+  file: string,
+): Promise<() => Promise<void>> {
+  const inject = ['-e', 'trace=close', '-e', 'inject=close:error=EIO', '-P', file]
+  return attach(t, daemon, ['-o', '/dev/null', ...inject])
+}

@@ -21,6 +21,8 @@ export class FileVolumes implements Volumes {
   fault: Error | undefined
   creationFault: Error | undefined
   factsFault: Error | undefined
+  /** What a flush says. */
+  isStored = true
 
   constructor(dir: string) {
     mkdirSync(dir, { recursive: true })
@@ -47,6 +49,11 @@ export class FileVolumes implements Volumes {
     await writeFile(this.path(disk), '')
     await truncate(this.path(disk), disk.provisionedSize)
     return this.facts(disk)
+  }
+
+  flush(): Promise<boolean> {
+    this.#check()
+    return Promise.resolve(this.isStored)
   }
 
   async grow(disk: Disk): Promise<VolumeFacts> {

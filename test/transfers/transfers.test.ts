@@ -104,6 +104,10 @@ t.test('one that is started by mistake ends, and not the one that runs', async (
     const other = configure(t, daemon, { database: linked })
     await t.rejects(start(other), { message: /cannot use the database/ })
     t.equal(statSync(target).mode & 0o777, 0o644)
+    rmSync(`${linked}.lock`)
+    linkSync(target, `${linked}.lock`)
+    await t.rejects(start(other), { message: /locked\.lock, is no file of its own; remove it/ })
+    t.equal(statSync(target).mode & 0o777, 0o644)
   })
   await t.test('whose address is taken, before it touches a database', async (t) => {
     const holder = createServer()

@@ -35,6 +35,11 @@ export interface Volumes {
    * then the volume is as it was.
    */
   grow(disk: Disk): Promise<VolumeFacts>
+  /**
+   * What was written to the volume, by whomever, is on stable storage. False when the storage says that it is
+   * not: a later success would prove nothing.
+   */
+  flush(disk: Disk): Promise<boolean>
   /** Succeeds also when there is none. */
   remove(disk: Disk): Promise<void>
   /** What a daemon opens: file:///… */

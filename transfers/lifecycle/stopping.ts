@@ -171,6 +171,10 @@ async function verify(
   }
   let verdict: Verdict
   try {
+    if (!(await isStored(context, disk))) {
+      await change(context, id, { event: 'refused', fields: refused(LOST_WRITES) })
+      return 'again'
+    }
     verdict = await context.verifier.verify(disk)
   } catch (error) {
     if (error instanceof DomainUnavailableError) return 'later'
@@ -190,6 +194,16 @@ async function verify(
   }
   await change(context, id, { event: 'verified', fields: { message: undefined }, disk: facts })
   return 'again'
+}
+
+/** Also what its client did not flush. What else is wrong with the volume the verifier finds out. */
+async function isStored({ volumes }: Context, disk: StoredDisk): Promise<boolean> {
+  try {
+    return await volumes.flush(disk)
+  } catch (error) {
+    if (error instanceof DomainUnavailableError) throw error
+    return true
+  }
 }
 
 function refused(reason: string): { isRefused: true; message: string } {

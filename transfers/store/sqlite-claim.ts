@@ -21,7 +21,8 @@ export async function claimFile(path: string): Promise<() => void> {
     lock.exec('BEGIN EXCLUSIVE')
   } catch (cause) {
     lock.close()
-    if ((cause as { errcode?: number }).errcode !== SQLITE_BUSY) throw cause
+    const { errcode, message } = cause as Error & { errcode?: number }
+    if (errcode !== SQLITE_BUSY) throw new Error(`its lock, ${file}: ${message}`, { cause })
     const advice = 'end that one, or name another file in [transfers] database'
     throw new Error(`another imageio-transfers uses it: ${advice}`, { cause })
   }
@@ -33,7 +34,10 @@ async function makeLockFile(path: string): Promise<void> {
   const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
   const file = await open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
   try {
-    if (!(await file.stat()).isFile()) throw new Error(`${path} is no regular file; remove it`)
+    const status = await file.stat()
+    if (!status.isFile() || status.nlink > 1) {
+      throw new Error(`its lock, ${path}, is no file of its own; remove it`)
+    }
     await file.chmod(0o600)
   } finally {
     await file.close()

@@ -124,6 +124,21 @@ export class DirectoryVolumes implements VolumeProvider {
     })
   }
 
+  async flush({ imageId }: VolumeRef): Promise<boolean> {
+    return this.#use(async (directory) => {
+      const file = await directory.open(volumeName(imageId), constants.O_RDWR)
+      try {
+        checkOwnFile(await file.stat())
+        return await fdatasync(file.fd).then(
+          () => true,
+          () => false,
+        )
+      } finally {
+        await file.close()
+      }
+    })
+  }
+
   async remove({ imageId }: VolumeRef, { wipe, signal }: RemoveOptions): Promise<void> {
     const name = volumeName(imageId)
     await this.#use(async (directory) => {

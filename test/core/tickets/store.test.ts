@@ -208,6 +208,7 @@ t.test('without a time to wait a busy ticket is canceled and stays listed', asyn
   await store.remove(id, 0)
   t.equal(use.signal.aborted, true)
   t.match(store.get(id).info(), { canceled: true, active: true })
+  await t.rejects(store.remove(id, 0, false), BUSY, 'who wants all of the image is told')
   use.end()
   t.match(store.get(id).info(), { canceled: true, active: false })
   await store.remove(id, 0)

@@ -1,12 +1,13 @@
 /** What daemons have recorded of uploads decides what becomes of them when a daemon, or the service, was gone. */
 import { randomBytes } from 'node:crypto'
+import { Agent } from 'node:http'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
 import { startProxy } from '../../support/proxy.js'
-import { failSyncs, skipWithoutStrace } from '../../support/strace.js'
+import { failCloses, failSyncs, skipWithoutStrace } from '../../support/strace.js'
 import { until } from '../../support/wait.js'
 import { Wire } from '../../support/wire.js'
 import { startEngine, type Engine, type EngineOptions } from '../engine.js'
@@ -187,6 +188,27 @@ t.test('writes that were lost are no disk', { skip: skipWithoutStrace }, async (
     const path = `/tickets/${upload.ticketId}`
     t.equal((await upload.first.controlRequest('DELETE', path)).status, 500)
     t.equal((await upload.first.controlRequest('DELETE', path)).status, 204)
+    t.match(await finalize(upload), lost)
+  })
+
+  t.test('when closing the image tells of it, as network file systems do', async (t) => {
+    const upload = await begin(t)
+    const { first, ticketId, file } = upload
+    const agent = new Agent({ keepAlive: true })
+    t.teardown(() => agent.destroy())
+    const body = randomBytes(SIZE)
+    const path = `/images/${ticketId}?flush=n`
+    t.equal((await request(first.local, 'PUT', path, { body, agent })).status, 200)
+    t.ok(await first.holds(file))
+    const stop = await failCloses(t, first, file)
+    t.match(await finalize(upload), lost)
+    await stop()
+  })
+
+  t.test('when nobody has flushed them before they are verified', async (t) => {
+    const upload = await begin(t)
+    t.equal((await put(upload.first, upload.ticketId, randomBytes(SIZE))).status, 200)
+    upload.engine.volumes.isStored = false
     t.match(await finalize(upload), lost)
   })
 

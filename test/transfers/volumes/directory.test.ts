@@ -47,6 +47,7 @@ t.test('a file that has another name is not used, and not overwritten', { skip }
   await link(outside, join(path, IMAGE))
   await t.rejects(volumes.facts({ imageId: IMAGE }), /2 names: it is a hard link/)
   await t.rejects(volumes.grow(spec()), /2 names/)
+  await t.rejects(volumes.flush({ imageId: IMAGE }), /2 names/)
   await volumes.remove({ imageId: IMAGE }, { wipe: true })
   t.same(await readdir(path), [])
   t.equal(await readFile(outside, 'utf8'), 'data')
@@ -56,8 +57,11 @@ t.test('the directory may itself be reached by a link', async (t) => {
   const { path } = domain(t)
   const name = join(domain(t).path, 'link')
   await symlink(path, name)
-  await new DirectoryVolumes({ path: name }).create(spec())
+  const volumes = new DirectoryVolumes({ path: name })
+  await volumes.create(spec())
   t.same(await readdir(path), [IMAGE])
+  t.equal(await volumes.flush({ imageId: IMAGE }), true)
+  await t.rejects(volumes.flush({ imageId: 'none' }), { code: 'ENOENT' })
 })
 
 t.test('files that are volumes, or were to be, are told', async (t) => {
