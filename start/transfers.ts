@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
+import { request } from 'node:https'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { makeDirectory } from '../core/directories/make-directory.js'
@@ -90,7 +90,7 @@ export async function startTransfers(
     args: ['--conf-dir', confDir],
     stopTimeoutMs: STOP_TIMEOUT_MS,
   })
-  const isReady = (): Promise<boolean> => accepts(host, port)
+  const isReady = (): Promise<boolean> => answers(host, port)
   await untilReady(child, { name, isReady, timeoutMs: START_TIMEOUT_MS, signal })
   return { ...child, stop: () => stopService(child, nbdDirectory(runDir)) }
 }
@@ -146,14 +146,16 @@ async function setPassword(
   })
 }
 
-function accepts(host: string, port: number): Promise<boolean> {
+/** A connection alone may be to the service while it looks whether its port is free. */
+function answers(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port })
-    const settle = (isOpen: boolean): void => {
-      socket.destroy()
-      resolve(isOpen)
-    }
-    socket.once('connect', () => settle(true)).once('error', () => settle(false))
+    // Nothing is told to whoever it is.
+    const options = { host, port, path: '/', agent: false, rejectUnauthorized: false } as const
+    const asked = request(options, (answer) => {
+      answer.destroy()
+      resolve(true)
+    })
+    asked.once('error', () => resolve(false)).end()
   })
 }
 
