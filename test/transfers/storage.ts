@@ -23,6 +23,7 @@ export class FileVolumes implements Volumes {
   factsFault: Error | undefined
   /** What a flush says. */
   isStored = true
+  flushFault: Error | undefined
 
   constructor(dir: string) {
     mkdirSync(dir, { recursive: true })
@@ -53,6 +54,7 @@ export class FileVolumes implements Volumes {
 
   flush(): Promise<boolean> {
     this.#check()
+    if (this.flushFault !== undefined) return Promise.reject(this.flushFault)
     return Promise.resolve(this.isStored)
   }
 

@@ -196,12 +196,16 @@ async function verify(
   return 'again'
 }
 
-/** Also what its client did not flush. What else is wrong with the volume the verifier finds out. */
+/** What the verifier finds out as well, and says better: none there, a link. */
+const NO_VOLUME: ReadonlySet<unknown> = new Set(['ENOENT', 'ELOOP', undefined])
+
+/** Also what its client did not flush. Rejects when that cannot be told now. */
 async function isStored({ volumes }: Context, disk: StoredDisk): Promise<boolean> {
   try {
     return await volumes.flush(disk)
   } catch (error) {
     if (error instanceof DomainUnavailableError) throw error
+    if (!NO_VOLUME.has((error as NodeJS.ErrnoException).code)) throw error
     return true
   }
 }

@@ -127,15 +127,15 @@ export class DirectoryVolumes implements VolumeProvider {
   async flush({ imageId }: VolumeRef): Promise<boolean> {
     return this.#use(async (directory) => {
       const file = await directory.open(volumeName(imageId), constants.O_RDWR)
+      let hasFailed = false
       try {
         checkOwnFile(await file.stat())
-        return await fdatasync(file.fd).then(
-          () => true,
-          () => false,
-        )
+        await fdatasync(file.fd).catch(() => (hasFailed = true))
       } finally {
-        await file.close()
+        // It may be the one that tells, on network file systems.
+        await file.close().catch(() => (hasFailed = true))
       }
+      return !hasFailed
     })
   }
 

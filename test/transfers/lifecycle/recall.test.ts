@@ -210,6 +210,10 @@ t.test('writes that were lost are no disk', { skip: skipWithoutStrace }, async (
     t.equal((await put(upload.first, upload.ticketId, randomBytes(SIZE))).status, 200)
     upload.engine.volumes.isStored = false
     t.match(await finalize(upload), lost)
+    const other = await begin(t)
+    t.equal((await put(other.first, other.ticketId, randomBytes(SIZE))).status, 200)
+    other.engine.volumes.flushFault = Object.assign(new Error('too many files'), { code: 'EMFILE' })
+    t.match(await finalize(other), /^illegal the image cannot be verified: too many files/)
   })
 
   t.test('when it is paused meanwhile', async (t) => {
