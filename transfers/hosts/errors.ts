@@ -33,7 +33,7 @@ export class TicketRemovedError extends HostRefusedError {
   }
 }
 
-/** 412: the ticket is not removed for good, since what was uploaded under it is not complete. */
+/** 412: the ticket is not removed for good, since what was uploaded under it is not complete, or lost. */
 export class TicketUnfinishedError extends HostRefusedError {}
 
 /** For the log: what had to be expected needs no stack. */

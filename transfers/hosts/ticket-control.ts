@@ -101,8 +101,8 @@ export class TicketControl {
 
   /**
    * The same for ever: an installation that nobody waits for any more, and that comes late, is refused.
-   * Rejects when writes under the ticket are lost or unfinished, unless that is known: `knowsLoss`;
-   * with a TicketUnfinishedError in the second case.
+   * Rejects with TicketUnfinishedError when writes under the ticket are lost or unfinished, unless that is
+   * known: `knowsLoss`.
    */
   async removeForGood(id: string, options: { knowsLoss: boolean }): Promise<void> {
     await this.#ask(() => this.#client.removeForGood(id, options))
