@@ -51,8 +51,8 @@ export class Domains implements Volumes {
     return { length, allocated: actualSize }
   }
 
-  async flush(disk: Disk): Promise<boolean> {
-    return this.#provider(disk).flush(disk)
+  async flush(disk: Disk): Promise<void> {
+    await this.#provider(disk).flush(disk)
   }
 
   async remove(disk: Disk): Promise<void> {

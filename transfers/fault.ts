@@ -24,3 +24,8 @@ export class DomainUnavailableError extends FaultError {
     this.problem = problem
   }
 }
+
+/** The storage could not store what was written; `cause` says how it failed. A later success would prove nothing. */
+export class NotStoredError extends Error {
+  override readonly name = 'NotStoredError'
+}

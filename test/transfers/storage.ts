@@ -21,8 +21,6 @@ export class FileVolumes implements Volumes {
   fault: Error | undefined
   creationFault: Error | undefined
   factsFault: Error | undefined
-  /** What a flush says. */
-  isStored = true
   flushFault: Error | undefined
 
   constructor(dir: string) {
@@ -52,10 +50,9 @@ export class FileVolumes implements Volumes {
     return this.facts(disk)
   }
 
-  flush(): Promise<boolean> {
+  flush(): Promise<void> {
     this.#check()
-    if (this.flushFault !== undefined) return Promise.reject(this.flushFault)
-    return Promise.resolve(this.isStored)
+    return this.flushFault === undefined ? Promise.resolve() : Promise.reject(this.flushFault)
   }
 
   async grow(disk: Disk): Promise<VolumeFacts> {

@@ -36,10 +36,10 @@ export interface Volumes {
    */
   grow(disk: Disk): Promise<VolumeFacts>
   /**
-   * What was written to the volume, by whomever, is on stable storage. False when the storage says that it is
-   * not: a later success would prove nothing.
+   * What was written to the volume, by whomever, is on stable storage. Rejects with NotStoredError when the
+   * storage says that it is not.
    */
-  flush(disk: Disk): Promise<boolean>
+  flush(disk: Disk): Promise<void>
   /** Succeeds also when there is none. */
   remove(disk: Disk): Promise<void>
   /** What a daemon opens: file:///… */

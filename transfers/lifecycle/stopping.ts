@@ -1,5 +1,5 @@
 /** The chains that end a transfer. Each step may be done again after a crash. */
-import { DomainUnavailableError } from '../fault.js'
+import { DomainUnavailableError, NotStoredError } from '../fault.js'
 import { loggedError, TicketUnfinishedError } from '../hosts/errors.js'
 import type { TicketState } from '../hosts/ticket-control.js'
 import type { StoredDisk, StoredTransfer } from '../store/records.js'
@@ -171,13 +171,15 @@ async function verify(
   }
   let verdict: Verdict
   try {
-    if (!(await isStored(context, disk))) {
-      await change(context, id, { event: 'refused', fields: refused(LOST_WRITES) })
-      return 'again'
-    }
+    await flush(context, disk)
     verdict = await context.verifier.verify(disk)
   } catch (error) {
     if (error instanceof DomainUnavailableError) return 'later'
+    if (error instanceof NotStoredError) {
+      context.logger.error({ transfer: id, err: error }, LOST_WRITES)
+      await change(context, id, { event: 'refused', fields: refused(LOST_WRITES) })
+      return 'again'
+    }
     if (++memory.failedVerifications < MAX_FAILED_VERIFICATIONS) throw error
     const message = `the image cannot be verified: ${reasonOf(error)}`
     await change(context, id, { event: 'refused', fields: { isUnverified: true, message } })
@@ -200,13 +202,12 @@ async function verify(
 const NO_VOLUME: ReadonlySet<unknown> = new Set(['ENOENT', 'ELOOP', undefined])
 
 /** Also what its client did not flush. Rejects when that cannot be told now. */
-async function isStored({ volumes }: Context, disk: StoredDisk): Promise<boolean> {
+async function flush({ volumes }: Context, disk: StoredDisk): Promise<void> {
   try {
-    return await volumes.flush(disk)
+    await volumes.flush(disk)
   } catch (error) {
-    if (error instanceof DomainUnavailableError) throw error
+    if (error instanceof DomainUnavailableError || error instanceof NotStoredError) throw error
     if (!NO_VOLUME.has((error as NodeJS.ErrnoException).code)) throw error
-    return true
   }
 }
 

@@ -4,7 +4,7 @@ import { statfs, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { KiB } from '../../core/units.js'
 import { dataRanges, fdatasync } from '../../native/index.js'
-import { FaultError } from '../fault.js'
+import { FaultError, NotStoredError } from '../fault.js'
 import type { Id } from '../model.js'
 import { checkOwnFile } from '../verify/own-file.js'
 import { Directory, isMissing } from './directory.js'
@@ -124,18 +124,19 @@ export class DirectoryVolumes implements VolumeProvider {
     })
   }
 
-  async flush({ imageId }: VolumeRef): Promise<boolean> {
-    return this.#use(async (directory) => {
+  async flush({ imageId }: VolumeRef): Promise<void> {
+    await this.#use(async (directory) => {
       const file = await directory.open(volumeName(imageId), constants.O_RDWR)
-      let hasFailed = false
+      const notStored = (cause: unknown): never => {
+        throw new NotStoredError('the storage failed', { cause })
+      }
       try {
         checkOwnFile(await file.stat())
-        await fdatasync(file.fd).catch(() => (hasFailed = true))
+        await fdatasync(file.fd).catch(notStored)
       } finally {
         // It may be the one that tells, on network file systems.
-        await file.close().catch(() => (hasFailed = true))
+        await file.close().catch(notStored)
       }
-      return !hasFailed
     })
   }
 

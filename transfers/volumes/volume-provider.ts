@@ -54,8 +54,8 @@ export interface VolumeProvider {
    * it was, and after a crash it may be called again.
    */
   grow(volume: VolumeSpec, signal?: AbortSignal): Promise<VolumeFacts>
-  /** False when the storage could not store what was written; rejects when there is no such volume. */
-  flush(volume: VolumeRef): Promise<boolean>
+  /** What was written is on stable storage. Rejects with NotStoredError, or when there is no such volume. */
+  flush(volume: VolumeRef): Promise<void>
   /** Also of what create() left. Nothing to remove is no error. */
   remove(volume: VolumeRef, options: RemoveOptions): Promise<void>
   /** Rejects with ENOENT when there is none. */

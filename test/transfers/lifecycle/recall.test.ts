@@ -4,6 +4,7 @@ import { Agent } from 'node:http'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { NotStoredError } from '../../../transfers/fault.js'
 import { startDaemon, type Daemon } from '../../support/daemon.js'
 import { request } from '../../support/http.js'
 import { startProxy } from '../../support/proxy.js'
@@ -208,7 +209,7 @@ t.test('writes that were lost are no disk', { skip: skipWithoutStrace }, async (
   t.test('when nobody has flushed them before they are verified', async (t) => {
     const upload = await begin(t)
     t.equal((await put(upload.first, upload.ticketId, randomBytes(SIZE))).status, 200)
-    upload.engine.volumes.isStored = false
+    upload.engine.volumes.flushFault = new NotStoredError('the storage failed')
     t.match(await finalize(upload), lost)
     const other = await begin(t)
     t.equal((await put(other.first, other.ticketId, randomBytes(SIZE))).status, 200)
