@@ -2,9 +2,10 @@
  * Connections to one daemon that are kept between requests. Node ends an idle one that says anything: it
  * would be taken for the answer to the next request.
  */
-import http from 'node:http'
+import type http from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
+import { Agent } from '../core/http/node-http.js'
 import { hasLeft } from '../core/http/peer.js'
 import type { Transport, TrustHandle } from '../native/transport.js'
 import { DialedSocket } from './dialed-socket.js'
@@ -26,7 +27,7 @@ const OPTIONS: http.AgentOptions = {
 }
 
 export function createAgent(tls: https.AgentOptions | undefined): http.Agent {
-  if (tls === undefined) return new http.Agent(OPTIONS)
+  if (tls === undefined) return new Agent(OPTIONS)
   // Said, as Node's default obeys NODE_TLS_REJECT_UNAUTHORIZED of the environment.
   return new https.Agent({ ...OPTIONS, ...tls, rejectUnauthorized: true })
 }

@@ -1,6 +1,7 @@
 /** Keeps connections that the native front dials, for Node's HTTP client. */
-import http from 'node:http'
+import type http from 'node:http'
 import type { Duplex } from 'node:stream'
+import { Agent } from '../core/http/node-http.js'
 import type { Transport, TrustHandle } from '../native/transport.js'
 import { DialedSocket, type Way } from './dialed-socket.js'
 
@@ -10,7 +11,7 @@ export interface FrontRequestOptions extends http.RequestOptions {
   readonly givenUp: AbortSignal
 }
 
-export class FrontAgent extends http.Agent {
+export class FrontAgent extends Agent {
   readonly #transport: Transport
   readonly #trust: TrustHandle | undefined
   readonly #idleMs: number

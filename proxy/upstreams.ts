@@ -2,11 +2,12 @@
  * From a ticket to its daemon. Connections are kept per ticket and end with it: nothing of one transfer
  * is ever sent on a connection of another, and a canceled ticket leaves none behind.
  */
-import http from 'node:http'
+import type http from 'node:http'
 import https from 'node:https'
 import { isIP } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import type { Transport, TrustHandle } from '../native/transport.js'
+import { request as requestPlain } from '../core/http/node-http.js'
 import type { Logger } from '../core/log.js'
 import { logFields } from '../core/tickets/store.js'
 import type { Ticket } from '../core/tickets/ticket.js'
@@ -230,7 +231,7 @@ export class Upstream {
       ...(local === undefined ? { host, port } : { socketPath: local.socketPath }),
     }
     const isSecure = isTls && local === undefined && this.#dialing.front === undefined
-    const request = isSecure ? https.request(options) : http.request(options)
+    const request = isSecure ? https.request(options) : requestPlain(options)
     request.once('close', onClose)
     const { connectMs, silenceMs, workMs } = this.#options
     const deadlines: Deadlines = { connectMs, silenceMs, answerMs: isWork ? workMs : silenceMs }

@@ -1,7 +1,8 @@
 /** The client of the control service: one request per connection, as the engine does it. */
-import { toJson } from '../json.js'
-import { request as requestPlain, type RequestOptions } from 'node:http'
+import type { RequestOptions } from 'node:http'
 import { request as requestTls, type RequestOptions as TlsRequestOptions } from 'node:https'
+import { request as requestPlain } from '../http/node-http.js'
+import { toJson } from '../json.js'
 
 export type ControlAddress =
   | { readonly socketPath: string }

@@ -2,12 +2,13 @@
  * Node's own servers as a listener needs them: their timeouts are set on purpose, as the defaults would
  * break long transfers, and what they do by themselves is decided elsewhere.
  */
-import http from 'node:http'
+import type http from 'node:http'
 import http2, { type Http2Server } from 'node:http2'
 import https from 'node:https'
 import type net from 'node:net'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import { MAX_FIELDS, MAX_HEAD, PARSER_MAX_HEAD } from './framing.js'
+import { createServer } from './node-http.js'
 
 export interface H1Options {
   readonly headerTimeoutMs: number
@@ -37,7 +38,7 @@ export function createH1({ headerTimeoutMs, tls }: H1Options): http.Server | htt
   }
   const server =
     tls === undefined
-      ? http.createServer(options)
+      ? createServer(options)
       : https.createServer({
           ...options,
           ...tls.context,

@@ -6,6 +6,7 @@ import { MethodNotAllowedError, NoSuchPathError } from './errors.js'
 import type { Exchange } from './exchange.js'
 import { replyError } from './error-reply.js'
 import { METHODS, type Method } from './methods.js'
+import { NO_COMPILERS } from './no-compilers.js'
 import { canonicalTarget } from './target.js'
 
 export type Handler = (exchange: Exchange) => Promise<void> | void
@@ -38,6 +39,7 @@ export async function createRouter(
     childLoggerFactory: (parent) => parent, // an exchange has its own
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 16 * 1024, caseSensitive: true },
+    schemaController: NO_COMPILERS,
     // Undecodable paths go where nothing is registered, with a byte no canonical path contains.
     rewriteUrl: (request) => canonicalTarget(request.url ?? '') ?? '/@undecodable',
   })

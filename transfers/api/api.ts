@@ -8,7 +8,8 @@ import {
   type FastifyInstance,
   type FastifyRequest,
 } from 'fastify'
-import { maxHeaderSize } from 'node:http'
+import { NO_COMPILERS } from '../../core/http/no-compilers.js'
+import { maxHeaderSize } from '../../core/http/node-http.js'
 import { FaultError } from '../fault.js'
 import { Authenticator } from './auth/authenticate.js'
 import { Failures } from './auth/failures.js'
@@ -72,6 +73,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     rewriteUrl: ({ url = '' }) => canonicalTarget(url),
     routerOptions: { maxParamLength: maxHeaderSize, querystringParser: parseParameters },
     clientErrorHandler: answerMalformed,
+    schemaController: NO_COMPILERS,
     forceCloseConnections: 'idle',
     return503OnClosing: false, // in a form that no client of this API reads
   })

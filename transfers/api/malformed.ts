@@ -1,6 +1,7 @@
 /** Answers what Node's parser refuses, which never becomes a request, in the API's form. */
-import { maxHeaderSize, STATUS_CODES, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { maxHeaderSize, STATUS_CODES } from '../../core/http/node-http.js'
 import { FaultError } from '../fault.js'
 import { CONTENT_TYPES, mediaFor } from './media.js'
 import { METHODS } from './methods.js'

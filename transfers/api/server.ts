@@ -1,9 +1,10 @@
 /** The socket side: TLS or plain, expectations, time limits, how many may connect. */
-import http, { type IncomingMessage, type RequestListener, type Server } from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerOptions } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import { Admission } from '../../core/http/admission.js'
 import { linger } from '../../core/http/linger.js'
+import { createServer as createPlainServer } from '../../core/http/node-http.js'
 import { tlsOptions, type TlsMaterial } from '../../core/http/tls.js'
 import { Crowd } from './crowd.js'
 import { refuseConnect } from './malformed.js'
@@ -19,7 +20,7 @@ export function createServer(settings: ApiSettings, served: RequestListener): Se
   const { tls, maxConnections, maxConnectionsPerAddress, handshakeTimeoutMs } = settings
   const crowd = new Crowd(settings.clock, settings.logger)
   const handler = crowd.refusing(served)
-  const options: http.ServerOptions = {
+  const options: ServerOptions = {
     requireHostHeader: false, // checkHost says what is missing
     headersTimeout: HEAD_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -29,7 +30,7 @@ export function createServer(settings: ApiSettings, served: RequestListener): Se
   }
   const server =
     tls === undefined
-      ? http.createServer(options, handler)
+      ? createPlainServer(options, handler)
       : https.createServer(
           { ...options, ...tlsOptions(tls), handshakeTimeout: handshakeTimeoutMs },
           handler,

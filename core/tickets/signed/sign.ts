@@ -1,6 +1,6 @@
 /** The other side: tokens as this project's own tools make them. */
 import type { KeyObject } from 'node:crypto'
-import { CompactSign } from 'jose'
+import { CompactSign } from 'jose/jws/compact/sign'
 import { toJson } from '../../json.js'
 import { parseClaims } from './claims.js'
 import { TokenRefusedError } from './errors.js'

@@ -3,7 +3,7 @@
  * parameters. What a header could ask for besides, a key to be fetched or an extension to be
  * understood, is refused before anything is computed.
  */
-import { compactVerify } from 'jose'
+import { compactVerify } from 'jose/jws/compact/verify'
 import { parseExactJson } from '../../json.js'
 import { TokenRefusedError } from './errors.js'
 import { ALGORITHMS, type Algorithm, type VerificationKey } from './verification-key.js'
