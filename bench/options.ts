@@ -92,9 +92,15 @@ export function parseOptions(argv: readonly string[]): BenchOptions | 'help' {
     stores: values.store,
     systems: new Set(values.system),
     extents: positive('--extents', values.extents),
-    seconds: positive('--seconds', values.seconds),
+    seconds: seconds(values.seconds),
     filter: pattern(values.cases),
   }
+}
+
+function seconds(text: string): number {
+  const value = /^\d{1,4}(\.\d{1,3})?$/.test(text) ? Number(text) : 0
+  if (value > 0) return value
+  throw new UsageError('--seconds must be positive, at most three digits behind the point')
 }
 
 function positive(name: string, text: string): number {
