@@ -80,12 +80,12 @@ export async function fragmentedImage(file: string, size = 32 * MiB): Promise<vo
 }
 
 /** One hole with a little data at the start, inside, and in the very last byte. */
-export async function sparseImage(file: string, size = 192 * MiB + 1): Promise<void> {
+export async function sparseImage(file: string, size = 64 * MiB + 1): Promise<void> {
   await writeFile(file, '')
   await truncate(file, size)
   const handle = await open(file, 'r+')
   try {
-    for (const offset of [0, 100 * MiB + 17, size - 1]) {
+    for (const offset of [0, 40 * MiB + 17, size - 1]) {
       const length = Math.min(10_000, size - offset)
       await handle.write(randomBytes(length), 0, length, offset)
     }

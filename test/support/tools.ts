@@ -41,6 +41,7 @@ export async function sha256(file: string, size?: number): Promise<string> {
   const digest = createHash('sha256')
   if (size === 0) return digest.digest('hex')
   const part = size === undefined ? {} : { end: size - 1 }
-  for await (const chunk of createReadStream(file, part)) digest.update(chunk as Buffer)
+  const chunks = createReadStream(file, { highWaterMark: 1024 * 1024, ...part })
+  for await (const chunk of chunks) digest.update(chunk as Buffer)
   return digest.digest('hex')
 }
