@@ -88,7 +88,8 @@ may_install() {
 }
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+optional='' # the process that installs what is wanted
+trap 'rm -f "$log"; [ -z "$optional" ] || wait "$optional"' EXIT
 
 apt() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
@@ -130,13 +131,17 @@ fi
 
 # What could not be had is asked for again after a day, not at each run.
 refused=.dev/not-installable
-if [ -n "$wanted" ] && may_install &&
-    ! { [ -n "$(find "$refused" -mtime -1 2>/dev/null)" ] && [ "$wanted" = "$(cat "$refused")" ]; }; then
-    say "installing$wanted"
-    # shellcheck disable=SC2086 # a list of words
-    if install $wanted; then
-        wanted=''
-    else
+is_refused() {
+    [ -n "$(find "$refused" -mtime -1 2>/dev/null)" ] && [ "$wanted" = "$(cat "$refused")" ]
+}
+
+install_wanted() {
+    if may_install && ! is_refused; then
+        say "installing$wanted"
+        # shellcheck disable=SC2086 # a list of words
+        if install $wanted; then
+            return
+        fi
         # One unknown name fails all of them.
         missing=''
         for package in $wanted; do
@@ -145,9 +150,18 @@ if [ -n "$wanted" ] && may_install &&
         wanted=$missing
         mkdir -p .dev && printf '%s\n' "$wanted" >"$refused"
     fi
-fi
+    [ -z "$wanted" ] ||
+        say "optional tools are missing:$wanted. Install with: sudo apt-get install$wanted"
+}
+
+# Beside what follows, which needs none of them: the one waits for the network, the other computes.
 if [ -n "$wanted" ]; then
-    say "optional tools are missing:$wanted. Install with: sudo apt-get install$wanted"
+    (
+        log=$(mktemp)
+        trap 'rm -f "$log"' EXIT
+        install_wanted
+    ) &
+    optional=$!
 fi
 
 major=$(node -p 'process.versions.node.split(".")[0]')
