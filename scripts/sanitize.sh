@@ -10,15 +10,16 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 trap 'exit 1' INT TERM
 
-"$root/node_modules/.bin/tsc" --outDir "$copy/dist"
-cp -R package.json scripts "$copy"
+sh scripts/setup.sh start
+cp -R package.json scripts dist "$copy"
 mkdir "$copy/native"
 cp -R native/binding.gyp native/src "$copy/native"
 ln -s "$root/node_modules" "$copy/node_modules"
 cd "$copy"
 
+# Optimized as little as reports stay readable with: it halves the time that the compiler takes.
 build() {
-  if ! CXXFLAGS="$1 -fno-omit-frame-pointer -g" LDFLAGS=$1 sh scripts/build-addon.sh > build.log 2>&1; then
+  if ! CXXFLAGS="$1 -O1 -fno-omit-frame-pointer -g1" LDFLAGS=$1 sh scripts/build-addon.sh > build.log 2>&1; then
     cat build.log >&2
     exit 1
   fi
