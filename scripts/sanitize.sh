@@ -17,6 +17,12 @@ cp -R native/binding.gyp native/src "$copy/native"
 ln -s "$root/node_modules" "$copy/node_modules"
 cd "$copy"
 
+# One file for each directory: most of what compilers do is to read the headers.
+for directory in native/src native/src/transport native/src/nbd; do
+  (cd "$directory" && printf '#include "%s"\n' *.cc > all.cc)
+done
+sed -i "/'sources': \[/,/\],/c 'sources': ['src/all.cc', 'src/transport/all.cc', 'src/nbd/all.cc']," native/binding.gyp
+
 # Optimized as little as reports stay readable with: it halves the time that the compiler takes.
 build() {
   if ! CXXFLAGS="$1 -O1 -fno-omit-frame-pointer -g1" LDFLAGS=$1 sh scripts/build-addon.sh > build.log 2>&1; then

@@ -24,11 +24,11 @@ struct FreeAddresses {
   void operator()(addrinfo* list) const { freeaddrinfo(list); }
 };
 
+}  // namespace
+
 void SetOption(int fd, int level, int name, int value) {
   static_cast<void>(setsockopt(fd, level, name, &value, sizeof(value)));
 }
-
-}  // namespace
 
 std::optional<Endpoint> TcpEndpoint(const std::string& address, uint16_t port) {
   addrinfo hints{};

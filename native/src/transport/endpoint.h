@@ -28,6 +28,9 @@ std::optional<Endpoint> UnixEndpoint(const std::string& path);
 // A socket that does not block, or -1 and errno.
 FileDescriptor OpenSocket(int family);
 
+// As setsockopt(2); of what is not necessary, a failure does not matter.
+void SetOption(int fd, int level, int name, int value);
+
 // The address alone, without the port; empty for a Unix socket.
 std::string AddressOf(const Endpoint& endpoint);
 

@@ -19,10 +19,6 @@ constexpr int kUnixSendBuffer = 1024 * 1024;
 // As core/http/server.ts: connections that may wait for accept(2).
 constexpr int kBacklog = 511;
 
-void SetOption(int fd, int level, int name, int value) {
-  static_cast<void>(setsockopt(fd, level, name, &value, sizeof(value)));
-}
-
 FileDescriptor Listen(const Endpoint& endpoint, const char** failed_call) {
   *failed_call = "socket";
   FileDescriptor socket = OpenSocket(endpoint.family());

@@ -14,7 +14,7 @@ namespace imageio::transport {
 
 namespace {
 
-constexpr size_t kBatch = size_t{256} * 1024;
+constexpr size_t kBufferSize = size_t{256} * 1024;
 constexpr size_t kRecord = size_t{16} * 1024;
 // A record and more than any suite adds to it.
 constexpr size_t kSealedRecord = kRecord + 1024;
@@ -155,8 +155,8 @@ std::shared_ptr<TlsContext> TlsContext::Create(const TlsClientSettings& settings
 TlsChannel::TlsChannel(FileDescriptor socket, std::shared_ptr<TlsContext> context)
     : Channel(std::move(socket)),
       context_(std::move(context)),
-      received_(kBatch),
-      unsent_(kBatch),
+      received_(kBufferSize),
+      unsent_(kBufferSize),
       ssl_(SSL_new(context_->get())) {
   BIO* bio = ssl_ == nullptr ? nullptr : BIO_new(Method());
   if (bio == nullptr) throw std::bad_alloc();
