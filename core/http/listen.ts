@@ -1,7 +1,8 @@
 /** Addresses that need preparation before somebody can listen on them. */
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs'
+import { chmodSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { lookup } from 'node:dns/promises'
 import { connect } from 'node:net'
+import { dirname } from 'node:path'
 import type { HttpServer } from './server.js'
 
 /** Owner and group. */
@@ -62,7 +63,13 @@ export function removeSocket(path: string): void {
 
 async function removeStale(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false })
-  if (found === undefined) return
+  if (found === undefined) {
+    // Node's word for it would be EACCES.
+    const directory = dirname(path)
+    if (!existsSync(directory))
+      throw new Error(`${path} cannot be made: ${directory} does not exist`)
+    return
+  }
   if (!found.isSocket()) throw new Error(`${path} exists and is no socket`)
   if (await isAlive(path)) throw new Error(`${path} is in use by another process`)
   removeSocket(path)
