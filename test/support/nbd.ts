@@ -1,6 +1,6 @@
 /** Real NBD servers, ended with the test. */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -66,8 +66,20 @@ async function serve(
     socket,
     kill: () => kill(child),
     stop: () => kill(child, 'SIGTERM'),
-    pause: () => void child.kill('SIGSTOP'),
+    pause: () => stopThreads(child),
     resume: () => void child.kill('SIGCONT'),
+  }
+}
+
+/** One thread takes the signal, and the others go on until it has: on a busy machine for a while. */
+function stopThreads(child: ChildProcess): void {
+  child.kill('SIGSTOP')
+  const tasks = `/proc/${child.pid ?? 0}/task`
+  const isStopped = (task: string): boolean =>
+    readFileSync(`${tasks}/${task}/stat`, 'latin1').split(') ').at(-1)?.startsWith('T') === true
+  const deadline = performance.now() + 5000
+  while (!readdirSync(tasks).every(isStopped)) {
+    if (performance.now() > deadline) throw new Error('the NBD server does not stop')
   }
 }
 
