@@ -157,6 +157,11 @@ export class DaemonRequest {
     return this.#isComplete || this.#handed === size
   }
 
+  /** Sends the head, which otherwise goes with the first part of the body. */
+  announce(): void {
+    if (!this.#request.headersSent) this.#request.flushHeaders()
+  }
+
   /**
    * Sends a part of the body. Resolves when its memory is free again. Rejects when `settled`: until
    * `whenUnused` the connection may still take from it.
@@ -204,7 +209,7 @@ export class DaemonRequest {
     if (!isAround || this.#dialed === undefined || request.socket !== this.#dialed) {
       return this.#sendByNode(chunk)
     }
-    if (!request.headersSent) request.flushHeaders()
+    this.announce()
     return this.#dialed.writeAround(chunk)
   }
 

@@ -114,6 +114,8 @@ async function send(
         if (exchange.expectsContinue) await request.invited(CONTINUE_MS)
         if (!request.settled.aborted) {
           progress.isBodyTouched = upload.size !== 0
+          // From now on the daemon knows what is to come, also if nothing comes.
+          if (progress.isBodyTouched && !exchange.isBodyHere) request.announce()
           const attempt = { request, memory, signal }
           if (await sendBody(exchange, services, relay, upload, attempt)) request.end()
         }

@@ -251,6 +251,26 @@ t.test('data that a proxy refused, since they are larger than the disk, are no d
   }
 })
 
+t.test('a request whose body never came to a proxy leaves no disk', async (t) => {
+  const proxy = await startProxy(t)
+  for (const sendsAgain of [false, true]) {
+    const upload = await begin(t, { proxy })
+    const wire = await Wire.open(proxy.remote)
+    t.teardown(() => wire.destroy())
+    const path = `/images/${upload.ticketId}`
+    await wire.send(`PUT ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${SIZE}\r\n\r\n`)
+    await upload.first.ticketWhen(upload.ticketId, 'the daemon knows of it', (info) => info.active)
+    wire.destroy()
+    await upload.first.ticketWhen(upload.ticketId, 'it ended', (info) => !info.active)
+    if (sendsAgain) {
+      const body = randomBytes(SIZE)
+      t.equal((await request(proxy.remote, 'PUT', path, { body })).status, 200)
+    }
+    const wanted = sendsAgain ? /^ok$/ : /^illegal the image was refused: an upload failed/
+    t.match(await finalize(upload), wanted)
+  }
+})
+
 t.test('a whole upload is a disk', async (t) => {
   for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
     t.test(`when chunks of it were cut off by ${signal}, and came again`, async (t) => {
