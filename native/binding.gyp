@@ -10,6 +10,7 @@
         'src/block_device.cc',
         'src/data_ranges.cc',
         'src/digest.cc',
+        'src/exit.cc',
         'src/locks.cc',
         'src/memory.cc',
         'src/nbd/coverage.cc',

@@ -186,6 +186,7 @@ interface Addon {
     limit: number,
   ) => Promise<DataRanges>
   readonly isLocked: (fd: number, start: number, size: number) => Promise<boolean>
+  readonly exit: (status: number) => never
   readonly digestAlgorithms: readonly DigestAlgorithm[]
   readonly createDigest: (algorithm: string) => DigestHandle
   readonly updateDigest: (digest: DigestHandle, buffer: Buffer) => Promise<void>
@@ -326,6 +327,13 @@ export const dataRanges = addon.dataRanges
  * shared or exclusive. Programs that lock tell each other so; nothing else heeds it.
  */
 export const isLocked = addon.isLocked
+
+/**
+ * _exit(2): ends the process at once, with a status of 0 to 255. Nothing runs that Node or V8 do at their end:
+ * process.exit() waits for V8's threads there, and for ever when one of them waits for a collection of garbage
+ * that only JavaScript's thread could make. What is to be written must be written before.
+ */
+export const exit: (status: number) => never = addon.exit
 
 /** SO_PEERCRED and SO_PEERGROUPS of a connected Unix socket. Throws SystemError. */
 export const peerCredentials = addon.peerCredentials

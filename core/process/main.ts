@@ -1,5 +1,7 @@
 /** What the mains of all servers do: arguments, signals, exit codes. */
+import { flushCompileCache } from 'node:module'
 import { parseArgs } from 'node:util'
+import { exit } from '../../native/index.js'
 import { VERSION } from '../http/version.js'
 import { ConfigError } from '../config/config-error.js'
 import { DEFAULT_CONFIG_DIR, type LoadedConfig } from '../config/load.js'
@@ -186,7 +188,7 @@ async function serve<C extends ProcessConfig>(
   const crash = (error: unknown): void => {
     logger.fatal({ err: error }, 'unexpected failure')
     process.exitCode = 1
-    void log.close().finally(() => process.exit(1))
+    void log.close().finally(() => exit(1))
   }
   process.on('uncaughtException', crash)
   process.on('unhandledRejection', crash)
@@ -194,7 +196,7 @@ async function serve<C extends ProcessConfig>(
   const stopped = Promise.withResolvers<NodeJS.Signals>()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
-      if (isStopping) process.exit(0)
+      if (isStopping) exit(0)
       isStopping = true
       stopped.resolve(signal)
     })
@@ -227,7 +229,8 @@ async function serve<C extends ProcessConfig>(
   endWatchdog()
   logger.info('stopped')
   await log.close()
-  process.exit(status)
+  flushCompileCache() // of NODE_COMPILE_CACHE, which Node writes at its end otherwise
+  exit(status)
 }
 
 /** What is wrong keeps the old state: a typing error must not take the service down. */

@@ -55,6 +55,7 @@ constexpr Export kExports[] = {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddonData::Create(env);
   exports["setErrorClass"] = Napi::Function::New(env, SetErrorClass, "setErrorClass");
+  exports["exit"] = Napi::Function::New(env, Exit, "exit");
   exports["sendDatagram"] = Napi::Function::New(env, SendDatagram, "sendDatagram");
   exports["pageSize"] = PageSize(env);
   exports["digestAlgorithms"] = DigestAlgorithms(env);

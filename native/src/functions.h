@@ -47,6 +47,9 @@ Napi::Value ReadDigest(const Napi::CallbackInfo& info);
 Napi::Value UpdateDigestNow(const Napi::CallbackInfo& info);
 Napi::Value FinishDigest(const Napi::CallbackInfo& info);
 
+// exit.cc
+void Exit(const Napi::CallbackInfo& info);
+
 // locks.cc
 Napi::Value IsLocked(const Napi::CallbackInfo& info);
 

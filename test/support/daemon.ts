@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -56,6 +56,20 @@ export interface TicketInfo {
   readonly transferred?: number
   readonly unfinished?: number
   readonly missing?: readonly (readonly number[])[]
+}
+
+/** Name, state and where it waits, of each thread. */
+function threadsOf(pid: number): string {
+  const tasks = `/proc/${pid}/task`
+  const read = (task: string, name: string): string =>
+    readFileSync(join(tasks, task, name), 'latin1').trim()
+  try {
+    return readdirSync(tasks)
+      .map((task) => `${read(task, 'stat').split(' ', 3).join(' ')} ${read(task, 'wchan')}`)
+      .join('\n')
+  } catch (error) {
+    return String(error)
+  }
 }
 
 export type TicketFields = Record<string, unknown>
@@ -138,7 +152,10 @@ export class Daemon {
 
   /** Exit status, or the name of the signal. */
   exited(timeoutMs = 10_000): Promise<number | string> {
-    return within('exit of the daemon', timeoutMs, this.#exited)
+    return within('exit of the daemon', timeoutMs, this.#exited).catch((error: unknown) => {
+      const log = this.#log.slice(-2000)
+      throw new Error(`${(error as Error).message}\n${threadsOf(this.pid)}\n${log}`)
+    })
   }
 
   /** SIGTERM, and an error when the daemon does not end with 0, or its log tells secrets. */
