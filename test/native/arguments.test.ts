@@ -30,6 +30,7 @@ const CALLS: readonly [name: string, kinds: string][] = [
   ['blockDeviceDiscard', 'nnn'],
   ['dataRanges', 'nnnn'],
   ['isLocked', 'nnn'],
+  ['exit', 'n'],
   ['createDigest', 's'],
   ['updateDigest', 'hb'],
   ['updateDigestNow', 'hb'],
