@@ -85,7 +85,7 @@ module.exports = {
     {
       name: 'only-the-door-loads-the-addon',
       severity: 'error',
-      from: { pathNot: '^native/index\\.ts$' },
+      from: { pathNot: '^native/addon\\.ts$' },
       to: { path: 'native/build' },
     },
   ],

@@ -6,7 +6,7 @@
  * Memory given to read() or send() belongs to the threads until its callback, or until cut() returns.
  */
 import { availableParallelism } from 'node:os'
-import { NbdDoor } from './index.js'
+import { addon, type NbdDoor } from './addon.js'
 
 /** How replies look; the numbers are those of native/src/nbd/reply_stream.h. */
 const DIALECTS = { simple: 0, structured: 1, extended: 2 } as const
@@ -45,7 +45,7 @@ export class NbdMover {
    * must not be read any more, and its own descriptor is closed by its owner. Throws SystemError.
    */
   take(fd: number, { dialect, cookieHigh }: ReplyFormat, handlers: LinkHandlers): NbdLink {
-    this.#door ??= new NbdDoor(this.#onEvent, Math.min(MAX_THREADS, availableParallelism()))
+    this.#door ??= new addon.NbdDoor(this.#onEvent, Math.min(MAX_THREADS, availableParallelism()))
     const id = this.#door.take(fd, DIALECTS[dialect], cookieHigh)
     const link = new NbdLink(this.#door, id, handlers, () => this.#links.delete(id))
     this.#links.set(id, link)

@@ -7,7 +7,13 @@
  * rejects. Promises settle once, and before closed() is called.
  */
 import { getSystemErrorName } from 'node:util'
-import { FrontDoor, type TlsSettings, type TrustHandle, type TrustSettings } from './index.js'
+import {
+  addon,
+  type FrontDoor,
+  type TlsSettings,
+  type TrustHandle,
+  type TrustSettings,
+} from './addon.js'
 
 export type { TlsSettings, TrustHandle, TrustSettings }
 
@@ -134,7 +140,7 @@ export class Transport {
   #isClosed = false
 
   constructor(threads: number) {
-    this.#door = new FrontDoor(this.#onEvent, threads)
+    this.#door = new addon.FrontDoor(this.#onEvent, threads)
   }
 
   /** Proves that a head with a withheld body comes from this front. */
