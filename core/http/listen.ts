@@ -41,6 +41,7 @@ export async function listenUnix(server: HttpServer, path: string, mode: number)
     await server.listen({ path })
     return
   }
+  requireDirectory(path)
   await removeStale(path)
   // bind(2) creates the file, and nobody else may connect before its mode is set.
   const umask = process.umask(0o777 & ~MODE_PRIVATE)
@@ -61,15 +62,16 @@ export function removeSocket(path: string): void {
   }
 }
 
+/** Without it Node's word would be EACCES, permission denied. */
+function requireDirectory(path: string): void {
+  const directory = dirname(path)
+  if (existsSync(directory)) return
+  throw new Error(`${path} cannot be made: ${directory} does not exist`)
+}
+
 async function removeStale(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false })
-  if (found === undefined) {
-    // Node's word for it would be EACCES.
-    const directory = dirname(path)
-    if (!existsSync(directory))
-      throw new Error(`${path} cannot be made: ${directory} does not exist`)
-    return
-  }
+  if (found === undefined) return
   if (!found.isSocket()) throw new Error(`${path} exists and is no socket`)
   if (await isAlive(path)) throw new Error(`${path} is in use by another process`)
   removeSocket(path)

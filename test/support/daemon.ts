@@ -154,7 +154,9 @@ export class Daemon {
   exited(timeoutMs = 10_000): Promise<number | string> {
     return within('exit of the daemon', timeoutMs, this.#exited).catch((error: unknown) => {
       const log = this.#log.slice(-2000)
-      throw new Error(`${(error as Error).message}\n${threadsOf(this.pid)}\n${log}`)
+      throw new Error(`${(error as Error).message}\n${threadsOf(this.pid)}\n${log}`, {
+        cause: error,
+      })
     })
   }
 
