@@ -93,6 +93,9 @@ bool UseCiphers(SSL_CTX* context, std::string_view names) {
          SSL_CTX_set_cipher_list(context, ciphers.c_str()) == 1;
 }
 
+// Named, as OpenSSL wants it of servers, and as long as Node's: tickets are of the same size then.
+constexpr unsigned char kSessionContext[] = "imageio-front: sessions of HTTP1";
+
 constexpr unsigned char kHttp1[] = "\x08http/1.1";
 
 // Clients that got here offer http/1.1 or know no ALPN, see client_hello.h.
@@ -127,6 +130,7 @@ std::shared_ptr<TlsContext> TlsContext::Create(const TlsSettings& settings, std:
   auto owned = Make(TLS_server_method());
   SSL_CTX* context = owned->get();
   SSL_CTX_set_alpn_select_cb(context, ChooseHttp1, nullptr);
+  SSL_CTX_set_session_id_context(context, kSessionContext, sizeof(kSessionContext) - 1);
   if (UseCiphers(context, settings.ciphers) && UseCertificates(context, settings.cert) &&
       UseKey(context, settings.key)) {
     return owned;
