@@ -10,7 +10,7 @@ import { Representation } from './wire.js'
 
 const INTERNAL = 'Unexpected; the log of the server knows more'
 const NO_DATABASE =
-  'The database cannot be reached, or does not answer in time; ask what became of the request, and try again'
+  'The database cannot be reached or written, or does not answer in time; ask what became of the request, and try again'
 
 interface Headers {
   readonly headers?: Readonly<Record<string, string>>

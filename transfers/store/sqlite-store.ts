@@ -16,6 +16,7 @@ import {
 } from './sql-records.js'
 import {
   DuplicateError,
+  UnreachableError,
   type Leases,
   type Records,
   type Store,
@@ -30,6 +31,9 @@ export const SQLITE_BUSY = 5
 
 /** What a constraint that is hurt reports: SQLITE_CONSTRAINT_PRIMARYKEY and _UNIQUE. */
 const DUPLICATE_CODES = new Set([1555, 2067])
+
+/** The storage fails, is full or may not be written: SQLITE_READONLY, _IOERR, _FULL, _CANTOPEN. */
+const STORAGE_CODES = new Set([8, 10, 13, 14])
 
 export class SqliteStore implements Store {
   readonly leases: Leases
@@ -88,7 +92,7 @@ export class SqliteStore implements Store {
         return result
       } catch (error) {
         if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
-        throw error
+        throw translate(error)
       }
     }
     const result = this.#last.then(run, run)
@@ -105,7 +109,7 @@ export class SqliteStore implements Store {
         return
       } catch (error) {
         const isBusy = (error as { errcode?: number }).errcode === SQLITE_BUSY
-        if (!isBusy || performance.now() > deadline) throw error
+        if (!isBusy || performance.now() > deadline) throw translate(error)
       }
       await sleep(Math.random() * BLOCKING_MS)
     }
@@ -119,7 +123,7 @@ export class SqliteStore implements Store {
       try {
         return Promise.resolve(this.#query(text, values))
       } catch (error) {
-        return Promise.reject(translate(error))
+        return Promise.reject(translate(error)) // the caller may go on behind a duplicate
       }
     },
   }
@@ -142,5 +146,8 @@ function translate(error: unknown): Error {
   if (errcode !== undefined && DUPLICATE_CODES.has(errcode)) {
     return new DuplicateError({ cause: error })
   }
+  // The lowest byte of an extended code is what it is a kind of.
+  const kind = (errcode ?? 0) & 0xff
+  if (kind === SQLITE_BUSY || STORAGE_CODES.has(kind)) return new UnreachableError({ cause: error })
   return error instanceof Error ? error : new Error(String(error))
 }

@@ -96,6 +96,7 @@ export class UnreachableError extends ServiceError {
   readonly code = 'ERR_STORE_UNREACHABLE'
   readonly statusCode = 503
   constructor(options?: ErrorOptions) {
-    super('the database cannot be reached, or does not answer in time', options)
+    const reason = options?.cause instanceof Error ? `: ${options.cause.message}` : ''
+    super(`the database cannot be reached or written, or does not answer in time${reason}`, options)
   }
 }

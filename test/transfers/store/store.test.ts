@@ -1,7 +1,7 @@
 /** The same for both databases: what a transaction, a compare-and-set and a lease are. */
-import { fork } from 'node:child_process'
+import { execFileSync, fork } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { statSync } from 'node:fs'
+import { rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -17,6 +17,7 @@ const DUPLICATE = { code: 'ERR_STORE_DUPLICATE' }
 const STALE = { code: 'ERR_STORE_STALE' }
 const UNREACHABLE = { code: 'ERR_STORE_UNREACHABLE', statusCode: 503 }
 const LONG = 600_000
+const asRoot = process.getuid?.() === 0 ? false : 'mounting needs root'
 
 /** Opens one more connection to the same, empty database. */
 type Open = () => Promise<Store>
@@ -200,6 +201,25 @@ t.test('SQLite', async (t) => {
     database.exec('INSERT INTO migrations (step) VALUES (99)')
     database.close()
     await t.rejects(SqliteStore.open(file), /newer version/)
+  })
+
+  t.test('storage that is full refuses a change, and takes it later', { skip: asRoot }, async (t) => {
+    const dir = t.testdir()
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', dir])
+    const store = await SqliteStore.open(join(dir, 'transfers.sqlite'))
+    try {
+      const filler = join(dir, 'filler')
+      const disk = someDisk({ name: 'd'.repeat(20_000) })
+      const adding = (): Promise<void> => store.transaction((records) => records.addDisk(disk))
+      t.throws(() => writeFileSync(filler, Buffer.alloc(2 * 2 ** 20)), { code: 'ENOSPC' })
+      await t.rejects(adding(), { ...UNREACHABLE, message: /full/ })
+      rmSync(filler)
+      await adding()
+      t.equal((await store.transaction((records) => records.disks())).length, 1)
+    } finally {
+      await store.close()
+      execFileSync('umount', [dir])
+    }
   })
 
   t.test('what is committed survives the process', async (t) => {
