@@ -203,24 +203,28 @@ t.test('SQLite', async (t) => {
     await t.rejects(SqliteStore.open(file), /newer version/)
   })
 
-  t.test('storage that is full refuses a change, and takes it later', { skip: asRoot }, async (t) => {
-    const dir = t.testdir()
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', dir])
-    const store = await SqliteStore.open(join(dir, 'transfers.sqlite'))
-    try {
-      const filler = join(dir, 'filler')
-      const disk = someDisk({ name: 'd'.repeat(20_000) })
-      const adding = (): Promise<void> => store.transaction((records) => records.addDisk(disk))
-      t.throws(() => writeFileSync(filler, Buffer.alloc(2 * 2 ** 20)), { code: 'ENOSPC' })
-      await t.rejects(adding(), { ...UNREACHABLE, message: /full/ })
-      rmSync(filler)
-      await adding()
-      t.equal((await store.transaction((records) => records.disks())).length, 1)
-    } finally {
-      await store.close()
-      execFileSync('umount', [dir])
-    }
-  })
+  t.test(
+    'storage that is full refuses a change, and takes it later',
+    { skip: asRoot },
+    async (t) => {
+      const dir = t.testdir()
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', dir])
+      const store = await SqliteStore.open(join(dir, 'transfers.sqlite'))
+      try {
+        const filler = join(dir, 'filler')
+        const disk = someDisk({ name: 'd'.repeat(20_000) })
+        const adding = (): Promise<void> => store.transaction((records) => records.addDisk(disk))
+        t.throws(() => writeFileSync(filler, Buffer.alloc(2 * 2 ** 20)), { code: 'ENOSPC' })
+        await t.rejects(adding(), { ...UNREACHABLE, message: /full/ })
+        rmSync(filler)
+        await adding()
+        t.equal((await store.transaction((records) => records.disks())).length, 1)
+      } finally {
+        await store.close()
+        execFileSync('umount', [dir])
+      }
+    },
+  )
 
   t.test('what is committed survives the process', async (t) => {
     const file = join(t.testdir(), 'transfers.sqlite')
