@@ -1,7 +1,7 @@
 /** imageio-daemon. */
 import { run } from '../core/process/main.js'
 import { preflight } from '../core/process/preflight.js'
-import { loadDaemonConfig } from './config.js'
+import { loadDaemonConfig, schema } from './config.js'
 import { startDaemon } from './daemon.js'
 
 run({
@@ -9,6 +9,7 @@ run({
   purpose: 'Serves virtual machine disks to clients that hold a ticket.',
   takesTicket: true,
   preflight,
+  schema,
   load: loadDaemonConfig,
   start: startDaemon,
 })

@@ -1,7 +1,7 @@
 /** imageio-proxy. */
 import { run } from '../core/process/main.js'
 import { preflight } from '../core/process/preflight.js'
-import { loadProxyConfig } from './config.js'
+import { loadProxyConfig, schema } from './config.js'
 import { startProxy } from './proxy.js'
 import { trustProblems } from './trust.js'
 
@@ -11,6 +11,7 @@ run({
   confDirHint: '\n                      (its unit gives /etc/ovirt-imageio-proxy)',
   takesTicket: true,
   preflight,
+  schema,
   load: loadProxyConfig,
   problems: trustProblems,
   start: startProxy,

@@ -18,6 +18,7 @@ import {
   integer,
   string,
   type ConfigOf,
+  type Schema,
   type SectionSchema,
 } from '../core/config/schema.js'
 import { MAX_PORT, seconds, serverSchema } from '../core/config/server.js'
@@ -248,6 +249,13 @@ const schema = {
   transfers: transfersSchema,
   ...loggingSchema,
 } as const
+
+/** With the sections that may be there more than once. */
+export const allOptions: Schema = {
+  ...schema,
+  host_NAME: hostSchema,
+  storage_domain_NAME: domainSchema,
+}
 
 export type HostSection = ConfigOf<{ host: typeof hostSchema }>['host']
 export type DomainSection = ConfigOf<{ domain: typeof domainSchema }>['domain']

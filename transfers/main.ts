@@ -1,6 +1,6 @@
 /** imageio-transfers. */
 import { run } from '../core/process/main.js'
-import { loadTransfersConfig, TRANSFERS_CONFIG_DIR } from './config.js'
+import { allOptions, loadTransfersConfig, TRANSFERS_CONFIG_DIR } from './config.js'
 import { passwdCommand, passwdWords } from './passwd-command.js'
 import { preflight } from './preflight.js'
 
@@ -23,6 +23,7 @@ if (words !== undefined) {
     confDir: TRANSFERS_CONFIG_DIR,
     takesTicket: false,
     preflight,
+    schema: allOptions,
     load: loadTransfersConfig,
     start: async (options) => {
       // Most of the program, which nobody waits for who sets a password or checks a configuration.

@@ -38,8 +38,6 @@ export interface LoadedConfig<T> {
   readonly warnings: readonly string[]
   /** The files read, in order. */
   readonly files: readonly string[]
-  /** What may be given. */
-  readonly schema: Schema
 }
 
 export function loadConfig<S extends Schema>(
@@ -76,7 +74,7 @@ export function loadConfig<S extends Schema>(
     const findings = { problems, warnings, wrong, config }
     throw new ConfigError(problems.join('\n'), { findings })
   }
-  return { config, shown: withoutSecrets(schema, config), warnings, files, schema }
+  return { config, shown: withoutSecrets(schema, config), warnings, files }
 }
 
 /** Every section that is written, for a schema that depends on them. */

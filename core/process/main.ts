@@ -8,6 +8,7 @@ import { DEFAULT_CONFIG_DIR, type LoadedConfig } from '../config/load.js'
 import { createLog, type Log } from '../log.js'
 import { ready, stopping, watchdog } from '../systemd.js'
 import { logSettings, type LoggingConfig } from '../config/logging.js'
+import type { Schema } from '../config/schema.js'
 import { showConfig } from '../config/server.js'
 import { showOptions } from '../config/show-options.js'
 import type { Preflight } from './host-checks.js'
@@ -30,6 +31,8 @@ export interface Program<C extends ProcessConfig> {
   readonly confDir?: string
   /** More of --help: who gives another directory. */
   readonly confDirHint?: string
+  /** All options there are. */
+  readonly schema: Schema
   /** Throws ConfigError. */
   readonly load: (dir: string) => LoadedConfig<C>
   /** What --check-config finds. */
@@ -111,16 +114,16 @@ async function main<C extends ProcessConfig>(program: Program<C>): Promise<void>
     print(`${name} ${VERSION}\n`)
     return
   }
+  if (options['show-options']) {
+    print(showOptions(program.schema))
+    return
+  }
   const dir = options['conf-dir'] ?? program.confDir ?? DEFAULT_CONFIG_DIR
   if (options['check-config']) {
     await checkConfig(program, dir)
     return
   }
-  const { config, shown, warnings, schema } = load(dir)
-  if (options['show-options']) {
-    print(showOptions(schema))
-    return
-  }
+  const { config, shown, warnings } = load(dir)
   if (options['show-config']) {
     print(showConfig(shown))
     return

@@ -1,7 +1,7 @@
 /** docs/transfers.md: its table is the schema. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { loadTransfersConfig } from '../../transfers/config.js'
+import { allOptions, loadTransfersConfig } from '../../transfers/config.js'
 
 const page = readFileSync('docs/transfers.md', 'utf8')
 
@@ -22,9 +22,7 @@ t.test('the table has every option with its default, and no other', async (t) =>
 })
 
 t.test('ranges that are not those of all seconds are a table', async (t) => {
-  const dir = t.testdir({ 'conf.d': { 'a.conf': '[tls]\nenable = no\n' } })
-  const { schema } = loadTransfersConfig(dir, '/nonexistent')
-  const ranges = Object.entries(schema['transfers'] ?? {}).flatMap(([key, { allowed }]) => {
+  const ranges = Object.entries(allOptions['transfers'] ?? {}).flatMap(([key, { allowed }]) => {
     const [, from = '', to = ''] = /, at least ([0-9.]+), at most ([0-9]+)$/.exec(allowed) ?? []
     return to === '' || (from === '1' && to === '2147483') ? [] : [[key, from, to]]
   })

@@ -260,8 +260,10 @@ t.test('the launcher shows help and configuration, and refuses a ticket', async 
   t.notMatch(await launch('--help'), /--ticket/)
   const shown = JSON.parse(await launch('-c', dir, '--show-config')) as object
   t.match(shown, { transfers: { port: 0, transfer_url: daemon.url } })
-  const options = await launch('-c', dir, '--show-options')
+  // Who wants to know that may have no configuration yet.
+  const options = await launch('-c', '/nonexistent', '--show-options')
   t.match(options, /^# Must be an integer, at least 1, at most 2147483\.\nlease_timeout = 60$/m)
+  t.match(options, /^\[storage_domain_NAME\]$/m)
   t.match(options, /^\[handlers\]\n\n#.*\n# Must be .*\nkeys = logfile$/m)
   await t.rejects(launch('--ticket', 'x'), { code: 2, stderr: /takes no ticket/ })
 })
