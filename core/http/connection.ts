@@ -52,6 +52,7 @@ export class Connection {
   #idleSince = performance.now()
   #idleLimitMs: number
   #isAuthorized = false
+  #readsStream = false
   /** HTTP/1: the request before must be answered completely first. */
   #tail: Promise<void> = Promise.resolve()
   #queued = 0
@@ -140,6 +141,18 @@ export class Connection {
     this.#tail = this.#tail.then(task).finally(() => {
       this.#queued--
     })
+  }
+
+  /**
+   * HTTP/1, before a response that Node may have to hold back: when the next request comes while it still
+   * does, Node stops its parser, and the parser, which takes bytes past the stream, gets those that TLS has
+   * decrypted already all the same, and fails (HPE_PAUSED). With this listener they come from the stream,
+   * which holds them. That costs uploads a quarter more, so it is not for all connections.
+   */
+  expectLargeResponse(): void {
+    if (this.#readsStream || this.protocol === 'h2' || !(this.socket instanceof TLSSocket)) return
+    this.#readsStream = true
+    this.socket.on('data', () => undefined)
   }
 
   /**

@@ -36,6 +36,9 @@ const CLOSED = new ClientGoneError()
 /** Bytes of a JSON body; a ticket has a few hundred. */
 export const MAX_JSON_BODY = 64 * 1024
 
+/** Far below what a socket takes before it asks to wait (writableHighWaterMark). */
+const LARGE_RESPONSE = 8 * 1024
+
 export interface ExchangeOptions {
   readonly request: Request
   readonly response: Response
@@ -348,6 +351,8 @@ export class Exchange {
         this.connection.isClosing = true
         response.setHeader('connection', 'close')
       }
+      const length = Number(headers['content-length'] ?? Infinity)
+      if (length >= LARGE_RESPONSE) this.connection.expectLargeResponse()
     }
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     // The compatibility response takes the same call.
