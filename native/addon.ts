@@ -140,7 +140,7 @@ interface Listening {
   readonly port: number
 }
 
-type OnEvent = (
+export type OnEvent = (
   kind: number,
   connection: number,
   listener: number,

@@ -10,6 +10,7 @@ import { getSystemErrorName } from 'node:util'
 import {
   addon,
   type FrontDoor,
+  type OnEvent,
   type TlsSettings,
   type TrustHandle,
   type TrustSettings,
@@ -277,14 +278,7 @@ export class Transport {
     else order?.reject(new ConnectionLostError(getSystemErrorName(-error)))
   }
 
-  readonly #onEvent = (
-    kind: number,
-    connection: number,
-    listener: number,
-    value: number,
-    error: number,
-    text: string,
-  ): void => {
+  readonly #onEvent: OnEvent = (kind, connection, listener, value, error, text) => {
     const event = EVENTS[kind]
     const handlers = this.#listeners.get(listener)
     const dialed = this.#dialed.get(connection)
