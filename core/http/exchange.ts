@@ -171,6 +171,7 @@ export class Exchange {
     const payload = typeof body === 'string' ? Buffer.from(body) : body
     // 204 has no content-length in the RFC, but the engine's client reads to the end of the
     // connection without it (images-api.md, 2.2).
+    this.#expectBody(payload.length)
     this.#writeHead(status, { 'content-length': payload.length, ...headers })
     this.#response.end(payload)
     this.#finish()
@@ -246,7 +247,10 @@ export class Exchange {
       closed: this.closed,
       total: front && (() => front.sent()),
       ...(front === undefined ? {} : { sendAround: (piece: Buffer) => this.#sendAround(piece) }),
-      onStart: () => this.#writeHead(status, headers),
+      onStart: () => {
+        this.#expectBody(Number(headers['content-length'] ?? Infinity))
+        this.#writeHead(status, headers)
+      },
       onSent: (size) => void (this.connection.bytesSent += size),
       onTimeout: () => {
         this.logger.warn('the client takes nothing, or too little')
@@ -341,6 +345,10 @@ export class Exchange {
     return this.hasBody && isHttp1(this.#request) && !this.#request.complete
   }
 
+  #expectBody(size: number): void {
+    if (size >= LARGE_RESPONSE) this.connection.expectLargeResponse()
+  }
+
   #writeHead(status: number, headers: Headers): void {
     const response = this.#response
     response.sendDate = false
@@ -351,8 +359,6 @@ export class Exchange {
         this.connection.isClosing = true
         response.setHeader('connection', 'close')
       }
-      const length = Number(headers['content-length'] ?? Infinity)
-      if (length >= LARGE_RESPONSE) this.connection.expectLargeResponse()
     }
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     // The compatibility response takes the same call.
