@@ -92,10 +92,12 @@ export class SqliteStore implements Store {
         return result
       } catch (error) {
         if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
-        throw translate(error)
+        throw error
       }
     }
-    const result = this.#last.then(run, run)
+    const result = this.#last.then(run, run).catch((error: unknown) => {
+      throw translate(error)
+    })
     this.#last = result.catch(() => undefined)
     return result
   }
@@ -109,7 +111,7 @@ export class SqliteStore implements Store {
         return
       } catch (error) {
         const isBusy = (error as { errcode?: number }).errcode === SQLITE_BUSY
-        if (!isBusy || performance.now() > deadline) throw translate(error)
+        if (!isBusy || performance.now() > deadline) throw error
       }
       await sleep(Math.random() * BLOCKING_MS)
     }
@@ -123,7 +125,7 @@ export class SqliteStore implements Store {
       try {
         return Promise.resolve(this.#query(text, values))
       } catch (error) {
-        return Promise.reject(translate(error)) // the caller may go on behind a duplicate
+        return Promise.reject(translate(error))
       }
     },
   }
