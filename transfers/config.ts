@@ -1,9 +1,5 @@
-/**
- * Every option of the transfer service: type, default, range and reason. Sections [host_NAME] and
- * [storage_domain_NAME] may be many. docs/transfers.md explains them at length.
- */
+/** Files of the transfer service, read, and whether their options fit together. */
 import { hostname } from 'node:os'
-import { isAbsolute } from 'node:path'
 import {
   loadConfig,
   sectionNames,
@@ -11,259 +7,24 @@ import {
   type LoadedConfig,
   type Report,
 } from '../core/config/load.js'
-import { checkLogging, loggingSchema } from '../core/config/logging.js'
-import {
-  boolean,
-  float,
-  integer,
-  string,
-  type ConfigOf,
-  type Schema,
-  type SectionSchema,
-} from '../core/config/schema.js'
-import { MAX_PORT, seconds, serverSchema } from '../core/config/server.js'
-import { isPostgres, withoutPassword } from './database.js'
+import { checkLogging } from '../core/config/logging.js'
+import type { SectionSchema } from '../core/config/schema.js'
 import { reportDuplicates, type Named } from './duplicates.js'
 import {
-  controlUrl,
-  givenPath,
-  id,
-  label,
-  path,
-  peerSocket,
-  text,
-  url,
-  userName,
-} from './option-kinds.js'
+  DEFAULT_DOMAIN,
+  DOMAIN,
+  domainSchema,
+  domainSections,
+  HOST,
+  hostSchema,
+  hostSections,
+  schema,
+  type CommonConfig,
+  type TransfersConfig,
+} from './options.js'
 
-const transfersSchema = {
-  host: text('::', 'Address or name to listen on. :: is IPv6 and IPv4.'),
-  port: integer({
-    default: 54325,
-    min: 0,
-    max: MAX_PORT,
-    description: 'TCP port; 0 takes a free one.',
-  }),
-  instance: label(
-    'transfers',
-    'Name of this instance among those with one database; each needs its own. A process that is ' +
-      'started with the name of another takes over from it at once.',
-  ),
-  database: string({
-    default: '/var/lib/ovirt-imageio/transfers.sqlite',
-    allowed: 'an absolute path, or a URL postgresql://…',
-    accept: (written) => isAbsolute(written) || isPostgres(written),
-    redact: withoutPassword,
-    description:
-      'File of the embedded database, or URL of a PostgreSQL database, which several instances ' +
-      'may share. It knows ids of tickets: whoever can read it can read images.',
-  }),
-  run_dir: givenPath('/run/ovirt-imageio-transfers', 'Directory of the sockets of NBD servers.'),
-  group: text(
-    '',
-    'Group, by name or id, that may read and write volumes and sockets of NBD servers: the ' +
-      "daemon's, when it runs as another user. The service's user must be a member. Empty is its own group.",
-  ),
-  storage_dir: path(
-    '/var/lib/ovirt-imageio/images',
-    'Directory of the storage domain named default; empty when there are only others.',
-  ),
-  username: userName(
-    'admin@internal',
-    'User whose password is asked for and stored where none is named.',
-  ),
-  password_file: givenPath('/etc/ovirt-imageio/passwords', 'Users and hashes of their passwords.'),
-  host_name: text('', 'Name of the host of this machine; empty is its host name.'),
-  host_id: id('Id of the host of this machine; empty is made from its name.'),
-  hardware_id: text('', 'What clients that run on this machine look for: /etc/vdsm/vdsm.id.'),
-  control_socket: peerSocket(
-    '/run/ovirt-imageio/sock',
-    'Control socket of the daemon of this machine.',
-  ),
-  local_host: boolean({
-    default: true,
-    description: 'There is a daemon on this machine; off when there are only [host_NAME] sections.',
-  }),
-  transfer_url: url(
-    'https://host:54322',
-    'Where clients find the daemon of this machine; empty is the host name and port 54322.',
-  ),
-  proxy_control_socket: peerSocket('', 'Control socket of the proxy, if it is on this machine.'),
-  proxy_control_url: controlUrl('Control service of the proxy, if it is elsewhere.'),
-  proxy_url: url('https://host:54323', 'Where clients find the proxy; required with a proxy.'),
-  control_ca_file: path('', 'Trust anchors (PEM) for control_url; empty is [tls] ca_file.'),
-  control_cert_file: path(
-    '',
-    'Certificate (PEM) shown to control services; empty is [tls] cert_file.',
-  ),
-  control_key_file: path('', 'Private key (PEM) of control_cert_file; empty is [tls] key_file.'),
-  control_timeout: seconds({
-    default: 10,
-    min: 1,
-    description: 'Seconds a control service may take, but for removal of a ticket.',
-  }),
-  remove_timeout: seconds({
-    default: 70,
-    min: 1,
-    description:
-      'Seconds the removal of a ticket may take. Daemons wait up to 60 for requests to end.',
-  }),
-  host_check_interval: seconds({
-    default: 10,
-    min: 1,
-    description: 'Seconds between two looks whether hosts and storage domains are there.',
-  }),
-  poll_interval: float({
-    default: 1,
-    min: 0.01,
-    max: 60,
-    description: 'Seconds between two looks at a transfer. Actions of clients are not waited for.',
-  }),
-  ticket_timeout: seconds({
-    default: 300,
-    min: 10,
-    description: 'Lifetime of tickets in seconds.',
-  }),
-  ticket_renewal: seconds({
-    default: 240,
-    min: 1,
-    description: 'A ticket with less than so many seconds left is renewed.',
-  }),
-  unreachable_grace: seconds({
-    default: 60,
-    min: 0,
-    description: 'Seconds a host may be out of reach before transfers are paused or cancelled.',
-  }),
-  proxy_check_interval: seconds({
-    default: 10,
-    min: 1,
-    description: 'Seconds between two looks whether the proxy still has a ticket.',
-  }),
-  success_retention: seconds({
-    default: 900,
-    min: 1,
-    description: 'Seconds a transfer that succeeded can be looked at.',
-  }),
-  failure_retention: seconds({
-    default: 1800,
-    min: 1,
-    description: 'Seconds a transfer that failed or was cancelled can be looked at.',
-  }),
-  cleanup_interval: seconds({
-    default: 600,
-    min: 1,
-    description: 'Seconds between two looks for transfers to forget.',
-  }),
-  pause_log_interval: seconds({
-    default: 1800,
-    min: 1,
-    description: 'Seconds between two lines of the log about a paused transfer.',
-  }),
-  database_wait: seconds({
-    default: 30,
-    min: 0,
-    description: 'Seconds to wait at the start for a PostgreSQL server that cannot be reached.',
-  }),
-  lease_timeout: seconds({
-    default: 60,
-    min: 1,
-    description:
-      'Seconds after which another instance takes over from one that is gone; at least 15, and three ' +
-      'times control_timeout.',
-  }),
-  max_verifications: integer({
-    default: 0,
-    min: 0,
-    max: 256,
-    description:
-      'Verifications of uploads at once; others wait in the order of their finalize. 0 is one for each processor.',
-  }),
-  max_connections: integer({
-    default: 1024,
-    min: 1,
-    description:
-      'Connections of clients of the API; bounds descriptors and memory. A few more are told so with 503.',
-  }),
-  max_connections_per_address: integer({
-    default: 256,
-    min: 1,
-    description:
-      'Connections of one client address (of IPv6, one /64 network). Behind a reverse proxy all clients have one address: raise it, and those that follow, to what is allowed in all.',
-  }),
-  max_waiting: integer({
-    default: 512,
-    min: 0,
-    description: 'Requests that wait for a change (`?wait=`) at once; more get 503.',
-  }),
-  max_waiting_per_address: integer({
-    default: 96,
-    min: 0,
-    description: 'Those of one address; with its event streams fewer than its connections.',
-  }),
-  max_event_streams: integer({
-    default: 256,
-    min: 0,
-    description: 'Streams of events at once; more get 503.',
-  }),
-  max_event_streams_per_address: integer({
-    default: 96,
-    min: 0,
-    description: 'Those of one address.',
-  }),
-  delete_invalid_disks: boolean({
-    default: false,
-    description:
-      'Remove a disk whose upload was refused, as an engine does, instead of keeping it illegal.',
-  }),
-  protect_existing_disks: boolean({
-    default: false,
-    description: 'Keep, illegal, a disk that held an image before an upload that was cancelled.',
-  }),
-} as const
-
-const hostSchema = {
-  id: id('Id of the host; empty is made from the name of the section.'),
-  address: text('', 'Its address, shown to clients; empty is that of transfer_url.'),
-  hardware_id: text('', 'What clients that run on it look for.'),
-  control_socket: peerSocket('', 'Control socket of its daemon, if it is on this machine.'),
-  control_url: controlUrl('Control service of its daemon, over TLS.'),
-  transfer_url: url('https://host:54322', 'Where clients find its daemon. Required.'),
-} as const
-
-const domainSchema = {
-  id: id('Id of the storage domain; empty is made from the name of the section.'),
-  path: path('', 'Its directory. Required.'),
-} as const
-
-const schema = {
-  daemon: {
-    systemd_enable: serverSchema.daemon.systemd_enable,
-    shutdown_timeout: serverSchema.daemon.shutdown_timeout,
-  },
-  tls: {
-    enable: serverSchema.tls.enable,
-    key_file: serverSchema.tls.key_file,
-    cert_file: serverSchema.tls.cert_file,
-    ca_file: serverSchema.tls.ca_file,
-  },
-  transfers: transfersSchema,
-  ...loggingSchema,
-} as const
-
-/** With the sections that may be there more than once. */
-export const allOptions: Schema = {
-  ...schema,
-  host_NAME: hostSchema,
-  storage_domain_NAME: domainSchema,
-}
-
-export type HostSection = ConfigOf<{ host: typeof hostSchema }>['host']
-export type DomainSection = ConfigOf<{ domain: typeof domainSchema }>['domain']
-
-export type TransfersConfig = ConfigOf<typeof schema> & {
-  readonly [name: `host_${string}`]: HostSection
-  readonly [name: `storage_domain_${string}`]: DomainSection
-}
+/** Not the daemon's: certificate, log and user are each one's own. */
+export const TRANSFERS_CONFIG_DIR = '/etc/ovirt-imageio-transfers'
 
 /** Reads the files of `dir`/conf.d and of the vendor; throws ConfigError. */
 export function loadTransfersConfig(
@@ -279,35 +40,10 @@ export function loadTransfersConfig(
   return { ...loaded, config: loaded.config }
 }
 
-/** The storage domain of storage_dir. */
-export const DEFAULT_DOMAIN = 'default'
-
-/** Not the daemon's: certificate, log and user are each one's own. */
-export const TRANSFERS_CONFIG_DIR = '/etc/ovirt-imageio-transfers'
-
-const HOST = 'host_'
-const DOMAIN = 'storage_domain_'
-
-/** The sections for more hosts, with the name of each. */
-export function hostSections(config: object): [string, HostSection][] {
-  return sectionsOf<HostSection>(config, HOST)
-}
-
-/** The sections for more storage domains, with the name of each. */
-export function domainSections(config: object): [string, DomainSection][] {
-  return sectionsOf<DomainSection>(config, DOMAIN)
-}
-
-function sectionsOf<T>(config: object, prefix: string): [string, T][] {
-  return Object.entries(config)
-    .filter(([name]) => name.startsWith(prefix))
-    .map(([name, section]) => [name.slice(prefix.length), section as T])
-}
-
 /** It is renewed by a process that may be busy. */
 const MIN_LEASE_SECONDS = 15
 
-function check(config: ConfigOf<typeof schema>, report: Report): void {
+function check(config: CommonConfig, report: Report): void {
   const { tls, transfers } = config
   checkLogging(config, report)
   for (const key of ['key_file', 'cert_file'] as const) {
@@ -343,7 +79,7 @@ function check(config: ConfigOf<typeof schema>, report: Report): void {
 }
 
 /** Its name is all that clients have, where no URL is given. */
-function checkLocalHost({ transfers }: ConfigOf<typeof schema>, report: Report): void {
+function checkLocalHost({ transfers }: CommonConfig, report: Report): void {
   const { local_host, host_name, transfer_url } = transfers
   const name = host_name || hostname()
   if (!local_host || transfer_url !== '' || URL.canParse(`https://${name}`)) return
@@ -351,7 +87,7 @@ function checkLocalHost({ transfers }: ConfigOf<typeof schema>, report: Report):
   report.fail('transfers', 'transfer_url', reason, 'host_name')
 }
 
-function namedHosts(config: ConfigOf<typeof schema>): Named[] {
+function namedHosts(config: CommonConfig): Named[] {
   const more = hostSections(config).map(([name, { id }]) => ({
     ...{ section: HOST + name, name, id, idKey: 'id' },
   }))
@@ -361,7 +97,7 @@ function namedHosts(config: ConfigOf<typeof schema>): Named[] {
   return [{ section: 'transfers', name: host_name || hostname(), id, ...keys }, ...more]
 }
 
-function namedDomains(config: ConfigOf<typeof schema>): Named[] {
+function namedDomains(config: CommonConfig): Named[] {
   const more = domainSections(config).map(([name, { id }]) => ({
     ...{ section: DOMAIN + name, name, id, idKey: 'id' },
   }))
@@ -371,7 +107,7 @@ function namedDomains(config: ConfigOf<typeof schema>): Named[] {
 }
 
 /** Who waits keeps a connection; others of the address are to have some left. */
-function checkLimits(transfers: ConfigOf<typeof schema>['transfers'], report: Report): void {
+function checkLimits(transfers: CommonConfig['transfers'], report: Report): void {
   const { max_waiting_per_address, max_event_streams_per_address } = transfers
   const { max_connections_per_address } = transfers
   const staying = max_waiting_per_address + max_event_streams_per_address
@@ -383,7 +119,7 @@ function checkLimits(transfers: ConfigOf<typeof schema>['transfers'], report: Re
   )
 }
 
-function checkSections(config: ConfigOf<typeof schema>, report: Report): void {
+function checkSections(config: CommonConfig, report: Report): void {
   for (const [name, { control_socket, control_url, transfer_url }] of hostSections(config)) {
     if ((control_socket === '') === (control_url === '')) {
       const reason = 'or control_socket must be given, and not both'

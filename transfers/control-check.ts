@@ -2,7 +2,7 @@
 import { lstat } from 'node:fs/promises'
 import { ControlClient, type ControlAddress } from '../core/control/control-client.js'
 import type { Findings } from '../core/process/host-checks.js'
-import { hostSections, type TransfersConfig } from './config.js'
+import { hostSections, type TransfersConfig } from './options.js'
 import { hostsOf, proxyOf } from './inventory.js'
 
 /** Throws when certificates cannot be used. */

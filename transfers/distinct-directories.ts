@@ -1,6 +1,6 @@
 /** Storage domains that share a directory, by whatever path: each would list, and remove, the other's volumes. */
 import { directoryIdentity } from '../core/directories/directory-identity.js'
-import { domainSections, type TransfersConfig } from './config.js'
+import { domainSections, type TransfersConfig } from './options.js'
 import { domainsOf, type DomainSettings } from './inventory.js'
 
 /** One line for each pair, which names both sections. */

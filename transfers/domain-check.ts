@@ -8,7 +8,7 @@ import {
   isMissing,
   type Findings,
 } from '../core/process/host-checks.js'
-import type { TransfersConfig } from './config.js'
+import type { TransfersConfig } from './options.js'
 import { optionOf, sharedDirectories } from './distinct-directories.js'
 import { domainsOf, type DomainSettings } from './inventory.js'
 import { MARKER } from './volumes/domain-marker.js'

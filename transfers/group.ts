@@ -1,6 +1,6 @@
 /** The group that reads and writes what the service makes: the daemon's, when it is another user. */
 import { lookUpId } from '../core/privileges.js'
-import type { TransfersConfig } from './config.js'
+import type { TransfersConfig } from './options.js'
 
 /** Undefined where files have our own group. Throws when it is unknown, or when we cannot give to it. */
 export function groupOf({ transfers: { group } }: TransfersConfig): number | undefined {

@@ -1,6 +1,7 @@
 /** imageio-transfers. */
 import { run } from '../core/process/main.js'
-import { allOptions, loadTransfersConfig, TRANSFERS_CONFIG_DIR } from './config.js'
+import { loadTransfersConfig, TRANSFERS_CONFIG_DIR } from './config.js'
+import { allOptions } from './options.js'
 import { passwdCommand, passwdWords } from './passwd-command.js'
 import { preflight } from './preflight.js'
 

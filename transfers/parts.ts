@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { StartOptions } from '../core/process/server.js'
-import type { TransfersConfig } from './config.js'
+import type { TransfersConfig } from './options.js'
 import { Domains } from './domains.js'
 import { groupOf } from './group.js'
 import { domainsOf } from './inventory.js'

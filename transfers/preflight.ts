@@ -10,7 +10,7 @@ import {
   type Findings,
   type Preflight,
 } from '../core/process/host-checks.js'
-import type { TransfersConfig } from './config.js'
+import type { TransfersConfig } from './options.js'
 import { checkControl } from './control-check.js'
 import { faultOfDatabase } from './database-check.js'
 import { checkDomains } from './domain-check.js'

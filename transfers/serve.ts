@@ -9,7 +9,7 @@ import type { StartOptions } from '../core/process/server.js'
 import { createApi } from './api/api.js'
 import { STREAM_LIMITS } from './api/options.js'
 import { replaceCertificate } from './api/server.js'
-import type { TransfersConfig } from './config.js'
+import type { TransfersConfig } from './options.js'
 import type { TransferService } from './model.js'
 import { PasswordFile } from './password-file.js'
 

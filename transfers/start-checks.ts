@@ -1,6 +1,6 @@
 /** What is looked at when the service starts: what it cannot work without, and what keeps clients from working. */
 import type { Logger } from '../core/log.js'
-import type { TransfersConfig } from './config.js'
+import type { TransfersConfig } from './options.js'
 import { sharedDirectories } from './distinct-directories.js'
 import type { Hosts } from './hosts/hosts.js'
 import type { Volumes } from './lifecycle/ports.js'

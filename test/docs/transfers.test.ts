@@ -1,7 +1,8 @@
 /** docs/transfers.md: its table is the schema. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { allOptions, loadTransfersConfig } from '../../transfers/config.js'
+import { loadTransfersConfig } from '../../transfers/config.js'
+import { allOptions } from '../../transfers/options.js'
 
 const page = readFileSync('docs/transfers.md', 'utf8')
 
